@@ -1,0 +1,198 @@
+"""What the services need from the world: documents, secrets, tasks, scheduler jobs, objects and a clock.
+
+The adapters in `shared/stores` implement these on Google Cloud; the fakes in `tests/fakes` in memory. The conformance suites
+hold both to the same behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, BinaryIO, Protocol, TypeVar
+
+Json = Any
+"""A JSON value, or a datetime (aware, UTC) inside documents."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One stored document. `version` changes with every write and feeds preconditions and ETags."""
+
+    path: str
+    data: dict[str, Json]
+    version: str
+
+
+@dataclass(frozen=True)
+class Query:
+    """Documents of one collection: equality and range filters, one order, a page.
+
+    `where` holds (field, operator, value) with operators of Firestore (`==`, `<`, `<=`, `>`, `>=`, `in`).
+    `start_after` is the path of the last document of the previous page.
+    """
+
+    collection: str
+    where: tuple[tuple[str, str, Json], ...] = ()
+    order_by: str | None = None
+    descending: bool = False
+    limit: int | None = None
+    start_after: str | None = None
+
+
+class Transaction(Protocol):
+    """Reads first, then writes; all writes become visible together or not at all."""
+
+    def get(self, path: str) -> Document | None: ...
+
+    def create(self, path: str, data: Mapping[str, Json]) -> None:
+        """Raises `ConflictError` when committed if the document exists."""
+
+    def set(self, path: str, data: Mapping[str, Json]) -> None: ...
+
+    def update(self, path: str, fields: Mapping[str, Json]) -> None:
+        """Replace the named top-level fields. Raises `NotFoundError` when committed if the document is gone."""
+
+    def delete(self, path: str) -> None: ...
+
+
+class Documents(Protocol):
+    """Firestore, as this project uses it. Paths are `collection/id[/collection/id]`; times are aware UTC."""
+
+    def get(self, path: str) -> Document | None: ...
+
+    def create(self, path: str, data: Mapping[str, Json]) -> None:
+        """Raises `ConflictError` if it exists."""
+
+    def update(self, path: str, fields: Mapping[str, Json], *, version: str | None = None) -> None:
+        """Replace top-level fields; `NotFoundError` if gone, `PreconditionFailedError` if `version` is not the present one."""
+
+    def delete(self, path: str, *, version: str | None = None) -> None: ...
+
+    def query(self, query: Query) -> list[Document]: ...
+
+    def transact(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work`, retried on contention, so it must be free of other effects. Returns what `work` returns."""
+
+
+class Secrets(Protocol):
+    """Secret Manager. A version name is the full resource name with its number, never `latest`."""
+
+    def add(self, secret_id: str, payload: bytes) -> str:
+        """Create the secret if needed, add a version, return the version's name."""
+
+    def read(self, version_name: str) -> bytes:
+        """Raises `CredentialError` if the version is missing, disabled or destroyed."""
+
+    def destroy(self, version_name: str) -> None:
+        """Destroy one version; no effect if it is gone already."""
+
+    def delete(self, secret_id: str) -> None:
+        """Delete a secret with all versions; no effect if it is gone already."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One HTTP task. `name` dedups: a second task of the same name is not enqueued (for about an hour after it ran)."""
+
+    queue: str
+    url: str
+    name: str
+    body: Mapping[str, Json] = field(default_factory=dict)
+    at: datetime | None = None
+    deadline_s: float = 900.0
+
+
+class Tasks(Protocol):
+    """Cloud Tasks with an OIDC token of the tasks' service account."""
+
+    def enqueue(self, task: Task) -> bool:
+        """Return True if enqueued, False if a task of that name was there already."""
+
+
+@dataclass(frozen=True)
+class CronJob:
+    """One Cloud Scheduler job that POSTs `body` to `url` with an OIDC token of the scheduler's service account."""
+
+    id: str
+    cron: str
+    time_zone: str
+    url: str
+    audience: str
+    body: Mapping[str, Json]
+    paused: bool = False
+    description: str = ""
+
+
+class CronJobs(Protocol):
+    """Cloud Scheduler."""
+
+    def put(self, job: CronJob) -> None:
+        """Create or replace. Raises `InvalidRequestError` if the vendor refuses the expression or the zone."""
+
+    def delete(self, job_id: str) -> None:
+        """No effect if it is gone already."""
+
+    def list(self) -> list[CronJob]: ...
+
+    def run(self, job_id: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One generation of an object in a bucket."""
+
+    bucket: str
+    name: str
+    generation: int
+    size_bytes: int
+
+    @property
+    def uri(self) -> str:
+        return f"gs://{self.bucket}/{self.name}"
+
+
+class Objects(Protocol):
+    """Cloud Storage."""
+
+    def stat(self, bucket: str, name: str) -> ObjectInfo | None:
+        """The live generation, or None."""
+
+    def open(self, info: ObjectInfo) -> BinaryIO:
+        """A seekable reader of exactly that generation. Raises `SourceError` if that generation is gone."""
+
+    def copy(self, info: ObjectInfo, bucket: str, name: str) -> ObjectInfo:
+        """Server-side copy of exactly that generation; the same call again gives the existing copy.
+
+        Raises `SourceError` (code `source_changed`) if that generation is no longer there.
+        """
+
+    def write(self, bucket: str, name: str, chunks: Iterator[bytes], *, content_type: str) -> ObjectInfo:
+        """Write a new object from a stream, replacing the name's live generation at the end, all at once."""
+
+    def delete(self, bucket: str, name: str) -> None:
+        """No effect if it is gone already."""
+
+
+class Clock(Protocol):
+    """Time, passed in so that tests can move it."""
+
+    def now(self) -> datetime:
+        """The present, aware, UTC."""
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The adapters of one instance, as `bootstrap` wires them."""
+
+    documents: Documents
+    secrets: Secrets
+    tasks: Tasks
+    cron_jobs: CronJobs
+    objects: Objects
+    clock: Clock
+
