@@ -149,7 +149,9 @@ class VendorUnavailableError(BIConnectorsError):
     default_code = "vendor_unavailable"
     retryable = True
 
-    def __init__(self, message: str, *, code: str | None = None, retry_after_s: float | None = None, **details: object) -> None:
+    def __init__(
+        self, message: str, *, code: str | None = None, retry_after_s: float | None = None, **details: object
+    ) -> None:
         super().__init__(message, code=code, **details)
         self.retry_after_s = retry_after_s
 

@@ -195,4 +195,3 @@ class Stores:
     cron_jobs: CronJobs
     objects: Objects
     clock: Clock
-

@@ -1,0 +1,45 @@
+"""The one place that waits and tries a vendor call again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import tenacity
+
+from shared.errors import VendorUnavailableError
+from shared.ports import Clock
+
+T = TypeVar("T")
+
+MAX_ATTEMPTS = 4  # our choice: with full jitter from 0.5 s this rides out a few seconds of trouble
+LONGEST_WAIT_S = 20.0  # our choice: a longer wait is billed sleep; the job checkpoints and continues in another task
+BASE_S = 0.5
+
+
+def call(work: Callable[[], T], clock: Clock, *, attempts: int = MAX_ATTEMPTS) -> T:
+    """Return `work()`, tried again after `VendorUnavailableError`; `work` must be safe to repeat.
+
+    Waits the vendor's `retry_after_s` exactly, else a full-jitter exponential time. A wait over `LONGEST_WAIT_S` is not slept:
+    the error goes to the caller, who continues later.
+    """
+
+    def is_worth_waiting(error: BaseException) -> bool:
+        return isinstance(error, VendorUnavailableError) and (error.retry_after_s or 0.0) <= LONGEST_WAIT_S
+
+    jitter = tenacity.wait_random_exponential(multiplier=BASE_S, max=LONGEST_WAIT_S)
+
+    def wait_s(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, VendorUnavailableError) and error.retry_after_s is not None:
+            return error.retry_after_s
+        return float(jitter(state))
+
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=wait_s,
+        retry=tenacity.retry_if_exception(is_worth_waiting),
+        sleep=clock.sleep,
+        reraise=True,
+    )
+    return retrying(work)

@@ -1,0 +1,41 @@
+"""Google Sheets: a tab of a spreadsheet that is shared with a service account. Light part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from shared.connectors._base import Capabilities, Mode, Verification
+
+KIND = "google_sheets"
+CONNECTOR = "shared.connectors.google_sheets.connector:GoogleSheetsConnector"
+SECRET_FIELDS = ("service_account_key",)
+
+CAPABILITIES = Capabilities(
+    modes=frozenset({Mode.REPLACE, Mode.APPEND}), atomic_replace=True, refresh=False, verification=Verification.ROWS
+)
+
+
+class Config(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="connector_type", tag=KIND
+):
+    """One spreadsheet.
+
+    Attributes:
+        spreadsheet_id: the long id in the spreadsheet's URL; share it with the service account's e-mail as editor.
+        service_account_key: the JSON key, as an object or as its text; kept in Secret Manager only.
+    """
+
+    spreadsheet_id: str
+    service_account_key: dict[str, Any] | str | None = None
+
+
+class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which tab: `worksheet` is its title, by default the table's name; made if it does not exist."""
+
+    worksheet: str | None = None
+
+
+class RefreshOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sheet computes nothing on demand: there are no options because there is no refresh."""

@@ -1,0 +1,65 @@
+"""Looker: a table in the warehouse behind a Looker connection, then a datagroup or PDT trigger. Light part."""
+
+from __future__ import annotations
+
+import msgspec
+
+from shared.connectors._base import Capabilities, Mode, Verification
+
+KIND = "looker"
+CONNECTOR = "shared.connectors.looker.connector:LookerConnector"
+SECRET_FIELDS = ("client_secret", "warehouse_password")
+
+CAPABILITIES = Capabilities(
+    modes=frozenset({Mode.REPLACE, Mode.APPEND}), atomic_replace=True, refresh=True, verification=Verification.ROWS
+)
+
+
+class Warehouse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The Postgres database that Looker's connection reads. `password` is moved to the secret `warehouse_password`.
+
+    `host` must be on the administrator's allow-list (`WAREHOUSE_HOSTS`); `sslmode` as in libpq.
+    """
+
+    host: str
+    database: str
+    user: str
+    port: int = 5432
+    schema: str = "public"
+    sslmode: str = "require"
+    password: str | None = None
+
+
+class Config(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="connector_type", tag=KIND
+):
+    """A Looker instance, its API key, and the warehouse behind one of its connections.
+
+    Attributes:
+        base_url: `https://<instance>`; `client_id` and `client_secret` are an API key of a user there.
+        connection: name of the Looker connection that reads `warehouse`.
+        datagroup_id: what `refresh` triggers (cache and PDTs); or
+        model, view: the persistent derived table that `refresh` builds and follows.
+    """
+
+    base_url: str
+    client_id: str
+    warehouse: Warehouse
+    connection: str
+    datagroup_id: str | None = None
+    model: str | None = None
+    view: str | None = None
+    client_secret: str | None = None
+    warehouse_password: str | None = None
+
+
+class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which table: `table` is its name in the warehouse's schema, by default the export's table name."""
+
+    table: str | None = None
+
+
+class RefreshOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to trigger: `datagroup` or `pdt`; by default the one that the connector is configured with (datagroup first)."""
+
+    trigger: str | None = None

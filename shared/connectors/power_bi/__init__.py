@@ -1,0 +1,56 @@
+"""Power BI: push datasets for rows, import models for refreshes. Light part: the configuration and what the kind can do."""
+
+from __future__ import annotations
+
+import msgspec
+
+from shared.connectors._base import Capabilities, Mode, Verification
+
+KIND = "power_bi"
+CONNECTOR = "shared.connectors.power_bi.connector:PowerBIConnector"
+SECRET_FIELDS = ("client_secret",)
+
+CAPABILITIES = Capabilities(
+    modes=frozenset({Mode.REPLACE, Mode.APPEND}),
+    atomic_replace=False,
+    refresh=True,
+    verification=Verification.AGGREGATES,
+    note="A Power BI push dataset has no atomic replace: readers can see it empty or partly filled while a replace runs, "
+    "and a failed replace leaves it incomplete.",
+)
+
+
+class Config(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="connector_type", tag=KIND
+):
+    """A workspace and the service principal that may write to it.
+
+    Attributes:
+        tenant_id: Entra tenant, a GUID or a verified domain.
+        client_id: application (client) id of the service principal.
+        workspace_id: GUID of the workspace (group); the principal is Contributor or higher there.
+        dataset_id: an existing push dataset to write to; without it one dataset a table is created, named after the table.
+        refresh_dataset_id: an import or Direct Lake model that `refresh` refreshes; a push dataset cannot be refreshed.
+        client_secret: the principal's secret; kept in Secret Manager only.
+    """
+
+    tenant_id: str
+    client_id: str
+    workspace_id: str
+    dataset_id: str | None = None
+    refresh_dataset_id: str | None = None
+    client_secret: str | None = None
+
+
+class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where an export goes. `delivery`: `at_least_once` is needed to append where sequence numbers do not work."""
+
+    dataset_name: str | None = None
+    delivery: str = "exactly_once"
+
+
+class RefreshOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Enhanced refresh fields (Premium, PPU, Fabric); all empty gives a standard refresh."""
+
+    type: str | None = None
+    timeout: str | None = None
