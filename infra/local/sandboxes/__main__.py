@@ -1,0 +1,36 @@
+"""`python -m infra.local.sandboxes --data DIR --port-base N`: all vendor sandboxes until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from .server import PortInUseError, SandboxServer
+
+
+def main() -> int:
+    """Serve; prints `ready` once every port is bound. 0 after a signal, 1 if a port is taken."""
+    parser = argparse.ArgumentParser(prog="python -m infra.local.sandboxes", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the local cloud's data folder; made if missing")
+    parser.add_argument("--port-base", type=int, required=True, help="proxy on +16, TLS on +17, admin on +18")
+    parser.add_argument("--no-traffic-log", action="store_true", help="count exchanges, do not write them down")
+    arguments = parser.parse_args()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        server = SandboxServer(arguments.data, arguments.port_base, traffic=not arguments.no_traffic_log).start()
+    except PortInUseError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("ready", flush=True)
+    stop.wait()
+    server.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
