@@ -6,7 +6,8 @@ hold both to the same behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, BinaryIO, Protocol, TypeVar
@@ -169,8 +170,8 @@ class Objects(Protocol):
         Raises `SourceError` (code `source_changed`) if that generation is no longer there.
         """
 
-    def write(self, bucket: str, name: str, chunks: Iterator[bytes], *, content_type: str) -> ObjectInfo:
-        """Write a new object from a stream, replacing the name's live generation at the end, all at once."""
+    def writer(self, bucket: str, name: str, *, content_type: str) -> AbstractContextManager[BinaryIO]:
+        """A stream into a new object. It replaces the name's live generation when the block ends, and not if it raises."""
 
     def delete(self, bucket: str, name: str) -> None:
         """No effect if it is gone already."""

@@ -12,6 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from shared.models import Mode as Mode  # re-exported: part of the contract
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -19,14 +21,6 @@ if TYPE_CHECKING:
     from shared.ports import Clock
 
 Json = Any
-
-
-class Mode(StrEnum):
-    """What becomes of the rows that the target holds already."""
-
-    REPLACE = "replace"
-    APPEND = "append"
-    UPSERT = "upsert"
 
 
 class Verification(StrEnum):

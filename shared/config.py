@@ -1,0 +1,100 @@
+"""Settings of one deployed function, read from the environment once. The only reader of `os.environ`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.errors import InternalError
+
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are and who may do what.
+
+    URLs have no trailing slash. The `*_emulator` settings are `host:port`, and only accepted with `ENVIRONMENT=local`, which
+    in turn is refused on Google Cloud (where `K_SERVICE` is set), so that production is never pointed at plaintext.
+    """
+
+    environment: str
+    project: str
+    location: str
+    urls: Mapping[str, str]
+    tasks_service_account: str
+    scheduler_service_account: str
+    export_queue: str
+    refresh_queue: str
+    tables_bucket: str
+    frozen_bucket: str
+    exports_bucket: str
+    database: str
+    prefix: str
+    admins: frozenset[str]
+    operators: frozenset[str]
+    viewers: frozenset[str]
+    warehouse_hosts: tuple[str, ...]
+    threads: int
+    export_role: str
+    secret_manager_emulator: str | None = None
+    cloud_tasks_emulator: str | None = None
+    cloud_scheduler_emulator: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        return self.environment == "local"
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings. Raises `InternalError` naming every variable that is missing or contradicts another."""
+    env = os.environ if environ is None else environ
+    local = env.get("ENVIRONMENT", "production") == "local"
+    if local and env.get("K_SERVICE"):
+        raise InternalError(
+            "ENVIRONMENT=local is refused on Google Cloud (K_SERVICE is set); remove it from the deployment"
+        )
+    emulators = {
+        name: env.get(f"{name.upper()}_EMULATOR_HOST") for name in ("secret_manager", "cloud_tasks", "cloud_scheduler")
+    }
+    stray = [f"{name.upper()}_EMULATOR_HOST" for name, value in emulators.items() if value and not local]
+    stray += [name for name in ("FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST") if env.get(name) and not local]
+    if stray:
+        raise InternalError(f"{', '.join(stray)} is set but ENVIRONMENT is not local; emulators are for local use only")
+    required = ("GOOGLE_CLOUD_PROJECT", "LOCATION", "REGISTER_URL", "EXPORT_URL", "EXPORT_WORKER_URL", "REFRESH_URL",
+                "TASKS_SERVICE_ACCOUNT", "SCHEDULER_SERVICE_ACCOUNT", "TABLES_BUCKET", "FROZEN_BUCKET", "EXPORTS_BUCKET")  # fmt: skip
+    missing = [name for name in required if not env.get(name)]
+    if missing:
+        raise InternalError(f"settings are missing: {', '.join(missing)}; set them on the function, README lists them")
+    prefix = env.get("NAME_PREFIX", "bi")
+    return Settings(
+        environment="local" if local else env.get("ENVIRONMENT", "production"),
+        project=env["GOOGLE_CLOUD_PROJECT"],
+        location=env["LOCATION"],
+        urls={
+            name: env[f"{name.upper()}_URL"].rstrip("/") for name in ("register", "export", "export_worker", "refresh")
+        },
+        tasks_service_account=env["TASKS_SERVICE_ACCOUNT"],
+        scheduler_service_account=env["SCHEDULER_SERVICE_ACCOUNT"],
+        export_queue=env.get("EXPORT_QUEUE", f"{prefix}-export"),
+        refresh_queue=env.get("REFRESH_QUEUE", f"{prefix}-refresh"),
+        tables_bucket=env["TABLES_BUCKET"],
+        frozen_bucket=env["FROZEN_BUCKET"],
+        exports_bucket=env["EXPORTS_BUCKET"],
+        database=env.get("FIRESTORE_DATABASE", "(default)"),
+        prefix=prefix,
+        admins=_words(env.get("BI_ADMINS", "")),
+        operators=_words(env.get("BI_OPERATORS", "")),
+        viewers=_words(env.get("BI_VIEWERS", "")),
+        warehouse_hosts=tuple(sorted(_words(env.get("WAREHOUSE_HOSTS", "")))),
+        threads=int(env.get("THREADS", "8")),
+        export_role=env.get("EXPORT_ROLE", "api"),
+        secret_manager_emulator=emulators["secret_manager"],
+        cloud_tasks_emulator=emulators["cloud_tasks"],
+        cloud_scheduler_emulator=emulators["cloud_scheduler"],
+    )
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.strip().lower() for word in text.split(",") if word.strip())

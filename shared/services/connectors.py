@@ -1,0 +1,298 @@
+"""Connectors: register, list, get, change, delete, test. Credentials go to Secret Manager before anything else is written."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+
+from shared import connectors as kinds
+from shared.connectors._base import Runtime
+from shared.errors import (
+    BIConnectorsError,
+    ConflictError,
+    InternalError,
+    InvalidRequestError,
+    NotFoundError,
+    UnsupportedError,
+)
+from shared.models import RESERVED_NAMES, CheckResult, Connector, ConnectorPage, TestAllResult, TestResult
+from shared.ports import Document, Query, Stores, Transaction
+from shared.redaction import remember
+from shared.services.records import Page, from_record, list_page, require, to_record
+
+TESTS_AT_ONCE = 8  # our choice: connection tests wait on the network; more threads would not fit one vCPU's memory
+
+
+class Connectors:
+    """The use cases around `connectors/{name}`. `load` builds a live connector from config and secrets."""
+
+    def __init__(self, stores: Stores, prefix: str, runtime: Runtime, load: Callable[..., Any] = kinds.load) -> None:
+        self._stores = stores
+        self._prefix = prefix
+        self._runtime = runtime
+        self._load = load
+
+    def register(self, name: str, body: msgspec.Struct, credentials_secret: str | None) -> tuple[Document, bool]:
+        """Store a connector. Returns its document and whether it is new; the same name and body again is not new.
+
+        Raises:
+            InvalidRequestError: the name is a word of the API's paths, or credentials are missing.
+            ConflictError: the name is taken by another configuration or other credentials.
+        """
+        if name in RESERVED_NAMES:
+            raise InvalidRequestError(f"{name!r} is a word of this API's paths; choose another name", field="name")
+        config, secrets = split_secrets(body)
+        existing = self._stores.documents.get(f"connectors/{name}")
+        if existing is not None:
+            return self._same_or_conflict(existing, config, secrets, credentials_secret), False
+        version, is_ours = self._keep_credentials(name, config, secrets, credentials_secret)
+        now = self._stores.clock.now()
+        connector = Connector(
+            name=name,
+            connector_type=config["connector_type"],
+            config=config,
+            capabilities=describe_capabilities(config["connector_type"]),
+            credentials=version,
+            created_at=now,
+            updated_at=now,
+        )
+        try:
+            self._stores.documents.create(
+                f"connectors/{name}", to_record(connector, owns_credentials=is_ours, targets={})
+            )
+        except ConflictError:
+            if is_ours:
+                self._stores.secrets.destroy(version)
+            winner = require(self._stores.documents, f"connectors/{name}", f"connector {name!r}")
+            return self._same_or_conflict(winner, config, secrets, credentials_secret), False
+        return require(self._stores.documents, f"connectors/{name}", f"connector {name!r}"), True
+
+    def get(self, name: str) -> Document:
+        """Return the connector's document. Raises `NotFoundError`."""
+        return require(self._stores.documents, f"connectors/{name}", f"connector {name!r}")
+
+    def list(self, page: Page) -> ConnectorPage:
+        found, token = list_page(self._stores.documents, Query("connectors"), page)
+        return ConnectorPage(connectors=[from_record(Connector, item.data) for item in found], next_page_token=token)
+
+    def change(self, name: str, changes: Mapping[str, Any], version: str) -> Document:
+        """Change configuration or credentials of one connector; `version` is the one that the caller read.
+
+        Raises:
+            PreconditionFailedError: it changed since.
+            InvalidRequestError: the outcome would not be a valid configuration of its kind.
+        """
+        present = self.get(name)
+        merged = _merge(present.data["config"], changes)
+        merged["connector_type"] = present.data["connector_type"]
+        declared = kinds.DECLARATIONS[merged["connector_type"]]
+        try:
+            config, secrets = split_secrets(msgspec.convert(merged, declared.Config))
+        except msgspec.ValidationError as exc:
+            raise InvalidRequestError(f"the changed configuration is not valid: {exc}") from exc
+        fields: dict[str, Any] = {"config": config, "updated_at": self._stores.clock.now()}
+        if secrets:
+            stored = self._read_secrets(present)
+            fields["credentials"] = self._add_version(name, {**stored, **secrets})
+            fields["owns_credentials"] = True
+        try:
+            self._stores.documents.update(f"connectors/{name}", fields, version=version)
+        except BIConnectorsError:
+            if "credentials" in fields:
+                self._stores.secrets.destroy(fields["credentials"])
+            raise
+        if "credentials" in fields and present.data.get("owns_credentials"):
+            self._stores.secrets.destroy(present.data["credentials"])
+        return self.get(name)
+
+    def delete(self, name: str, *, force: bool, version: str | None) -> None:
+        """Delete a connector and the credentials that we made for it.
+
+        Raises:
+            ConflictError: jobs run on it or schedules point at it, and `force` is not set.
+        """
+        present = self.get(name)
+        if not force:
+            self._refuse_while_used(name)
+        self._stores.documents.delete(f"connectors/{name}", version=version)
+        if present.data.get("owns_credentials"):
+            self._stores.secrets.delete(self._secret_id(name))
+
+    def test(self, name: str) -> TestResult:
+        """Run the kind's named checks; a failed check is part of the result, not an error."""
+        document = self.get(name)
+        started = time.monotonic()
+        try:
+            checks = [CheckResult(**asdict(check)) for check in self.open(document).test()]
+        except BIConnectorsError as error:
+            checks = [CheckResult(name="credentials", ok=False, latency_ms=0.0, message=error.message)]
+        result = TestResult(
+            connector_name=name,
+            ok=all(check.ok for check in checks),
+            checks=checks,
+            latency_ms=round((time.monotonic() - started) * 1000, 1),
+            tested_at=self._stores.clock.now(),
+        )
+        try:
+            self._stores.documents.update(f"connectors/{name}", {"last_test": to_record(result)})
+        except NotFoundError:
+            pass  # deleted while it was tested: the result is still what the caller asked for
+        return result
+
+    def test_all(self) -> TestAllResult:
+        """Test every connector, side by side in time."""
+        names = [item.data["name"] for item in self._stores.documents.query(Query("connectors"))]
+        with ThreadPoolExecutor(TESTS_AT_ONCE) as pool:
+            results = list(pool.map(self.test, names))
+        return TestAllResult(ok=all(result.ok for result in results), results=results)
+
+    def open(self, document: Document) -> Any:
+        """Return the live connector of a document. Raises `CredentialError` if its credentials are gone."""
+        declared = kinds.DECLARATIONS[document.data["connector_type"]]
+        config = msgspec.convert(document.data["config"], declared.Config)
+        return self._load(config, self._read_secrets(document), self._runtime)
+
+    def require_refresh(self, document: Document) -> None:
+        """Raise `UnsupportedError` if this kind has nothing to refresh."""
+        kind = document.data["connector_type"]
+        if not kinds.capabilities(kind).refresh:
+            raise UnsupportedError(
+                f"{kind} has nothing to refresh: what is published is live; use a schedule with the action "
+                "export_and_refresh to bring new rows in on a cron",
+                code="refresh_unsupported",
+            )
+
+    def remember_target(self, tx: Transaction, name: str, table_name: str, target: Mapping[str, Any]) -> None:
+        """Keep what a delivery wants to know next time, in the engine's own transaction."""
+        tx.update(f"connectors/{name}", {"targets": {**_targets(tx, name), table_name: dict(target)}})
+
+    def _same_or_conflict(
+        self, existing: Document, config: dict[str, Any], secrets: dict[str, Any], reference: str | None
+    ) -> Document:
+        same = existing.data["config"] == config
+        if same and reference:
+            same = existing.data["credentials"] == reference
+        elif same:
+            same = self._read_secrets(existing) == secrets
+        if not same:
+            raise ConflictError(
+                f"connector {existing.data['name']!r} exists with another configuration or other credentials; "
+                "change it with PATCH, or delete it first",
+                code="name_taken",
+            )
+        return existing
+
+    def _keep_credentials(
+        self, name: str, config: Mapping[str, Any], secrets: Mapping[str, Any], reference: str | None
+    ) -> tuple[str, bool]:
+        wanted = set(kinds.DECLARATIONS[config["connector_type"]].SECRET_FIELDS)
+        if reference:
+            if secrets:
+                raise InvalidRequestError(
+                    "send either credentials or credentials_secret, not both", field="credentials_secret"
+                )
+            secrets = _decode(self._stores.secrets.read(reference), reference)
+        missing = sorted(wanted - set(secrets))
+        if missing:
+            raise InvalidRequestError(
+                f"credentials are missing: {', '.join(missing)}; send them in the body, or name a Secret Manager version "
+                "that holds them as a JSON object in credentials_secret",
+                field=missing[0],
+            )
+        return (reference, False) if reference else (self._add_version(name, secrets), True)
+
+    def _add_version(self, name: str, secrets: Mapping[str, Any]) -> str:
+        remember(dict(secrets))
+        return self._stores.secrets.add(self._secret_id(name), json.dumps(dict(secrets), sort_keys=True).encode())
+
+    def _read_secrets(self, document: Document) -> dict[str, Any]:
+        reference = document.data["credentials"]
+        secrets = _decode(self._stores.secrets.read(reference), reference)
+        remember(secrets)
+        return secrets
+
+    def _secret_id(self, name: str) -> str:
+        return f"{self._prefix}-connector-{name}"
+
+    def _refuse_while_used(self, name: str) -> None:
+        for collection, active, what in (
+            ("export_jobs", ("pending", "running", "held"), "export jobs are not finished"),
+            ("refresh_runs", ("pending", "running"), "refreshes are not finished"),
+        ):
+            where = (("connector_name", "==", name), ("status", "in", list(active)))
+            if self._stores.documents.query(Query(collection, where, limit=1)):
+                raise ConflictError(
+                    f"{what} on connector {name!r}; wait for them, or delete with ?force=true", code="in_use"
+                )
+        if self._stores.documents.query(Query("schedules", (("connector_name", "==", name),), limit=1)):
+            raise ConflictError(
+                f"schedules point at connector {name!r}; delete them first, or delete with ?force=true", code="in_use"
+            )
+
+
+def split_secrets(body: msgspec.Struct) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (configuration without secrets, secrets by field). Fields without a value are left out of both."""
+    config: dict[str, Any] = {key: value for key, value in msgspec.to_builtins(body).items() if value is not None}
+    for name in ("name", "credentials_secret"):
+        config.pop(name, None)
+    declared = kinds.DECLARATIONS[config["connector_type"]]
+    secrets = {field: config.pop(field) for field in declared.SECRET_FIELDS if field in config}
+    for field, (parent, leaf) in getattr(declared, "NESTED_SECRETS", {}).items():
+        value = config[parent].pop(leaf, None)
+        if value is not None:
+            secrets[field] = value
+    return config, {field: _parsed(value) for field, value in secrets.items()}
+
+
+def describe_capabilities(kind: str) -> dict[str, Any]:
+    """Return a kind's capabilities as JSON values."""
+    declared = kinds.capabilities(kind)
+    return {**asdict(declared), "modes": sorted(declared.modes), "verification": str(declared.verification)}
+
+
+def _parsed(value: Any) -> Any:
+    """Return a JSON object that was sent as text (a key file's content) as the object; anything else as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _decode(payload: bytes, reference: str) -> dict[str, Any]:
+    try:
+        secrets = json.loads(payload)
+    except ValueError:
+        secrets = None
+    if not isinstance(secrets, dict):
+        raise InvalidRequestError(
+            f"{reference} does not hold a JSON object of credential fields", field="credentials_secret"
+        )
+    return secrets
+
+
+def _merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON merge patch (RFC 7396) of objects: null removes, objects merge, the rest replaces."""
+    merged = dict(old)
+    for key, value in new.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _targets(tx: Transaction, name: str) -> dict[str, Any]:
+    document = tx.get(f"connectors/{name}")
+    if document is None:
+        raise InternalError(f"connector {name!r} was deleted while a job ran on it")
+    return dict(document.data.get("targets") or {})

@@ -1,0 +1,127 @@
+"""Stored documents of the services: encoding, paging, idempotency. One form for every collection."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+
+from shared.errors import IdempotencyError, InvalidRequestError, NotFoundError
+from shared.models import SCHEMA
+from shared.ports import Document, Documents, Query, Transaction
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+PAGE_SIZE = 50
+MAX_PAGE_SIZE = 100
+IDEMPOTENCY_LIFETIME = timedelta(hours=24)
+
+
+def to_record(value: msgspec.Struct, **more: Any) -> dict[str, Any]:
+    """Return the document of a model: builtins, datetimes kept as such, the schema version beside them."""
+    record: dict[str, Any] = msgspec.to_builtins(value, builtin_types=(datetime,))
+    return {**record, **more, "schema": SCHEMA}
+
+
+def from_record(kind: type[T], record: Mapping[str, Any]) -> T:
+    """Return the model of a document; members that only the engine uses are left out."""
+    return msgspec.convert(record, kind, strict=False)
+
+
+def require(documents: Documents, path: str, what: str) -> Document:
+    """Return the document. Raises `NotFoundError` naming `what`."""
+    found = documents.get(path)
+    if found is None:
+        raise NotFoundError(f"{what} does not exist; check the name, or list what there is")
+    return found
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a caller asks of a listing: at most `size` items after `token`."""
+
+    size: int = PAGE_SIZE
+    token: str | None = None
+
+
+def list_page(documents: Documents, query: Query, page: Page) -> tuple[list[Document], str | None]:
+    """Return one page and the token of the next, None at the end. A token belongs to the query that it was made for.
+
+    Raises:
+        InvalidRequestError: the token was made for another listing or filter, or is not one of ours.
+    """
+    filters = hashlib.sha256(repr((query.collection, query.where, query.order_by)).encode()).hexdigest()[:12]
+    start_after = _decode_token(page.token, filters) if page.token else None
+    size = max(1, min(page.size, MAX_PAGE_SIZE))
+    found = documents.query(
+        Query(query.collection, query.where, query.order_by, query.descending, size + 1, start_after),
+    )
+    if len(found) <= size:
+        return found, None
+    return found[:size], _encode_token(found[size - 1].path, filters)
+
+
+def _encode_token(path: str, filters: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([filters, path]).encode()).decode().rstrip("=")
+
+
+def _decode_token(token: str, filters: str) -> str:
+    try:
+        found_filters, path = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except ValueError as exc:
+        raise InvalidRequestError("page_token is not one that a listing returned", field="page_token") from exc
+    if found_filters != filters:
+        raise InvalidRequestError("page_token was made for another filter; start again without it", field="page_token")
+    return str(path)
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """A caller's Idempotency-Key with what it was first used for. `body` holds no secrets."""
+
+    key: str
+    route: str
+    caller: str
+    body: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        return "idempotency_keys/" + hashlib.sha256(f"{self.caller}\n{self.route}\n{self.key}".encode()).hexdigest()
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(self.body, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def earlier_result(tx: Transaction, idempotency: Idempotency | None, now: datetime) -> str | None:
+    """Return the id that an earlier request with this key made, None if there is none.
+
+    Raises:
+        IdempotencyError: the key was used with another body.
+    """
+    if idempotency is None:
+        return None
+    found = tx.get(idempotency.path)
+    if found is None or found.data["expire_at"] <= now:
+        return None
+    if found.data["digest"] != idempotency.digest:
+        raise IdempotencyError("this Idempotency-Key was used with another body; use a new key for a new request")
+    return str(found.data["result"])
+
+
+def keep_result(tx: Transaction, idempotency: Idempotency | None, result: str, now: datetime) -> None:
+    """Store what a key made, in the transaction that makes it."""
+    if idempotency is not None:
+        record = {
+            "schema": SCHEMA,
+            "digest": idempotency.digest,
+            "result": result,
+            "expire_at": now + IDEMPOTENCY_LIFETIME,
+        }
+        tx.set(idempotency.path, record)

@@ -1,0 +1,69 @@
+"""Secrets on Secret Manager. API: cloud.google.com/secret-manager/docs/reference/rpc"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import google_crc32c
+from google.api_core import exceptions as google
+from google.cloud import secretmanager
+
+from shared.errors import CredentialError
+from shared.stores._channel import local_client
+
+
+class SecretManagerSecrets:
+    """`Secrets` of one project. `emulator` is `host:port` of a local stand-in, or None."""
+
+    def __init__(self, project: str, emulator: str | None) -> None:
+        self._parent = f"projects/{project}"
+        self._emulator = emulator
+
+    @cached_property
+    def _client(self) -> Any:
+        if self._emulator:
+            return local_client(secretmanager.SecretManagerServiceClient, self._emulator)
+        return secretmanager.SecretManagerServiceClient()
+
+    def add(self, secret_id: str, payload: bytes) -> str:
+        name = f"{self._parent}/secrets/{secret_id}"
+        checksum = google_crc32c.value(payload)
+        version = {"parent": name, "payload": {"data": payload, "data_crc32c": checksum}}
+        try:
+            return str(self._client.add_secret_version(request=version).name)
+        except google.NotFound:
+            pass
+        try:
+            secret: dict[str, Any] = {"replication": {"automatic": {}}}
+            self._client.create_secret(request={"parent": self._parent, "secret_id": secret_id, "secret": secret})
+        except google.AlreadyExists:
+            pass  # another request made it between the two calls
+        return str(self._client.add_secret_version(request=version).name)
+
+    def read(self, version_name: str) -> bytes:
+        try:
+            payload = self._client.access_secret_version(request={"name": version_name}).payload
+        except (google.NotFound, google.FailedPrecondition) as exc:
+            raise CredentialError(
+                f"the credentials in {version_name} are gone or disabled; register the connector's credentials again",
+                code="credential_missing",
+            ) from exc
+        except google.PermissionDenied as exc:
+            raise CredentialError(
+                f"this function may not read {version_name}; grant it roles/secretmanager.secretAccessor",
+                code="credential_denied",
+            ) from exc
+        return bytes(payload.data)
+
+    def destroy(self, version_name: str) -> None:
+        try:
+            self._client.destroy_secret_version(request={"name": version_name})
+        except (google.NotFound, google.FailedPrecondition):
+            pass  # gone or destroyed already, which is what was asked
+
+    def delete(self, secret_id: str) -> None:
+        try:
+            self._client.delete_secret(request={"name": f"{self._parent}/secrets/{secret_id}"})
+        except google.NotFound:
+            pass  # gone already, which is what was asked
