@@ -19,7 +19,8 @@ def sandbox_classes() -> list[type[Sandbox]]:
     found = []
     for module_name in MODULES:
         full_name = f"{__name__}.{module_name}"
-        if importlib.util.find_spec(full_name) is None:
+        spec = importlib.util.find_spec(full_name)
+        if spec is None or spec.origin is None:  # nothing there, or a folder without __init__.py
             continue
         module = importlib.import_module(full_name)
         classes = {

@@ -34,6 +34,10 @@ class SandboxClock:
         """Virtual seconds since the epoch."""
         return time.time() + self._offset_s
 
+    def real_time(self) -> float:
+        """Real seconds since the epoch: what a client's own clock shows, which no test moves."""
+        return time.time()
+
     def now(self) -> datetime:
         """Virtual time, aware, UTC."""
         return datetime.fromtimestamp(self.time(), UTC)
