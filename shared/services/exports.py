@@ -1,0 +1,240 @@
+"""Export jobs: accept, read, list, run. Accepting stores the job first and enqueues its task after; running is the engine's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from shared import connectors as kinds
+from shared.errors import InvalidRequestError, NotFoundError, UnsupportedError
+from shared.models import ExportRequest, FileSource, Job, JobPage, JobStatus, Phase, new_id
+from shared.ports import Document, ObjectInfo, Query, Stores, Task, Transaction
+from shared.services.connectors import Connectors
+from shared.services.records import (
+    Idempotency,
+    Page,
+    earlier_result,
+    from_record,
+    keep_result,
+    list_page,
+    require,
+    to_record,
+)
+from shared.services.tables import Tables, source_format
+
+TASK_DEADLINE_S = 900.0
+POLL_S = 1.0
+LONGEST_WAIT_S = 60.0
+RETRY_AFTER_S = 2
+
+
+class Engine(Protocol):
+    """What drives one job for one time box; `shared.pipeline.delivery.ExportEngine`."""
+
+    def run(self, job_id: str) -> Any: ...
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Where jobs run and what they may use."""
+
+    worker_url: str
+    queue: str
+    frozen_bucket: str
+    threads: int
+
+
+class Exports:
+    """The use cases around `export_jobs/{id}`."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        connectors: Connectors,
+        tables: Tables,
+        settings: ExportSettings,
+        engine: Callable[[], Engine],
+        after_success: Callable[[Mapping[str, Any]], str],
+    ) -> None:
+        self._stores = stores
+        self._connectors = connectors
+        self._tables = tables
+        self._settings = settings
+        self._engine = engine
+        self._after_success = after_success
+        self._waiters = threading.BoundedSemaphore(max(1, settings.threads // 4))
+
+    def start(self, request: ExportRequest, caller: str, idempotency: Idempotency | None = None) -> Document:
+        """Accept one export: pin its source, store the job, enqueue its task. Returns the job's document.
+
+        A repeated idempotency key returns the first job, and makes sure that its task is enqueued.
+
+        Raises:
+            NotFoundError: no such connector or table.
+            UnsupportedError: the kind cannot do what was asked.
+            InvalidRequestError: the request contradicts itself.
+        """
+        connector = self._connectors.get(request.connector_name)
+        kind = connector.data["connector_type"]
+        target = self._check(request, kind, connector)
+        now = self._stores.clock.now()
+        job_id = new_id(now)
+        job = Job(
+            id=job_id,
+            connector_name=request.connector_name,
+            connector_type=kind,
+            table_name=request.table_name,
+            mode=request.mode,
+            status=JobStatus.PENDING,
+            phase=Phase.QUEUED,
+            created_at=now,
+            updated_at=now,
+            requested_by=caller,
+            target=target,
+            export_format=request.export_format,
+            note=kinds.capabilities(kind).note or None,
+            refresh_after=request.refresh_after,
+            source=self._source(request, job_id),
+        )
+        record = to_record(job, fence=0, lease_until=now, idle_claims=0, waits=0, seq=0)
+
+        def work(tx: Transaction) -> str:
+            earlier = earlier_result(tx, idempotency, now)
+            if earlier is not None:
+                return earlier
+            tx.create(f"export_jobs/{job_id}", record)
+            keep_result(tx, idempotency, job_id, now)
+            return job_id
+
+        accepted = self._stores.documents.transact(work)
+        document = self.get(accepted)
+        if not JobStatus(document.data["status"]).is_final:
+            self._enqueue(accepted, document.data["seq"], None)
+        return document
+
+    def get(self, job_id: str) -> Document:
+        return require(self._stores.documents, f"export_jobs/{job_id}", f"export job {job_id!r}")
+
+    def wait(self, job_id: str, seconds: float) -> Document:
+        """Return the job once it changed or `seconds` passed; at once if too many requests wait already."""
+        document = self.get(job_id)
+        if seconds <= 0 or not self._waiters.acquire(blocking=False):
+            return document
+        try:
+            waited = 0.0
+            first = document.version
+            while document.version == first and waited < min(seconds, LONGEST_WAIT_S):
+                if JobStatus(document.data["status"]).is_final:
+                    break
+                self._stores.clock.sleep(POLL_S)
+                waited += POLL_S
+                document = self.get(job_id)
+        finally:
+            self._waiters.release()
+        return document
+
+    def list_jobs(self, connector_name: str | None, status: str | None, page: Page) -> JobPage:
+        where: tuple[tuple[str, str, Any], ...] = ()
+        if connector_name:
+            where += (("connector_name", "==", connector_name),)
+        if status:
+            where += (("status", "==", status),)
+        query = Query("export_jobs", where, order_by="created_at", descending=True)
+        found, token = list_page(self._stores.documents, query, page)
+        return JobPage(jobs=[from_record(Job, item.data) for item in found], next_page_token=token)
+
+    def run(self, job_id: str) -> None:
+        """Work on the job for one time box, and enqueue what must go on. For the worker only."""
+        outcome = self._engine().run(job_id)
+        at = getattr(outcome, "at", None)
+        if type(outcome).__name__ == "Continue":
+            self._continue(job_id, at)
+            return
+        job = self.get(job_id).data
+        if job["status"] == JobStatus.SUCCESS.value and job["refresh_after"] and not job.get("refresh_run_id"):
+            run_id = self._after_success(job)
+            self._stores.documents.update(f"export_jobs/{job_id}", {"refresh_run_id": run_id})
+
+    def _continue(self, job_id: str, at: datetime | None) -> None:
+        """Enqueue the next task of a job. The number is raised first: a task of the old name would be taken for a repeat."""
+
+        def work(tx: Transaction) -> int:
+            document = tx.get(f"export_jobs/{job_id}")
+            if document is None:
+                raise NotFoundError(f"export job {job_id!r} does not exist")
+            seq: int = document.data["seq"] + 1
+            tx.update(f"export_jobs/{job_id}", {"seq": seq})
+            return seq
+
+        self._enqueue(job_id, self._stores.documents.transact(work), at)
+
+    def _enqueue(self, job_id: str, seq: int, at: datetime | None) -> None:
+        url = f"{self._settings.worker_url}/internal/export-jobs/{job_id}:run"
+        name = f"export-{job_id}-{seq}"
+        self._stores.tasks.enqueue(Task(self._settings.queue, url, name, {}, at, TASK_DEADLINE_S))
+
+    def _check(self, request: ExportRequest, kind: str, connector: Document) -> dict[str, Any]:
+        capabilities = kinds.capabilities(kind)
+        if request.mode not in capabilities.modes:
+            able = ", ".join(sorted(capabilities.modes))
+            raise UnsupportedError(f"{kind} cannot {request.mode.value}; it can {able}", code="mode_unsupported")
+        if request.refresh_after:
+            self._connectors.require_refresh(connector)
+        if request.rows is not None and request.source is not None:
+            raise InvalidRequestError("send either rows or source, not both", field="source")
+        try:
+            options = msgspec.convert(request.target, kinds.DECLARATIONS[kind].TargetOptions)
+        except msgspec.ValidationError as exc:
+            raise InvalidRequestError(f"target is not of the form that {kind} takes: {exc}", field="target") from exc
+        checked: dict[str, Any] = msgspec.to_builtins(options)
+        return {key: value for key, value in checked.items() if value is not None}
+
+    def _source(self, request: ExportRequest, job_id: str) -> dict[str, Any]:
+        """Pin the source: rows of the request become an object of ours, a file is taken at its present generation."""
+        if request.rows is not None:
+            return _pinned(
+                FileSource(uri="", format=None), self._stage_rows(request.rows, job_id), "jsonl", "rows in the request"
+            )
+        if request.source is not None:
+            source, info = request.source, self._tables.pin(request.source)
+        else:
+            source, info = self._tables.find(request.table_name)
+        return _pinned(source, info, source_format(source).value, info.uri)
+
+    def _stage_rows(self, rows: list[dict[str, Any]], job_id: str) -> ObjectInfo:
+        from shared.pipeline.sources import stage_rows
+
+        name = f"jobs/{job_id}/source.jsonl"
+        with self._stores.objects.writer(
+            self._settings.frozen_bucket, name, content_type="application/x-ndjson"
+        ) as sink:
+            stage_rows(rows, sink)
+        info = self._stores.objects.stat(self._settings.frozen_bucket, name)
+        if info is None:
+            raise NotFoundError(
+                f"gs://{self._settings.frozen_bucket}/{name} is gone right after it was written; try again"
+            )
+        return info
+
+
+def _pinned(source: FileSource, info: ObjectInfo, file_format: str, described: str) -> dict[str, Any]:
+    options = {
+        "schema": source.columns,
+        "delimiter": source.delimiter,
+        "encoding": source.encoding,
+        "sheet": source.sheet,
+    }
+    return {
+        "uri": described,
+        "bucket": info.bucket,
+        "name": info.name,
+        "generation": info.generation,
+        "size_bytes": info.size_bytes,
+        "format": file_format,
+        "options": options,
+    }

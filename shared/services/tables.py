@@ -1,0 +1,106 @@
+"""Registered tables, and what `table_name` stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from shared.errors import InvalidRequestError, NotFoundError
+from shared.models import ExportFormat, FileSource, Table, TableBody, TablePage
+from shared.ports import Document, ObjectInfo, Query, Stores
+from shared.services.records import Page, from_record, list_page, require, to_record
+
+
+class Tables:
+    """The use cases around `tables/{name}`."""
+
+    def __init__(self, stores: Stores, tables_bucket: str) -> None:
+        self._stores = stores
+        self._bucket = tables_bucket
+
+    def put(self, name: str, body: TableBody) -> tuple[Document, bool]:
+        """Create or replace; returns the document and whether it is new."""
+        parse_uri(body.source.uri)
+        source_format(body.source)
+        table = Table(name=name, source=body.source, description=body.description, updated_at=self._stores.clock.now())
+
+        def work(tx: Any) -> bool:
+            is_new = tx.get(f"tables/{name}") is None
+            tx.set(f"tables/{name}", to_record(table))
+            return is_new
+
+        is_new = self._stores.documents.transact(work)
+        return self.get(name), is_new
+
+    def get(self, name: str) -> Document:
+        return require(self._stores.documents, f"tables/{name}", f"table {name!r}")
+
+    def list(self, page: Page) -> TablePage:
+        found, token = list_page(self._stores.documents, Query("tables"), page)
+        return TablePage(tables=[from_record(Table, item.data) for item in found], next_page_token=token)
+
+    def delete(self, name: str) -> None:
+        self.get(name)
+        self._stores.documents.delete(f"tables/{name}")
+
+    def find(self, name: str) -> tuple[FileSource, ObjectInfo]:
+        """Return the registered source of a table, else the one file of its name in the tables bucket.
+
+        Raises:
+            NotFoundError: neither exists; the message says where it was looked for.
+            InvalidRequestError: several files fit.
+        """
+        registered = self._stores.documents.get(f"tables/{name}")
+        if registered is not None:
+            source = from_record(Table, registered.data).source
+            return source, self.pin(source)
+        found = []
+        for ending in ExportFormat:
+            info = self._stores.objects.stat(self._bucket, f"{name}.{ending.value}")
+            if info is not None:
+                found.append((FileSource(uri=info.uri, format=ending), info))
+        if not found:
+            endings = ", ".join(ending.value for ending in ExportFormat)
+            raise NotFoundError(
+                f"no table {name!r}: it is not registered under tables/{name}, and gs://{self._bucket}/{name}.<format> does "
+                f"not exist for any format ({endings}); upload the file, register the table, or send rows",
+                code="table_not_found",
+            )
+        if len(found) > 1:
+            names = ", ".join(info.uri for _, info in found)
+            raise InvalidRequestError(
+                f"several files are called {name!r}: {names}; name one in source.uri", field="source"
+            )
+        return found[0]
+
+    def pin(self, source: FileSource) -> ObjectInfo:
+        """Return the live generation of a source's file. Raises `NotFoundError` naming it."""
+        bucket, name = parse_uri(source.uri)
+        info = self._stores.objects.stat(bucket, name)
+        if info is None:
+            raise NotFoundError(f"{source.uri} does not exist; check the bucket and the name", code="source_not_found")
+        return info
+
+
+def parse_uri(uri: str) -> tuple[str, str]:
+    """Return (bucket, name) of a `gs://` URI. Raises `InvalidRequestError`."""
+    parts = urlsplit(uri)
+    name = uri.removeprefix(f"gs://{parts.netloc}/")
+    if parts.scheme != "gs" or not parts.netloc or not name or name == uri:
+        raise InvalidRequestError(f"source.uri is {uri!r}; expected gs://bucket/name", field="source.uri")
+    return parts.netloc, name
+
+
+def source_format(source: FileSource) -> ExportFormat:
+    """Return the declared format, else the one that the name ends in. Raises `InvalidRequestError`."""
+    if source.format is not None:
+        return source.format
+    ending = source.uri.rsplit(".", 1)[-1].lower()
+    ending = {"ndjson": "jsonl", "tsv": "csv"}.get(ending, ending)
+    try:
+        return ExportFormat(ending)
+    except ValueError as exc:
+        raise InvalidRequestError(
+            f"{source.uri} does not end in a known format ({', '.join(ExportFormat)}); say source.format",
+            field="source.format",
+        ) from exc
