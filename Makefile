@@ -1,0 +1,79 @@
+# Every target sets up what it needs in .venv; `make` alone lists them.
+.DEFAULT_GOAL := help
+.ONESHELL:
+.SHELLFLAGS := -eu -c
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+DATA ?= .local
+PORT_BASE ?= 8080
+T ?= tests
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check --no-input --quiet --require-hashes
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	echo
+	echo '  Variables: PYTHON=python3.12  T=tests/unit (test)  PORT_BASE=9000 DATA=.local2 (run)  KEEP=1 (demo)'
+
+.PHONY: demo
+demo: install ## Watch real tables reach Power BI, Looker and Google Sheets, checked cell by cell (2 minutes)
+	@exec $(PY) -m infra.local.demo
+
+.PHONY: run
+run: install ## Start the local cloud and keep it up; Ctrl-C stops it, data stays in DATA
+	@exec $(PY) -m infra.local --data '$(DATA)' --port-base '$(PORT_BASE)'
+
+.PHONY: test
+test: install ## Run the tests (T=path for a part)
+	@exec $(PY) -m pytest $(T)
+
+.PHONY: check
+check: install ## Lint, types, architecture; runs no tests
+	@$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m tests.unit.test_architecture
+
+.PHONY: package
+package: install ## Stage and zip each function into build/, reproducibly
+	@exec $(PY) -m infra.package
+
+.PHONY: smoke
+smoke: package ## Boot each packaged function alone, in a clean environment
+	@exec $(PY) -m infra.smoke
+
+.PHONY: conformance
+conformance: install ## Run the suites on the emulators and sandboxes, and on the official Firestore emulator where installed
+	@exec $(PY) -m pytest tests/conformance
+
+.PHONY: clean
+clean: ## Remove build results and caches; keeps .venv and DATA
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Installs once for each content of the pins; afterwards no network is needed.
+.PHONY: install
+install:
+	@if ! cmp -s tests/requirements.txt $(VENV)/installed.txt; then
+	  if ! command -v '$(PYTHON)' >/dev/null; then
+	    echo "make: no program '$(PYTHON)'; install Python 3.11 or newer (Debian, Ubuntu: apt-get install python3 python3-venv)" \
+	      "or name one: make PYTHON=/path/to/python" >&2; exit 1
+	  fi
+	  if ! '$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+	    echo "make: $$('$(PYTHON)' --version) is too old; Python 3.11 to 3.14 is needed: make PYTHON=python3.12" >&2; exit 1
+	  fi
+	  if ! '$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null; then
+	    echo "make: '$(PYTHON)' has no venv module; install it (Debian, Ubuntu: apt-get install python3-venv) and try again" >&2
+	    exit 1
+	  fi
+	  if ! $(PY) -m pip --version >/dev/null 2>&1; then
+	    rm -rf $(VENV)
+	    '$(PYTHON)' -m venv $(VENV)
+	  fi
+	  echo "installing the pinned packages into $(VENV) (once, about a minute)"
+	  $(PIP_INSTALL) -r tests/requirements.txt
+	  cp tests/requirements.txt $(VENV)/installed.txt
+	fi

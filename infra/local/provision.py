@@ -1,0 +1,44 @@
+"""What Terraform makes in the cloud and `make run` makes here: the buckets and the Cloud Tasks queues."""
+
+from __future__ import annotations
+
+import grpc
+from google.api_core.exceptions import AlreadyExists
+from google.cloud import tasks_v2
+from google.protobuf import duration_pb2
+
+from infra.local import cloud_storage
+from infra.local.ports import Ports
+from infra.local.settings import BUCKETS, LOCATION, PROJECT, QUEUES, WORKER_INSTANCES
+
+MAX_ATTEMPTS = 100
+"""Finite, as in the cloud: a task that never succeeds ends, and the job says so."""
+
+
+def provision(ports: Ports) -> None:
+    """Create what does not exist yet; what exists stays as it is (a queue keeps its tasks)."""
+    cloud_storage.make_buckets(ports, BUCKETS.values())
+    with grpc.insecure_channel(ports.address("cloud_tasks")) as channel:
+        client = tasks_v2.CloudTasksClient(
+            transport=tasks_v2.CloudTasksClient.get_transport_class("grpc")(channel=channel)
+        )
+        for queue_id in QUEUES.values():
+            _make_queue(client, queue_id)
+
+
+def _make_queue(client: tasks_v2.CloudTasksClient, queue_id: str) -> None:
+    parent = f"projects/{PROJECT}/locations/{LOCATION}"
+    queue = tasks_v2.Queue(
+        name=f"{parent}/queues/{queue_id}",
+        rate_limits=tasks_v2.RateLimits(max_dispatches_per_second=50, max_concurrent_dispatches=WORKER_INSTANCES),
+        retry_config=tasks_v2.RetryConfig(
+            max_attempts=MAX_ATTEMPTS,
+            min_backoff=duration_pb2.Duration(seconds=1),
+            max_backoff=duration_pb2.Duration(seconds=60),
+            max_doublings=6,
+        ),
+    )
+    try:
+        client.create_queue(parent=parent, queue=queue)
+    except AlreadyExists:
+        return
