@@ -1,0 +1,97 @@
+"""Text files as clean UTF-8: any encoding in, positions of what is wrong in the error."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from typing import TYPE_CHECKING
+
+from shared.errors import SourceError
+
+if TYPE_CHECKING:
+    from shared.pipeline.formats.intake import Intake
+
+_BOM = b"\xef\xbb\xbf"
+_BLANK_LINE = re.compile(rb"[\r\n]\n|\r[\r\n]*\r")
+_TAIL_BYTES = 4
+
+
+class Utf8Stream(io.RawIOBase):
+    """UTF-8 without a byte order mark, ending in a line break, from a file in `encoding`.
+
+    Attributes:
+        tail: the last bytes of the stream (after the end was read).
+        may_have_blank_lines: False when certainly no line is blank.
+    """
+
+    def __init__(self, intake: Intake, encoding: str) -> None:
+        self._intake = intake
+        self._encoding = encoding
+        try:
+            self._codec = codecs.lookup(encoding).name
+            self._decoder = codecs.getincrementaldecoder(encoding)()
+        except LookupError:
+            message = f"the encoding {encoding!r} is not known; use a name like utf-8, utf-16, cp1252 or iso-8859-1"
+            raise SourceError(message, code="encoding_invalid") from None
+        self._ready = b""
+        self._raw_bytes = 0
+        self._lines = 0
+        self._is_start = True
+        self._is_done = False
+        self.tail = b""
+        self.may_have_blank_lines = False
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most `size` bytes, fewer only at the end."""
+        wanted = None if size is None or size < 0 else size
+        parts, count = [self._ready], len(self._ready)
+        while not self._is_done and (wanted is None or count < wanted):
+            part = self._next(1 << 16 if wanted is None else max(wanted - count, 4096))
+            parts.append(part)
+            count += len(part)
+        data = b"".join(parts)
+        self._ready = b"" if wanted is None else data[wanted:]
+        return data if wanted is None else data[:wanted]
+
+    def _next(self, size: int) -> bytes:
+        raw = self._intake.read(size)
+        data = self._decoded(raw)
+        self._raw_bytes += len(raw)
+        if self._is_start and data:
+            data = data.removeprefix(_BOM)
+            self._is_start = False
+        if b"\0" in data:
+            line = self._lines + data.count(b"\n", 0, data.index(b"\0")) + 1
+            message = f"line {line} holds a NUL byte; a file in UTF-16 needs encoding 'utf-16', otherwise remove it"
+            raise SourceError(message, code="encoding_invalid")
+        if not raw:
+            self._is_done = True
+            if not (self.tail + data).endswith((b"\n", b"\r")) and (self.tail or data):
+                data += b"\n"
+        self._lines += data.count(b"\n")
+        if not self.may_have_blank_lines:
+            self.may_have_blank_lines = bool(_BLANK_LINE.search(self.tail + data))
+        self.tail = (self.tail + data)[-_TAIL_BYTES:]
+        return data
+
+    def _decoded(self, raw: bytes) -> bytes:
+        """The next bytes as UTF-8; raises `SourceError` with the byte offset and the line of what is not valid."""
+        if raw and self._codec == "utf-8" and raw.isascii() and not self._decoder.getstate()[0]:
+            return raw
+        try:
+            return self._decoder.decode(raw, final=not raw).encode("utf-8")
+        except UnicodeError as exc:
+            start = getattr(exc, "start", 0)
+            data = getattr(exc, "object", raw)
+            data = data if isinstance(data, bytes) else raw
+            offset = self._raw_bytes + len(raw) - len(data) + start
+            line = self._lines + data[:start].count(b"\n") + 1
+            message = (
+                f"byte {offset:,} (line {line:,}) is not valid {self._encoding}; "
+                "name the file's real encoding (cp1252 is common for files from Excel), or save it as UTF-8"
+            )
+            raise SourceError(message, code="encoding_invalid") from exc

@@ -1,0 +1,141 @@
+"""Types of untyped text: the narrowest type that every value of a column has exactly, over the whole file.
+
+A type is taken only when writing its value back gives the same thing, because that is where others lose data:
+
+- `int64`: the text is what printing the integer gives: no `007`, no `+5`, no `-0`, nothing beyond 64 bits;
+- `double`: plain decimals (`-1.50`), and exponents only with a sign as programs print them (`1e-05`, `2.5E+20`): `1e5` and
+  `2E10` stay text, for they are more often part numbers; and only if the double is that number (up to 15 digits always are,
+  longer ones if they are the shortest text of their double). Texts like NaN and inf stay text;
+- `bool`: true and false in one style of case over the column;
+- `date`, `timestamp`, `timestamp_tz`: ISO 8601 calendar dates; date-times with `T` or a blank, with minutes at least and at
+  most six decimals of seconds, either all or none with an offset;
+- anything else, and a column without values: `string`.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shared.pipeline.formats.column_types import (
+    BOOL,
+    DATE,
+    DOUBLE,
+    EMPTY,
+    EXACT_INT,
+    INT,
+    STRING,
+    TIMESTAMP,
+    TIMESTAMP_TZ,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_INT = r"^-?[0-9]{1,19}$"
+_DOUBLE = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-][0-9]{1,3})?$"
+_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+_TIMESTAMP = _TIME + "$"
+_TIMESTAMP_TZ = _TIME + r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
+_LONG_OR_EXPONENT = "[eE]|^.{16}"
+_YEAR_ZERO = "^0000"
+_BOOL_STYLES = ("^(true|false)$", "^(True|False)$", "^(TRUE|FALSE)$")
+
+
+class TextColumn:
+    """What one column of text can be, narrowed batch by batch."""
+
+    def __init__(self) -> None:
+        self._is_empty = True
+        self._largest_int = 0
+        self._styles = list(_BOOL_STYLES)
+        self._tests: dict[pa.DataType, Callable[[pa.Array], bool]] = {
+            INT: self._are_ints,
+            DOUBLE: self._are_doubles,
+            BOOL: self._are_bools,
+            DATE: lambda values: _are_times(values, _DATE, DATE),
+            TIMESTAMP: lambda values: _are_times(values, _TIMESTAMP, TIMESTAMP),
+            TIMESTAMP_TZ: lambda values: _are_times(values, _TIMESTAMP_TZ, TIMESTAMP_TZ),
+        }
+
+    def observe(self, values: pa.Array) -> None:
+        """Narrow by the next values (strings; null and empty text say nothing)."""
+        if not self._tests:
+            return
+        values = values.filter(pc.not_equal(values, EMPTY))
+        if not len(values):
+            return
+        self._is_empty = False
+        if INT in self._tests:
+            if self._are_ints(values):
+                self._tests = {kind: test for kind, test in self._tests.items() if kind in (INT, DOUBLE)}
+                return
+            del self._tests[INT]
+            if self._largest_int > EXACT_INT:
+                self._tests.pop(DOUBLE, None)
+        self._tests = {kind: test for kind, test in self._tests.items() if test(values)}
+
+    def result(self) -> pa.DataType:
+        """The narrowest type of all values seen."""
+        return STRING if self._is_empty else next(iter(self._tests), STRING)
+
+    def _are_ints(self, values: pa.Array) -> bool:
+        if not _ends_match(values, _INT):
+            return False
+        try:
+            numbers = pc.cast(values, INT)
+        except pa.ArrowInvalid:
+            return False
+        if not pc.cast(numbers, STRING).equals(values):
+            return False
+        bounds = pc.min_max(numbers)
+        self._largest_int = max(self._largest_int, abs(bounds["min"].as_py()), abs(bounds["max"].as_py()))
+        return True
+
+    def _are_doubles(self, values: pa.Array) -> bool:
+        if not _all_match(values, _DOUBLE):
+            return False
+        risky = values.filter(pc.match_substring_regex(values, _LONG_OR_EXPONENT))
+        if not len(risky):
+            return True
+        risky = risky.filter(pc.not_equal(pc.cast(pc.cast(risky, DOUBLE), STRING), risky))
+        return all(is_exact_double(text) for text in risky.to_pylist())
+
+    def _are_bools(self, values: pa.Array) -> bool:
+        self._styles = [style for style in self._styles if _all_match(values, style)]
+        return bool(self._styles)
+
+
+def is_exact_double(text: str) -> bool:
+    """Whether a decimal number of at most 15 digits, or the shortest text of a double, stands in `text`."""
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        return False
+    exact = Decimal(text)
+    if number == 0:
+        return exact == 0
+    return len(exact.normalize().as_tuple().digits) <= 15 or Decimal(repr(number)) == exact
+
+
+def _are_times(values: pa.Array, pattern: str, kind: pa.DataType) -> bool:
+    if not _all_match(values, pattern) or pc.any(pc.match_substring_regex(values, _YEAR_ZERO)).as_py():
+        return False
+    try:
+        pc.cast(values, kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _ends_match(values: pa.Array, pattern: str) -> bool:
+    """The first and the last value match: a cheap look that spares most columns the full one."""
+    return all(re.search(pattern, values[index].as_py()) for index in (0, len(values) - 1))
+
+
+def _all_match(values: pa.Array, pattern: str) -> bool:
+    return _ends_match(values, pattern) and bool(pc.all(pc.match_substring_regex(values, pattern)).as_py())

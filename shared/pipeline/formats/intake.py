@@ -1,0 +1,206 @@
+"""What all readers share: telling broken data from a broken store, exact batches, meters."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+from xml.parsers.expat import ExpatError
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shared.errors import SourceError
+from shared.pipeline.formats.column_types import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from shared.pipeline.formats import Opener, ReadOptions
+
+_BROKEN = (
+    pa.ArrowException,
+    zipfile.BadZipFile,
+    ExpatError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ArithmeticError,
+    LookupError,
+    ValueError,
+    TypeError,
+    SyntaxError,  # xml.etree's ParseError
+    RuntimeError,
+    OSError,
+    MemoryError,
+)
+"""What the parsing libraries raise on damaged input: pyarrow OSError and MemoryError too, zipfile nearly all of them."""
+
+_MAGIC = (
+    (b"PAR1", "a Parquet file"),
+    (b"PK\x03\x04", "a ZIP archive or an XLSX workbook"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel .xls file or a password-protected workbook"),
+    (b"\x1f\x8b", "gzip-compressed data"),
+    (b"(\xb5/\xfd", "zstd-compressed data"),
+    (b"BZh", "bzip2-compressed data"),
+    (b"%PDF", "a PDF"),
+    (b"Obj\x01", "an Avro file"),
+    (b"ORC", "an ORC file"),
+    (b"ARROW1", "an Arrow file"),
+    (b"\xff\xfe", "UTF-16 text"),
+    (b"\xfe\xff", "UTF-16 text"),
+)
+BINARY_MAGIC = tuple(magic for magic, _ in _MAGIC if magic not in {b"ORC", b"BZh"})
+
+
+def describe(head: bytes) -> str:
+    """What the first bytes of a file look like, for a message."""
+    if not head:
+        return "an empty file (0 bytes)"
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return name
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if text in (b"{", b"["):
+        return "JSON text"
+    if text == b"<":
+        return "an HTML or XML page"
+    return f"data that starts with {shown(head[:16].decode('latin-1'))}"
+
+
+class Intake(io.RawIOBase):
+    """The opener's handle, remembering an error of the store so that it is not mistaken for damaged data."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._handle: BinaryIO = opener.open()
+        self.size_bytes = opener.size_bytes
+        self.store_error: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._handle.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._handle.tell()
+
+    def read(self, size: int | None = -1) -> bytes:
+        try:
+            return self._handle.read(-1 if size is None else size)
+        except Exception as exc:
+            self.store_error = exc
+            raise
+
+    def head(self, size: int = 16) -> bytes:
+        """The first bytes; leaves the position at the start."""
+        self.seek(0)
+        data = self.read(size)
+        self.seek(0)
+        return data
+
+    def close(self) -> None:
+        if not self.closed:
+            self._handle.close()
+        super().close()
+
+
+@contextmanager
+def opened(opener: Opener, what: str) -> Iterator[Intake]:
+    """The opened source. Errors of the parsing libraries leave as `SourceError`; the store's own errors unchanged.
+
+    Args:
+        opener: the source.
+        what: the expected format, for messages, e.g. "a Parquet file".
+    """
+    intake = Intake(opener)
+    try:
+        yield intake
+    except SourceError:
+        raise
+    except _BROKEN as exc:
+        if intake.store_error is not None:
+            raise intake.store_error from None
+        detail = " ".join(str(exc).split())[:200] or type(exc).__name__
+        message = f"expected {what}, but the file is damaged or incomplete ({detail}); write it again and export again"
+        raise SourceError(message, code="source_damaged") from exc
+    finally:
+        intake.close()
+
+
+def refuse(what: str, head: bytes) -> SourceError:
+    """The error for a file of another kind than expected."""
+    message = f"expected {what}, found {describe(head)}; name the right format, or convert the file"
+    return SourceError(message, code="source_format")
+
+
+def exact_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield the same rows in batches of exactly `rows`, except the last; nothing if there are none."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        while batch.num_rows:
+            piece = batch.slice(0, rows - count)
+            held.append(piece)
+            count += piece.num_rows
+            batch = batch.slice(piece.num_rows)
+            if count == rows:
+                yield _joined(held, schema)
+                held, count = [], 0
+    if count:
+        yield _joined(held, schema)
+
+
+def _joined(pieces: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
+    if len(pieces) == 1:
+        return pieces[0]
+    columns = [pa.concat_arrays([piece.column(index) for piece in pieces]) for index in range(len(schema))]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+class Meter:
+    """Counts what was decoded and refuses what is beyond the limits, while it streams."""
+
+    def __init__(self, options: ReadOptions) -> None:
+        self._options = options
+        self.rows = 0
+        self.bytes = 0
+
+    def take(self, batch: pa.RecordBatch) -> None:
+        """Count a batch. Raises `SourceError` (code `source_too_large`) at the first limit it passes."""
+        options = self._options
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if pa.types.is_string(column.type):
+                check_lengths(column, name, self.rows + 1, options)
+        self.rows += batch.num_rows
+        self.bytes += batch.nbytes
+        if self.rows > options.max_rows:
+            raise too_large(f"it has more than {options.max_rows:,} rows")
+        if self.bytes > options.max_decoded_bytes:
+            raise too_large(f"its first {self.rows:,} rows take more than {options.max_decoded_bytes:,} bytes")
+
+
+def check_lengths(column: pa.Array, name: str, first_row: int, options: ReadOptions) -> None:
+    """Raise `SourceError` naming the first text longer than `max_cell_chars`."""
+    most = pc.max(pc.binary_length(column)).as_py() if len(column) else None
+    if most is None or most <= options.max_cell_chars:
+        return
+    for index, length in enumerate(pc.utf8_length(column).to_pylist()):
+        if length is not None and length > options.max_cell_chars:
+            row = first_row + index
+            message = (
+                f"row {row}, column {name!r} holds a text of {length:,} characters, at most "
+                f"{options.max_cell_chars:,} are read; shorten it"
+            )
+            raise SourceError(message, code="source_too_large", row=row, column=name)
+
+
+def too_large(reason: str) -> SourceError:
+    """The error for a source beyond a limit."""
+    return SourceError(f"the source is too large: {reason}; split it, or select fewer columns", code="source_too_large")

@@ -1,0 +1,230 @@
+"""Rows that are JSON objects, as typed columns. Shared by JSON and JSON Lines.
+
+JSON has types, so none is guessed: text stays text (dates too, unless declared). Integers beyond 64 bits, integers beyond 2^53
+in a column that also has fractions, and columns of mixed types are refused with the row and the way out: declaring the column
+`string` keeps the text of every value as the file has it. Objects and arrays become compact JSON text. A missing key is null.
+Columns come in the order of their first appearance.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shared.errors import SourceError
+from shared.pipeline.formats import Scan
+from shared.pipeline.formats.column_types import (
+    BOOL,
+    DOUBLE,
+    EXACT_INT,
+    INT,
+    STRING,
+    cast_column,
+    check_names,
+    declared_types,
+    shown,
+)
+from shared.pipeline.formats.intake import Meter, exact_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from shared.pipeline.formats import ReadOptions
+
+_INT64 = range(-(2**63), 2**63)
+_BEYOND_INT64 = 2.0**63
+_NAMES = {int: "integer", float: "number", bool: "true/false", str: "text", dict: "object", list: "array"}
+_ARROW = {"integer": INT, "number": DOUBLE, "true/false": BOOL, "text": STRING, "object or array": STRING}
+_PYTHON: dict[pa.DataType, type] = {INT: int, DOUBLE: float, BOOL: bool, STRING: str}
+_POLARS = {INT: pl.Int64, DOUBLE: pl.Float64, BOOL: pl.Boolean, STRING: pl.String}
+
+
+class Literal(str):
+    """A JSON number as the file spells it."""
+
+    __slots__ = ()
+
+
+class Chunk:
+    """Some rows in source order: the bytes of each, and its parsed object.
+
+    Raises `SourceError` naming the row whose bytes are no JSON object. `first_row` is one-based.
+    """
+
+    def __init__(self, raw: list[bytes], first_row: int) -> None:
+        self._raw = raw
+        self.first_row = first_row
+        try:
+            self.rows: list[dict[str, Any]] = list(map(orjson.loads, raw))
+        except orjson.JSONDecodeError:
+            self.rows = [self._parsed(index) for index in range(len(raw))]
+        if set(map(type, self.rows)) - {dict}:
+            at = next(index for index, row in enumerate(self.rows) if type(row) is not dict)
+            found = _NAMES.get(type(self.rows[at]), "null")
+            message = f"row {first_row + at} is {found} {shown(raw[at].decode())}; each row must be an object with the columns as keys"
+            raise SourceError(message, code="row_invalid", row=first_row + at)
+
+    def _parsed(self, index: int) -> Any:
+        try:
+            return orjson.loads(self._raw[index])
+        except orjson.JSONDecodeError as exc:
+            row = self.first_row + index
+            message = (
+                f"row {row} is not valid JSON ({exc}); it reads {shown(self._raw[index].decode(errors='replace'))}"
+            )
+            raise SourceError(message, code="row_invalid", row=row) from exc
+
+    def literal(self, index: int, name: str) -> Any:
+        """One value with its numbers as `Literal`: what the file says, before any float."""
+        return json.loads(self._raw[index], parse_int=Literal, parse_float=Literal)[name]
+
+    def texts(self, name: str, values: list[Any]) -> list[str | None]:
+        """The values as text: strings as they are, numbers as spelled, objects and arrays as compact JSON."""
+        return [
+            value if value is None or type(value) is str else _text(self, index, name, value)
+            for index, value in enumerate(values)
+        ]
+
+
+def _text(chunk: Chunk, index: int, name: str, value: Any) -> str:
+    if value is True or value is False:
+        return "true" if value else "false"
+    exact = chunk.literal(index, name)
+    return str(exact) if isinstance(exact, str) else _spelled(exact)
+
+
+def _spelled(value: Any) -> str:
+    """Compact JSON with the numbers as the file spells them."""
+    if isinstance(value, Literal):
+        return str(value)
+    if isinstance(value, dict):
+        return (
+            "{"
+            + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{_spelled(item)}" for key, item in value.items())
+            + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ",".join(map(_spelled, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+class _Column:
+    """The JSON types that one undeclared column holds so far."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.kinds: dict[str, int] = {}
+        self._large_at = 0
+
+    def observe(self, values: list[Any], chunk: Chunk) -> None:
+        for found in set(map(type, values)) - {type(None)}:
+            kind = "object or array" if found in (dict, list) else _NAMES[found]
+            if kind not in self.kinds:
+                self.kinds[kind] = chunk.first_row + next(i for i, value in enumerate(values) if type(value) is found)
+            if found is int:
+                self._check_ints(values, chunk)
+            elif found is float:
+                self._check_floats(values, chunk)
+        self._refuse_mixture()
+
+    def _check_ints(self, values: list[Any], chunk: Chunk) -> None:
+        for index, value in enumerate(values):
+            if type(value) is int and not -EXACT_INT <= value <= EXACT_INT:
+                if value not in _INT64:
+                    raise self._beyond(chunk.first_row + index, value)
+                self._large_at = self._large_at or chunk.first_row + index
+
+    def _check_floats(self, values: list[Any], chunk: Chunk) -> None:
+        for index, value in enumerate(values):
+            if type(value) is float and not -_BEYOND_INT64 < value < _BEYOND_INT64:
+                exact = chunk.literal(index, self.name)
+                if not set(exact) & set(".eE"):
+                    raise self._beyond(chunk.first_row + index, exact)
+
+    def _beyond(self, row: int, value: object) -> SourceError:
+        message = (
+            f"row {row}, column {self.name!r}: the integer {shown(value)} needs more than 64 bits; "
+            "declare the column string or decimal(p,s)"
+        )
+        return SourceError(message, code="value_invalid", row=row, column=self.name)
+
+    def _refuse_mixture(self) -> None:
+        kinds = set(self.kinds)
+        if kinds == {"integer", "number"}:
+            if not self._large_at:
+                return
+            message = (
+                f"column {self.name!r} has fractions (row {self.kinds['number']}) and, in row {self._large_at}, an integer "
+                "beyond 2^53 that a double cannot hold; declare the column decimal(p,s) or string"
+            )
+            raise SourceError(message, code="types_mixed", row=self._large_at, column=self.name)
+        if len(kinds) > 1:
+            (first, row), (second, other_row) = sorted(self.kinds.items(), key=lambda item: item[1])[:2]
+            message = (
+                f"column {self.name!r} holds {first} in row {row} and {second} in row {other_row}; "
+                "make them one type, or declare the column string"
+            )
+            raise SourceError(message, code="types_mixed", row=other_row, column=self.name)
+
+    def result(self) -> pa.DataType:
+        return DOUBLE if "number" in self.kinds else _ARROW[next(iter(self.kinds))] if self.kinds else STRING
+
+
+def scan_chunks(chunks: Iterable[Chunk], options: ReadOptions) -> Scan:
+    """Find the columns and their types over all rows, and refuse what `batches_of` could not convert."""
+    declared = declared_types(options, None)
+    columns: dict[str, _Column] = {}
+    meter = Meter(options)
+    for chunk in chunks:
+        new = set().union(*chunk.rows) - columns.keys()
+        if new:
+            for row in chunk.rows:
+                columns.update({name: _Column(name) for name in row if name not in columns})
+            check_names(list(columns), options)
+        for name, column in columns.items():
+            if name not in declared:
+                column.observe([row.get(name) for row in chunk.rows], chunk)
+        kinds = {name: declared.get(name) or column.result() for name, column in columns.items()}
+        meter.take(_batch(chunk, pa.schema(list(kinds.items()))))
+    kinds = {name: column.result() for name, column in columns.items()}
+    kinds.update(declared)
+    check_names(list(kinds), options)
+    return Scan(pa.schema(list(kinds.items())), meter.rows, options)
+
+
+def batches_of(chunks: Iterable[Chunk], scan: Scan, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the chunks in the scan's schema."""
+    return exact_batches((_batch(chunk, scan.schema) for chunk in chunks), scan.schema, batch_rows)
+
+
+def _batch(chunk: Chunk, schema: pa.Schema) -> pa.RecordBatch:
+    columns = [_array(chunk, field.name, field.type) for field in schema]
+    if not columns:
+        return pa.RecordBatch.from_struct_array(pa.nulls(len(chunk.rows), pa.struct([])))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _array(chunk: Chunk, name: str, kind: pa.DataType) -> pa.Array:
+    values = [row.get(name) for row in chunk.rows]
+    found = set(map(type, values)) - {type(None)}
+    direct = _PYTHON.get(kind)
+    if direct is not None and found <= {direct} and not _are_too_large(values, found):
+        return arrow_array(values, kind)
+    if kind.equals(DOUBLE) and found <= {int, float} and not _are_too_large(values, found):
+        return arrow_array([None if value is None else float(value) for value in values], kind)
+    return cast_column(arrow_array(chunk.texts(name, values), STRING), kind, name, chunk.first_row)
+
+
+def _are_too_large(values: list[Any], found: set[type]) -> bool:
+    return int in found and any(type(value) is int and value not in _INT64 for value in values)
+
+
+def arrow_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Python values of one type as an Arrow array; through Polars, because `pa.array` imports pandas."""
+    array = pl.Series(values, dtype=_POLARS[kind], strict=True).to_arrow()
+    return array if array.type.equals(kind) else pc.cast(array, kind)

@@ -1,0 +1,231 @@
+"""Parquet, with its own types, narrowed to the eight of this package where nothing is lost.
+
+Integers become int64 and floats double (same number); dictionaries their values; times microseconds; times with a zone the
+same instant in UTC; decimals of up to 38 digits stay. Whatever would lose something, and lists, structs, maps, binary, times
+of day and durations, is refused with the column's name. Memory: one batch and one page of each column, see
+research/performance.md 0.1 for why not the defaults.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from shared.errors import SourceError
+from shared.pipeline.formats import Scan
+from shared.pipeline.formats.column_types import (
+    DATE,
+    DOUBLE,
+    INT,
+    STRING,
+    TIMESTAMP,
+    TIMESTAMP_TZ,
+    cast_column,
+    check_names,
+    declared_types,
+)
+from shared.pipeline.formats.intake import Meter, check_lengths, exact_batches, opened, refuse, too_large
+from shared.pipeline.formats.sink import CountingSink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.pipeline.formats import Opener, ReadOptions
+    from shared.pipeline.formats.intake import Intake
+
+_WHAT = "a Parquet file"
+_MAGIC = b"PAR1"
+_BUFFER_BYTES = 1 << 18
+_MAX_CHUNK_BYTES = 1 << 30
+"""One column of one row group, uncompressed. Our choice: a page may be that large, and is decoded in one piece."""
+_MAX_BATCH_BYTES = 1 << 28
+"""Text of one column in one batch after its dictionary is resolved. Our choice."""
+_GROUP_ROWS = 131_072
+_GROUP_BYTES = 1 << 25
+
+
+class ParquetReader:
+    """Reads the footer, and those columns whose conversion can fail; then streams row groups."""
+
+    def scan(self, opener: Opener, options: ReadOptions) -> Scan:
+        with opened(opener, _WHAT) as intake:
+            file = _open(intake)
+            source = file.schema_arrow
+            check_names(source.names, options)
+            declared = declared_types(options, source.names)
+            schema = pa.schema([(field.name, declared.get(field.name) or _natural(field)) for field in source])
+            _check_sizes(file.metadata, schema, options)
+            risky = [field.name for field in source if not _is_lossless(field.type, schema.field(field.name).type)]
+            if risky:
+                row = 1
+                for batch in file.iter_batches(columns=risky, use_threads=False):
+                    for name, values in zip(batch.schema.names, batch.columns, strict=True):
+                        _converted(values, schema.field(name), row, options)
+                    row += batch.num_rows
+            return Scan(schema, file.metadata.num_rows, options)
+
+    def batches(
+        self, opener: Opener, scan: Scan, start_row: int = 0, batch_rows: int = 10_000
+    ) -> Iterator[pa.RecordBatch]:
+        if start_row >= scan.rows:
+            return
+        with opened(opener, _WHAT) as intake:
+            yield from exact_batches(_rows_from(intake, scan, start_row, batch_rows), scan.schema, batch_rows)
+
+
+def _open(intake: Intake) -> pq.ParquetFile:
+    head = intake.head()
+    intake.seek(max(intake.size_bytes - 4, 0))
+    tail = intake.read(4)
+    intake.seek(0)
+    if not head.startswith(_MAGIC):
+        raise refuse(_WHAT, head)
+    if tail != _MAGIC:
+        message = "the Parquet file is cut off: it does not end in PAR1; write it again, or upload it again in full"
+        raise SourceError(message, code="source_damaged")
+    file = pq.ParquetFile(intake, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+    by_dictionary = _texts_by_dictionary(file)
+    if not by_dictionary:
+        return file
+    intake.seek(0)
+    return pq.ParquetFile(intake, pre_buffer=False, buffer_size=_BUFFER_BYTES, read_dictionary=by_dictionary)
+
+
+def _texts_by_dictionary(file: pq.ParquetFile) -> list[str]:
+    """Text columns stored with dictionaries: read as such, a short file cannot become gigabytes before it is measured."""
+    metadata = file.metadata
+    found = set()
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(index)
+            if chunk.has_dictionary_page and chunk.physical_type == "BYTE_ARRAY":
+                found.add(chunk.path_in_schema)
+    return sorted(found)
+
+
+def _natural(field: pa.Field) -> pa.DataType:
+    """The column type that a Parquet type becomes. Raises `SourceError` naming the column if there is none."""
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    if is_text or pa.types.is_null(kind):
+        return STRING
+    if pa.types.is_integer(kind):
+        return INT
+    if pa.types.is_floating(kind):
+        return DOUBLE
+    if pa.types.is_boolean(kind):
+        return kind
+    if pa.types.is_date(kind):
+        return DATE
+    if pa.types.is_timestamp(kind):
+        return TIMESTAMP if kind.tz is None else TIMESTAMP_TZ
+    if pa.types.is_decimal(kind) and kind.precision <= 38 and 0 <= kind.scale <= kind.precision:
+        return pa.decimal128(kind.precision, kind.scale)
+    message = (
+        f"column {field.name!r} has the Parquet type {kind}, which no target takes; leave it out when writing the file, or "
+        "write it as text, number, date or time (binary columns that hold UTF-8 text: declare them string)"
+    )
+    raise SourceError(message, code="schema_invalid", column=field.name)
+
+
+def _is_lossless(source: pa.DataType, target: pa.DataType) -> bool:
+    if pa.types.is_dictionary(source):
+        source = source.value_type
+    is_text = pa.types.is_string(source) or pa.types.is_large_string(source) or pa.types.is_string_view(source)
+    return bool(
+        source.equals(target)
+        or pa.types.is_null(source)
+        or (is_text and target.equals(STRING))
+        or (pa.types.is_integer(source) and not source.equals(pa.uint64()) and target.equals(INT))
+        or (pa.types.is_floating(source) and target.equals(DOUBLE))
+    )
+
+
+def _check_sizes(metadata: pq.FileMetaData, schema: pa.Schema, options: ReadOptions) -> None:
+    """Limits by the footer: rows times widths, because `total_byte_size` hides what encoding saves."""
+    if metadata.num_rows > options.max_rows:
+        raise too_large(f"it has {metadata.num_rows:,} rows, at most {options.max_rows:,} are read")
+    row_bytes = sum(4 if kind.equals(STRING) else max(kind.bit_width // 8, 1) for kind in schema.types)
+    if metadata.num_rows * row_bytes > options.max_decoded_bytes:
+        raise too_large(f"its rows take more than {options.max_decoded_bytes:,} bytes")
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(index)
+            if chunk.total_uncompressed_size > _MAX_CHUNK_BYTES:
+                size = f"column {chunk.path_in_schema!r} takes {chunk.total_uncompressed_size:,} bytes in row group {group}"
+                raise too_large(f"{size}, at most {_MAX_CHUNK_BYTES:,}; write smaller row groups")
+
+
+def _rows_from(intake: Intake, scan: Scan, start_row: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows from `start_row` on in the scan's schema; row groups before it are not read."""
+    file = _open(intake)
+    sizes = [file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups)]
+    first, row = 0, 0
+    while row + sizes[first] <= start_row:
+        row += sizes[first]
+        first += 1
+    drop = start_row - row
+    meter = Meter(scan.options)
+    groups = list(range(first, len(sizes)))
+    for batch in file.iter_batches(batch_size=batch_rows, row_groups=groups, use_threads=False):
+        kept = batch.slice(min(drop, batch.num_rows))
+        drop -= batch.num_rows - kept.num_rows
+        row += batch.num_rows
+        first_row = row - kept.num_rows + 1
+        columns = [
+            _converted(values, field, first_row, scan.options)
+            for values, field in zip(kept.columns, scan.schema, strict=True)
+        ]
+        converted = pa.RecordBatch.from_arrays(columns, schema=scan.schema)
+        meter.take(converted)
+        yield converted
+    if row != scan.rows:
+        message = f"the Parquet file's footer promises {scan.rows} rows, its pages hold {row}; write it again"
+        raise SourceError(message, code="source_damaged")
+
+
+def _converted(values: pa.Array, field: pa.Field, first_row: int, options: ReadOptions) -> pa.Array:
+    if pa.types.is_dictionary(values.type):
+        values = _resolved(values, field.name, first_row, options)
+    if pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type) or pa.types.is_null(values.type):
+        values = pc.cast(values, STRING)
+    if pa.types.is_string(values.type):
+        values.validate(full=True)
+    return cast_column(values, field.type, field.name, first_row)
+
+
+def _resolved(values: pa.DictionaryArray, name: str, first_row: int, options: ReadOptions) -> pa.Array:
+    words = values.dictionary
+    if pa.types.is_string(words.type) or pa.types.is_large_string(words.type):
+        words.validate(full=True)
+        if pc.max(pc.binary_length(words)).as_py() or 0:
+            lengths = pc.take(pc.binary_length(words), values.indices)
+            if (pc.sum(lengths).as_py() or 0) > _MAX_BATCH_BYTES:
+                check_lengths(values.slice(0, 1).dictionary_decode(), name, first_row, options)
+                raise too_large(f"column {name!r} takes more than {_MAX_BATCH_BYTES:,} bytes in {len(values):,} rows")
+    return values.dictionary_decode()
+
+
+class ParquetWriter:
+    """Parquet with zstd, in row groups of 131,072 rows or 32 MiB, whichever is first."""
+
+    def write(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], sink: BinaryIO) -> int:
+        out = CountingSink(sink)
+        held: list[pa.RecordBatch] = []
+        with pq.ParquetWriter(pa.PythonFile(out, mode="w"), schema, compression="zstd", compression_level=1) as file:
+            for batch in batches:
+                held.append(batch)
+                is_full = sum(item.num_rows for item in held) >= _GROUP_ROWS
+                if is_full or sum(item.nbytes for item in held) >= _GROUP_BYTES:
+                    file.write_table(pa.Table.from_batches(held, schema), row_group_size=_GROUP_ROWS)
+                    held = []
+            if held:
+                file.write_table(pa.Table.from_batches(held, schema), row_group_size=_GROUP_ROWS)
+        return out.written
+
+
+READER = ParquetReader()
+WRITER = ParquetWriter()

@@ -1,0 +1,68 @@
+"""What all writers share: a counting sink, values as text."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shared.errors import SourceError
+from shared.pipeline.formats.column_types import EMPTY, STRING, text_scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_POINT_ZERO = text_scalar(".0")
+
+
+class CountingSink(io.RawIOBase):
+    """Passes bytes on to `sink` and counts them; closing it leaves `sink` open. Cannot seek, so it suits a stream."""
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self._sink = sink
+        self.written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.written
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        self._sink.write(data)
+        self.written += size
+        return size
+
+
+def plain_text(values: pa.Array) -> pa.Array:
+    """Values of any type but `string` as text that reads back as the same type and value.
+
+    Doubles keep a point or an exponent; times are ISO 8601 with `T`, six decimals only where there are any, `Z` for UTC.
+    """
+    text = pc.cast(values, STRING)
+    if pa.types.is_floating(values.type):
+        is_whole = pc.match_substring_regex(text, r"^-?[0-9]+$")
+        return pc.if_else(is_whole, pc.binary_join_element_wise(text, _POINT_ZERO, EMPTY), text)
+    if pa.types.is_timestamp(values.type):
+        text = pc.replace_substring(text, ".000000", "")
+        return pc.binary_replace_slice(text, 10, 11, "T")
+    return text
+
+
+def refuse_non_finite(batches: Iterator[pa.RecordBatch], what: str) -> Iterator[pa.RecordBatch]:
+    """Pass batches on. Raises `SourceError` at the first NaN or infinity, which `what` has no value for."""
+    row = 0
+    for batch in batches:
+        for name, values in zip(batch.schema.names, batch.columns, strict=True):
+            if pa.types.is_floating(values.type) and pc.all(pc.is_finite(values)).as_py() is False:
+                at = pc.is_finite(values).to_pylist().index(False)
+                message = (
+                    f"row {row + at + 1}, column {name!r} is {values[at].as_py()}, and {what} has no such number; "
+                    "make it null, or write CSV or Parquet"
+                )
+                raise SourceError(message, code="value_invalid", row=row + at + 1, column=name)
+        row += batch.num_rows
+        yield batch
