@@ -1,0 +1,197 @@
+"""Calls to the Power BI REST API: a token before every call, and every refusal told apart once.
+
+API: learn.microsoft.com/rest/api/power-bi. A service principal may use the `/groups/{id}/…` form of a URL only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+import msal
+import requests
+
+from shared.connectors import _http
+from shared.errors import BIConnectorsError, CredentialError, TargetError, VendorUnavailableError
+from shared.ports import Clock
+
+VENDOR = "Power BI"
+API = "https://api.powerbi.com"
+AUTHORITY = "https://login.microsoftonline.com"
+SCOPES = ["https://analysis.windows.net/powerbi/api/.default"]
+EXPIRED = frozenset({"TokenExpired", "ExpiredToken"})
+
+Json = Any
+
+
+class Session:
+    """One service principal's way to the API. One per thread; the first call signs in.
+
+    Args:
+        tenant_id, client_id, client_secret: the service principal; the secret appears in no message.
+        clock: wall clock, to read a Retry-After that is a date.
+    """
+
+    def __init__(self, tenant_id: str, client_id: str, client_secret: str, clock: Clock) -> None:
+        self._tenant_id, self._client_id, self._client_secret = tenant_id, client_id, client_secret
+        self._clock = clock
+        self._http = _http.vendor_session("power_bi")
+        self._sign_in_http = _http.vendor_session("entra")
+        self._app: Any = None
+
+    def sign_in(self) -> str:
+        """Return an access token: msal's cached one while it has 5 minutes left, else a new one.
+
+        Raises:
+            CredentialError: Entra refused tenant, client or secret.
+            VendorUnavailableError: Entra throttles, fails or cannot be reached.
+        """
+        try:
+            if self._app is None:
+                # instance_discovery only matters for authorities that are not Microsoft's own; off, it saves a call.
+                self._app = msal.ConfidentialClientApplication(
+                    self._client_id,
+                    self._client_secret,
+                    authority=f"{AUTHORITY}/{self._tenant_id}",
+                    instance_discovery=False,
+                    http_client=self._sign_in_http,
+                    timeout=_http.CONNECT_TIMEOUT_S,
+                )
+            answer: dict[str, Any] = self._app.acquire_token_for_client(SCOPES)
+        except ValueError as exc:  # msal: the tenant's openid-configuration answered 4xx
+            raise CredentialError(
+                f"Entra ID knows no tenant {self._tenant_id!r}; correct tenant_id and register the connector again",
+                kind="power_bi",
+            ) from exc
+        except requests.RequestException as exc:
+            raise _http.unreachable("Entra ID", exc, "signing in") from exc
+        except msal.exceptions.MsalServiceError as exc:
+            raise VendorUnavailableError("Entra ID failed while signing in; it will be tried again") from exc
+        token = answer.get("access_token")
+        if isinstance(token, str):
+            return token
+        raise self._refused(answer)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        doing: str,
+        *,
+        body: bytes | Json | None = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """Send one request to `/v1.0/myorg/<path>` and return its 2xx answer; never tries again by itself.
+
+        A token that the vendor calls expired is renewed and the call repeated once: it was refused, so it had no effect.
+
+        Args:
+            doing: completes "Power BI answered 404 while …".
+            body: bytes are sent as they are (they are JSON already), anything else is encoded.
+
+        Raises:
+            BIConnectorsError: as `_http.classify`; details `vendor_status`, `vendor_code`.
+            VendorUnavailableError: code `vendor_unreachable` when there was no answer: the outcome is unknown.
+        """
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        for attempt in (1, 2):
+            response = self._send(method, path, doing, data, query, headers)
+            if response.ok:
+                return response
+            code, message = explain(response)
+            if attempt == 1 and response.status_code in (401, 403) and code in EXPIRED:
+                self._app.remove_tokens_for_client()
+                continue
+            break
+        raise self._refusal(response, code, message, doing)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        doing: str,
+        data: bytes | None,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+    ) -> requests.Response:
+        sent = {"Authorization": f"Bearer {self.sign_in()}", **(headers or {})}
+        if data is not None:
+            sent["Content-Type"] = "application/json"
+        try:
+            return self._http.request(method, f"{API}/v1.0/myorg/{path}", params=query, data=data, headers=sent)
+        except requests.RequestException as exc:
+            raise _http.unreachable(VENDOR, exc, doing) from exc
+
+    def _refusal(self, response: requests.Response, code: str, message: str, doing: str) -> BIConnectorsError:
+        said = f"{code}: {message}" if code and message else code or message
+        error = _http.classify(
+            VENDOR,
+            response.status_code,
+            said,
+            retry_after=response.headers.get("Retry-After"),
+            now=datetime.fromtimestamp(self._clock.now().timestamp(), UTC),
+            doing=doing,
+        )
+        error.details["vendor_code"] = code
+        request_id = response.headers.get("RequestId")
+        if request_id:
+            error.details["vendor_request_id"] = request_id
+        return error
+
+    def _refused(self, answer: Mapping[str, Any]) -> BIConnectorsError:
+        error = str(answer.get("error") or "unknown error")
+        first_line = str(answer.get("error_description") or "").splitlines()[:1]
+        said = f"{error}: {first_line[0]}" if first_line else error
+        if error in ("temporarily_unavailable", "server_error"):
+            return VendorUnavailableError(f"Entra ID answered {said}; it will be tried again")
+        return CredentialError(
+            f"Entra ID refused to sign in client {self._client_id!r} of tenant {self._tenant_id!r} ({said}); "
+            "check tenant_id and client_id, or create a new client secret, and register the connector again",
+            kind="power_bi",
+        )
+
+
+def explain(response: requests.Response) -> tuple[str, str]:
+    """Return (code, message) of a refusal, each possibly empty. Understands every form that Power BI is known to use:
+
+    `{"error": {"code", "message"}}`, the same with `pbi.error` and its details instead of a message, `{"message"}`,
+    `{"Message"}`, and bodies that are empty or no JSON.
+    """
+    try:
+        body = response.json()
+    except ValueError:
+        return "", response.reason or ""
+    if not isinstance(body, dict):
+        return "", ""
+    error = body.get("error")
+    if isinstance(error, dict):
+        return str(error.get("code") or ""), str(error.get("message") or _details(error.get("pbi.error")))
+    return str(error or ""), str(body.get("message") or body.get("Message") or "")
+
+
+def exact_json(response: requests.Response) -> Json:
+    """Parse an answer with its decimals exact. Raises `TargetError` if it is no JSON."""
+    try:
+        return json.loads(response.content, parse_float=Decimal)
+    except ValueError as exc:
+        raise TargetError(f"Power BI answered {response.status_code} with a body that is not JSON") from exc
+
+
+def segment(name: str) -> str:
+    """Return a name as one segment of a path."""
+    return quote(name, safe="")
+
+
+def _details(pbi_error: object) -> str:
+    if not isinstance(pbi_error, dict):
+        return ""
+    told = []
+    for item in pbi_error.get("details") or []:
+        if isinstance(item, dict) and isinstance(item.get("detail"), dict):
+            told.append(f"{item.get('code')}: {item['detail'].get('value')}")
+    return "; ".join(told)

@@ -1,0 +1,285 @@
+"""Delivery of one table into a push dataset: no staging, no atomic replace, but no row twice.
+
+**Sequence numbers.** Every POST carries the number `base + rows of this job in the table after it`, where `base` is the number
+that the table held when the job began. So the table's number always tells how many rows of this job are in. After a POST
+without an answer, and when another process takes over, that number is asked first and only the rest is sent. What the vendor
+does with a repeated number (ignores it or refuses it) does not matter.
+
+Where the vendor keeps no numbers, the rows in the table are counted instead. A count can lag behind, so that alone is good enough
+for a replace, which is verified at its end and can be run again, but not for an append, unless `delivery: at_least_once` was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from shared.connectors import _retry
+from shared.connectors._base import Begun, Chunk, DeliveryPlan, Mode, Published, Written
+from shared.connectors._fingerprint import Fingerprint
+from shared.connectors.power_bi import aggregates, encode, schema
+from shared.connectors.power_bi.dataset import PushTable, Workspace
+from shared.connectors.power_bi.encode import Body
+from shared.errors import TargetError, UnsupportedError
+
+SETTLE_WAITS_S = (
+    1.0,
+    2.0,
+    4.0,
+)  # our choice: pushed rows become visible within seconds (plasne/powerbi-api, 50row5sec.md)
+
+Json = Any
+
+
+class PushDelivery:
+    """See `shared.connectors._base.Delivery`. The remembered `target` holds dataset_id, dataset_name, table and columns;
+    the job's `state` holds dataset_id, columns, base (None: no sequence numbers) and before (aggregates, for an append).
+    """
+
+    chunk_rows = schema.MAX_POST_ROWS
+
+    def __init__(self, workspace: Workspace, client_id: str, dataset_id: str | None, plan: DeliveryPlan) -> None:
+        self._workspace, self._client_id, self._configured_id, self._plan = workspace, client_id, dataset_id, plan
+        self._position: int | None = None  # rows of this job in the table, as far as this process knows
+        self._is_confirmed = False  # whether a number was seen to advance in this process
+
+    def preflight(self) -> None:
+        """Check names, types, columns and rows against the push limits, and an append against the table that is there.
+
+        1,000,000 rows an hour and 120 calls a minute (120 an hour from 250,000 rows on) are not checked here: over them the
+        vendor answers 429 with Retry-After, and the job goes on later.
+        """
+        schema.check_table_name(self._plan.table_name)
+        columns = schema.columns_of(self._plan.schema)
+        if self._plan.mode not in (Mode.REPLACE, Mode.APPEND):
+            raise UnsupportedError(
+                f"A Power BI push dataset cannot do {self._plan.mode.value!r}; use replace or append"
+            )
+        there = 0
+        dataset_id = self._find()
+        if self._plan.mode is Mode.APPEND and dataset_id is not None:
+            told = schema.drift(self._remembered(dataset_id) or columns, columns)
+            if told:
+                raise TargetError(
+                    f"The columns of table {self._plan.table_name!r} have changed since it was made in Power BI: {'; '.join(told)}. "
+                    "Appending would lose values; replace the table, or map the source to its columns",
+                    code="schema_drift",
+                    drift=told,
+                )
+            there = self._table(dataset_id).count()
+        if there + self._plan.rows > schema.MAX_TABLE_ROWS:
+            raise TargetError(
+                f"The table would hold {there + self._plan.rows:,} rows ({there:,} are there); a Power BI push table takes "
+                f"{schema.MAX_TABLE_ROWS:,}. Export less, or load a warehouse that Power BI imports from"
+            )
+
+    def begin(self) -> Begun:
+        """Find or create the dataset; for a replace empty the table and bring its columns up to date.
+
+        Once its answer is kept (`plan.state`), a repeat touches nothing: rows that were written since would be deleted.
+        """
+        if self._plan.state:
+            return Begun(self._plan.state, self._plan.target)
+        columns = schema.columns_of(self._plan.schema)
+        dataset_id = self._find()
+        before = Fingerprint()
+        if dataset_id is None:
+            dataset_id = self._workspace.create(self._dataset_name, self._plan.table_name, columns)
+        elif self._plan.mode is Mode.REPLACE:
+            self._table(dataset_id).delete_rows()
+            remembered = self._remembered(dataset_id)
+            if remembered is None or schema.drift(remembered, columns):
+                self._table(dataset_id).put_schema(columns)
+        else:
+            before = self._table(dataset_id).fingerprint(columns)
+        base = self._sequence_base(self._table(dataset_id))
+        if base is None and self._plan.mode is Mode.APPEND and not self._may_repeat:
+            raise UnsupportedError(
+                f"Power BI keeps no sequence numbers for table {self._plan.table_name!r}, so an append could write rows twice. "
+                "Use mode replace, or accept that with the target option delivery: at_least_once",
+                code="append_not_exact",
+            )
+        target = {
+            "dataset_id": dataset_id,
+            "dataset_name": self._dataset_name,
+            "table": self._plan.table_name,
+            "columns": columns,
+        }
+        state = {"dataset_id": dataset_id, "columns": columns, "base": base, "before": before.to_json()}
+        return Begun(state, target)
+
+    def write(self, chunk: Chunk) -> Written:
+        """Send those rows of the chunk that are not in yet, in one POST or several (10,000 rows, about 8 MB each)."""
+        frame = encode.held(chunk.table)
+        try:
+            if self._position is None:
+                self._position = self._ask_position()
+            if self._position < chunk.first_row:
+                raise TargetError(
+                    f"Power BI holds {self._position} rows of this job where {chunk.first_row} had been written: somebody else "
+                    "deleted rows or writes to the table; run the export again",
+                    code="target_changed",
+                )
+            sent_bytes = 0
+            for body in encode.bodies(frame.slice(self._position - chunk.first_row)):
+                sent_bytes += self._send(body, self._position)
+                self._position += body.rows
+            return Written(sent_bytes)
+        except Exception:
+            self._position = None  # the next attempt asks again
+            raise
+
+    def fingerprint(self, table: pa.Table) -> Fingerprint:
+        """Aggregates of these rows as Power BI holds them. Raises `TargetError` for a value that it cannot hold (row, column)."""
+        rows = aggregates.of_rows(encode.held(table))
+        return aggregates.comparable(self._before(), rows)
+
+    def read_back(self) -> Fingerprint:
+        """Aggregates of the table; for an append, less what they were before. Waits a few seconds for rows to become visible."""
+        table, before = self._table(self._state()["dataset_id"]), self._before()
+        for wait_s in SETTLE_WAITS_S:
+            if table.count() >= before.rows + self._plan.rows:
+                break
+            self._workspace.clock.sleep(wait_s)
+        return aggregates.since(before, table.fingerprint(self._state()["columns"]))
+
+    def is_published(self) -> bool:
+        """False, always: a push dataset has no publish step, and `publish` makes no call, so repeating it is harmless."""
+        return False
+
+    def publish(self) -> Published:
+        """Return where the rows are; they have been visible since they were written."""
+        dataset_id = self._state()["dataset_id"]
+        details = {"dataset_id": dataset_id, "table": self._plan.table_name, "exact": self._state()["base"] is not None}
+        return Published(self._workspace.url(dataset_id), details)
+
+    def abandon(self) -> None:
+        """Do nothing: a push dataset has no staging, so nothing exists outside the live table.
+
+        What a replace has deleted and what either mode has written cannot be undone; the job says so (`CAPABILITIES.note`). Run
+        the export again: a replace starts from an empty table, and an append of the same job goes on where it stopped.
+        """
+
+    @property
+    def _dataset_name(self) -> str:
+        return str(self._plan.options.get("dataset_name") or self._plan.table_name)
+
+    @property
+    def _may_repeat(self) -> bool:
+        return self._plan.options.get("delivery") == "at_least_once"
+
+    def _table(self, dataset_id: str) -> PushTable:
+        return PushTable(self._workspace, dataset_id, self._plan.table_name)
+
+    def _state(self) -> Mapping[str, Json]:
+        if not self._plan.state:
+            raise RuntimeError("begin has not run, or what it returned was not kept")
+        return self._plan.state
+
+    def _before(self) -> Fingerprint:
+        kept = self._plan.state.get("before")
+        return Fingerprint.from_json(kept) if kept else Fingerprint()
+
+    def _remembered(self, dataset_id: str) -> schema.Columns | None:
+        target = self._plan.target
+        if target.get("dataset_id") == dataset_id and target.get("table") == self._plan.table_name:
+            return list(target["columns"])
+        return None
+
+    def _find(self) -> str | None:
+        """The dataset to write to, checked to be a push dataset with this table; None if one is to be created."""
+        dataset_id = self._configured_id or self._remembered_id()
+        if dataset_id is not None:
+            found = self._workspace.dataset(dataset_id)
+            if found is None and (self._configured_id or self._plan.mode is Mode.APPEND):
+                raise TargetError(
+                    f"Dataset {dataset_id} does not exist in workspace {self._workspace.id}; correct dataset_id, "
+                    "or replace the table to have it made anew"
+                )
+            if found is not None:
+                if found.get("addRowsAPIEnabled") is not True:
+                    raise TargetError(
+                        f"Dataset {dataset_id} ({found.get('name')!r}) is not a push dataset; rows cannot be added"
+                    )
+                return self._with_table(dataset_id)
+        ids = self._workspace.push_datasets_named(self._dataset_name)
+        if len(ids) > 1:
+            raise TargetError(
+                f"Workspace {self._workspace.id} has {len(ids)} push datasets named {self._dataset_name!r} ({', '.join(ids)}); "
+                "put the right one into the connector's dataset_id, or choose another dataset_name"
+            )
+        return self._with_table(ids[0]) if ids else None
+
+    def _remembered_id(self) -> str | None:
+        target = self._plan.target
+        return str(target["dataset_id"]) if target.get("dataset_name") == self._dataset_name else None
+
+    def _with_table(self, dataset_id: str) -> str:
+        if not self._table(dataset_id).exists():
+            raise TargetError(
+                f"Dataset {dataset_id} has no table {self._plan.table_name!r}, and Power BI adds none to a push dataset that exists; "
+                "export a table of that dataset, or choose another dataset_name to have a dataset made"
+            )
+        return dataset_id
+
+    def _sequence_base(self, table: PushTable) -> int | None:
+        """The number to count from, None where numbers do not work. A table that never had one is tried with a POST of no rows."""
+        number = table.sequence_number(self._client_id)
+        if number != 0:
+            return number
+        try:
+            table.post(Body(0, b'{"rows":[]}'), 1)
+        except TargetError:
+            return None
+        return table.sequence_number(self._client_id) or None
+
+    def _ask_position(self) -> int:
+        """Rows of this job that are in the table."""
+        table, base = self._table(self._state()["dataset_id"]), self._state()["base"]
+        if base is None:
+            return table.count() - self._before().rows
+        number = table.sequence_number(self._client_id)
+        if number is None or number < base:
+            raise TargetError(
+                f"Power BI no longer keeps the sequence numbers of table {self._plan.table_name!r} (it said {number}, the job began "
+                f"at {base}), so it is unknown which rows are in; run a replace",
+                code="sequence_numbers_lost",
+            )
+        return number - int(base)
+
+    def _send(self, body: Body, position: int) -> int:
+        """Add one body's rows behind the first `position` rows, exactly once. Returns the bytes sent."""
+        base, end = self._state()["base"], position + body.rows
+        table = self._table(self._state()["dataset_id"])
+        sent_bytes = 0
+        is_unsure = False
+
+        def attempt() -> None:
+            nonlocal sent_bytes, is_unsure
+            if is_unsure and self._ask_position() >= end:
+                return
+            is_unsure = True
+            sent_bytes += len(body.data)
+            try:
+                table.post(body, None if base is None else base + end)
+            except TargetError:
+                # A number that came in twice may be refused: then the rows are in, from an attempt without an answer.
+                if base is None or self._ask_position() < end:
+                    raise
+
+        _retry.call(attempt, self._workspace.clock)
+        if base is not None and not self._is_confirmed:
+            self._confirm(end)
+        return sent_bytes
+
+    def _confirm(self, end: int) -> None:
+        """Once a process: the number must have advanced, or a later question would be answered wrongly."""
+        if self._ask_position() < end:
+            raise TargetError(
+                f"Power BI took rows for table {self._plan.table_name!r} but its sequence number did not advance, so a repeat could not "
+                "be told from new rows; run a replace, or append with delivery: at_least_once",
+                code="sequence_numbers_lost",
+            )
+        self._is_confirmed = True

@@ -1,0 +1,149 @@
+"""Rows as Power BI holds them, and their JSON: Arrow to Polars to bytes, column by column.
+
+A value that Power BI cannot hold is refused with its row and column; the one documented change is that times are rounded to
+1/300 s, because that is how a push dataset keeps them (powerbi-docs api-dataset-properties).
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+
+from shared.connectors.power_bi.schema import DECIMAL_DIGITS, DECIMAL_PLACES, MAX_POST_ROWS, MAX_TEXT_LENGTH
+from shared.errors import TargetError
+
+MAX_BODY_BYTES = (
+    8_000_000  # our choice: no limit is documented; far under the 30 MB that IIS takes unless told otherwise
+)
+TICKS_A_DAY = 25_920_000  # a tick is 1/300 s
+_FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_996_666  # years 1 to 9999, still 9999 after rounding
+_INT64_MAX = 2**63 - 1
+_BEYOND_UTF16_UNIT = "[\U00010000-\U0010ffff]"
+
+
+@dataclass(frozen=True)
+class Body:
+    """One POST: `rows` consecutive rows as the JSON text `{"rows": […]}`."""
+
+    rows: int
+    data: bytes
+
+
+def held(table: pa.Table) -> pl.DataFrame:
+    """Return the rows as Power BI holds them, in the same order and columns.
+
+    Types: Int64, Float64, Boolean, String; dates and times as `Datetime("ms")` (UTC, on the 1/300 s grid, shown to the
+    millisecond); decimals as `Decimal(38, 4)`. Null stays null.
+
+    Raises:
+        TargetError: a value that Power BI cannot hold; details `row` (one-based, within these rows), `column`, `rule`.
+    """
+    return pl.DataFrame([_held_column(name, table.column(name)) for name in table.column_names])
+
+
+def bodies(frame: pl.DataFrame) -> Iterator[Body]:
+    """Yield POST bodies that hold the rows in order, each of at most 10,000 rows and about 8 MB (one row may be more)."""
+    for start in range(0, frame.height, MAX_POST_ROWS):
+        yield from _cut(frame.slice(start, MAX_POST_ROWS))
+
+
+def _cut(frame: pl.DataFrame) -> Iterator[Body]:
+    data = rows_json(frame)
+    if len(data) <= MAX_BODY_BYTES or frame.height == 1:
+        yield Body(frame.height, data)
+        return
+    parts = -(-len(data) * 11 // (MAX_BODY_BYTES * 10))  # a tenth more parts: rows differ in size
+    step = max(1, frame.height // max(2, parts))
+    for start in range(0, frame.height, step):
+        yield from _cut(frame.slice(start, step))
+
+
+def rows_json(frame: pl.DataFrame) -> bytes:
+    """Return `{"rows": […]}` of a `held` frame: times as `2024-07-30T00:00:00.000Z`, decimals as plain JSON numbers."""
+    marker = secrets.token_hex(8)  # marks numbers that Polars writes as text; too long to occur in the data by chance
+    columns: list[pl.Expr] = []
+    has_decimals = False
+    for name, dtype in frame.schema.items():
+        column = pl.col(name)
+        if isinstance(dtype, pl.Datetime):
+            column = column.cast(pl.String).str.replace(" ", "T", literal=True) + "Z"
+        elif isinstance(dtype, pl.Decimal):
+            column, has_decimals = marker + column.cast(pl.String) + marker, True
+        columns.append(column.alias(name))
+    out = io.BytesIO()
+    frame.select(columns).write_json(out)
+    rows = out.getvalue()
+    if has_decimals:
+        quoted = marker.encode()
+        rows = rows.replace(b'"' + quoted, b"").replace(quoted + b'"', b"")
+    return b'{"rows":' + rows + b"}"
+
+
+def utf16_length(column: pl.Expr) -> pl.Expr:
+    """Return the length of text as Power BI counts it: UTF-16 units, so that an emoji is two."""
+    return column.str.len_chars() + column.str.count_matches(_BEYOND_UTF16_UNIT)
+
+
+def _held_column(name: str, column: pa.ChunkedArray) -> pl.Series:
+    kind = column.type
+    if pa.types.is_decimal(kind):
+        return _decimals(name, column)
+    series = pl.Series(name, column)
+    if pa.types.is_temporal(kind):
+        return _times(name, series)
+    if series.dtype == pl.String:
+        too_long = pl.Series(name, series).to_frame().select(utf16_length(pl.col(name)) > MAX_TEXT_LENGTH).to_series()
+        _refuse(name, too_long, f"text of more than {MAX_TEXT_LENGTH} characters")
+        return series
+    if series.dtype.is_float():
+        series = series.cast(pl.Float64)
+        _refuse(name, ~series.is_finite(), "NaN or infinity")
+        return series
+    if series.dtype.is_integer():
+        if series.dtype == pl.UInt64:
+            _refuse(name, series > _INT64_MAX, "an integer over 9223372036854775807 (Int64)")
+        return series.cast(pl.Int64)
+    return series
+
+
+def _times(name: str, series: pl.Series) -> pl.Series:
+    microseconds = series.cast(pl.Datetime("us")).cast(pl.Int64)
+    _refuse(name, (microseconds < _FIRST_US) | (microseconds > _LAST_US), "a year outside 1 to 9999")
+    ticks = (microseconds * 3 + 5_000) // 10_000
+    return ((ticks * 10 + 1) // 3).cast(pl.Datetime("ms"))
+
+
+def _decimals(name: str, column: pa.ChunkedArray) -> pl.Series:
+    series = pl.Series(name, column)
+    scale = column.type.scale
+    rounded = series
+    if scale > DECIMAL_PLACES:
+        finer = [value is not None and value != round(value, DECIMAL_PLACES) for value in series.to_list()]
+        _refuse(
+            name, pl.Series(name, finer), f"a decimal with more than {DECIMAL_PLACES} places; round it in the mapping"
+        )
+        rounded = pl.Series(name, [value and round(value, DECIMAL_PLACES) for value in series.to_list()])
+    whole = DECIMAL_DIGITS - DECIMAL_PLACES
+    if column.type.precision - scale > whole:
+        limit = 10**whole
+        large = [value is not None and abs(value) >= limit for value in series.to_list()]
+        _refuse(name, pl.Series(name, large), f"a decimal with more than {whole} digits before the point")
+    return rounded.cast(pl.Decimal(38, DECIMAL_PLACES))
+
+
+def _refuse(name: str, broken: pl.Series, rule: str) -> None:
+    """Raise for the first true value of `broken`; null counts as false."""
+    if not broken.any():
+        return
+    row = (broken.fill_null(value=False).arg_max() or 0) + 1
+    raise TargetError(
+        f"Row {row} of these rows holds in column {name!r} {rule}, which Power BI cannot hold; change or leave out the value",
+        row=row,
+        column=name,
+        rule=rule,
+    )
