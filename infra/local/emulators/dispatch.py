@@ -249,15 +249,15 @@ class Loop:
     def _run(self) -> None:
         while not self._closed:
             self._wake.clear()  # before the step: a poke during it is then not lost
-            now = self._clock.now()
             try:
-                due = self._step(now)
+                due = self._step(self._clock.now())
             except Exception:
                 log.exception("%s: a step failed; the next one follows in a second", self._thread.name)
-                self._clock.wait(self._wake, 1.0)
-                continue
-            timeout_s = None if due is None else max(0.0, (due - now).total_seconds())
-            self._clock.wait(self._wake, timeout_s)
+                due = self._clock.now() + timedelta(seconds=1)
+            if due is None:
+                self._clock.wait(self._wake)
+            else:  # a moment, not a duration: the clock may have been moved since the step began
+                self._clock.sleep_until(due, self._wake)
 
 
 def backoff_s(retry: int, min_s: float, max_s: float, doublings: int) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 from google.protobuf import field_mask_pb2
@@ -30,8 +29,8 @@ def page_of(request: Any, largest: int) -> tuple[int, str]:
     if request.page_size < 0:
         raise RpcError("INVALID_ARGUMENT", f"page_size must not be negative; got {request.page_size}")
     try:
-        after = base64.urlsafe_b64decode(request.page_token.encode()).decode()
-    except (binascii.Error, UnicodeDecodeError) as exc:
+        after = base64.b64decode(request.page_token, altchars=b"-_", validate=True).decode()
+    except ValueError as exc:  # of base64 (binascii.Error), of text that is not ASCII, or not UTF-8 inside
         raise RpcError("INVALID_ARGUMENT", "page_token is none that a list call returned") from exc
     return min(request.page_size or largest, largest), after
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,7 @@ class Worker:
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = answer  # noqa: N815
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *args: Any) -> None:
                 pass
 
             def handle(self) -> None:
@@ -103,6 +105,13 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
         time.sleep(0.005)
 
 
+@cache
+def signer() -> TokenSigner:
+    """One signer for all tests: making an RSA key costs more than most of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        return TokenSigner(Path(folder) / "oidc_key.pem")
+
+
 def tasks_client(port: int) -> tasks_v2.CloudTasksClient:
     channel = grpc.insecure_channel(f"127.0.0.1:{port}")
     return tasks_v2.CloudTasksClient(transport=tasks_v2.CloudTasksClient.get_transport_class("grpc")(channel=channel))
@@ -121,7 +130,7 @@ class TasksUnderTest:
         self.clock = Clock()
         self.worker = Worker()
         self.folder = folder
-        self.signer = TokenSigner(folder / "oidc_key.pem")
+        self.signer = signer()
         self.service = CloudTasks(folder / "tasks.sqlite", self.clock, self.signer)
         self._server = serve(0, self.service.handler())
         self.client = tasks_client(self._server.bound_port)
@@ -163,7 +172,7 @@ class SchedulerUnderTest:
         self.clock = Clock()
         self.worker = Worker()
         self.folder = folder
-        self.signer = TokenSigner(folder / "oidc_key.pem")
+        self.signer = signer()
         self.start()
 
     def start(self) -> None:
