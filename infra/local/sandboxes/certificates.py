@@ -65,12 +65,9 @@ def _still_serves(ca_path: Path, leaf_path: Path, hosts: set[str]) -> bool:
 
 
 def _make(hosts: list[str]) -> tuple[bytes, bytes]:
-    start = datetime.now(UTC) - timedelta(hours=1)
-    end = start + timedelta(days=VALID_DAYS)
     ca_key, leaf_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = _name("BI connectors local sandbox CA")
     ca = (
-        x509.CertificateBuilder(ca_name, ca_name, ca_key.public_key(), x509.random_serial_number(), start, end)
+        _builder("BI connectors local sandbox CA", ca_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_certificate_signing(), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
@@ -78,18 +75,30 @@ def _make(hosts: list[str]) -> tuple[bytes, bytes]:
     )
     names = x509.SubjectAlternativeName([*map(x509.DNSName, hosts), x509.IPAddress(_LOOPBACK)])
     leaf = (
-        x509.CertificateBuilder(
-            ca_name, _name("localhost"), leaf_key.public_key(), x509.random_serial_number(), start, end
-        )
+        _builder("localhost", leaf_key)
         .add_extension(names, critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(leaf_key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
     key = leaf_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return ca.public_bytes(pem), leaf.public_bytes(pem) + key
+
+
+def _builder(common_name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    start = datetime.now(UTC) - timedelta(hours=1)
+    return (
+        x509.CertificateBuilder()
+        .issuer_name(_name("BI connectors local sandbox CA"))
+        .subject_name(_name(common_name))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=VALID_DAYS))
+    )
 
 
 def _name(common_name: str) -> x509.Name:

@@ -65,6 +65,9 @@ class Fault:
                 raise ValueError(f"a fault of kind 'status' needs a status of 200 to 599, got {fault.status!r}")
             if not 0 <= fault.probability <= 1 or fault.skip < 0 or fault.times < ALWAYS or fault.delay_s < 0:
                 raise ValueError("a fault needs 0 <= probability <= 1, skip >= 0, times >= -1, delay_s >= 0")
+            texts = [fault.vendor, fault.id, *(text for text in (fault.method, fault.path) if text is not None)]
+            if not all(isinstance(text, str) for text in texts) or not isinstance(fault.headers, dict):
+                raise ValueError("a fault needs texts in vendor, id, method and path, and an object in headers")
             re.compile(fault.path or "")
         except (TypeError, re.error) as exc:
             raise ValueError(f"not a fault: {exc}") from exc

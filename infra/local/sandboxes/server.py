@@ -60,7 +60,7 @@ class SandboxServer:
         self.clock = SandboxClock(folder / "clock.json")
         self.tokens = TokenBook(folder / "tokens.sqlite", self.clock)
         self.faults = Faults()
-        self.traffic = TrafficLog(folder / "traffic.jsonl", enabled=traffic)
+        self.traffic = TrafficLog(folder / "traffic.jsonl", self.clock, enabled=traffic)
         chosen = list(sandbox_classes() if classes is None else classes)
         self.knobs = Settings({kind.name: kind.default_settings for kind in chosen})
         self.sandboxes = {kind.name: kind(self._context(kind.name)) for kind in chosen}
@@ -70,6 +70,7 @@ class SandboxServer:
                 self.by_host.setdefault(host, []).append(sandbox)
         self.ca_file, self._leaf = ensure_certificates(data / "identity", self.by_host)
         self._parts: list[HttpServer | ConnectProxy] = []
+        self._is_stopped = False
 
     def start(self) -> SandboxServer:
         """Seed the demo accounts, bind all ports and serve in daemon threads."""
@@ -91,6 +92,7 @@ class SandboxServer:
 
     def stop(self) -> None:
         """Stop serving and close every file. The data stays."""
+        self._is_stopped = True
         for part in self._parts:
             part.stop()
         self._close()
@@ -195,14 +197,12 @@ class SandboxServer:
         sandbox, match = next((pair for pair in matches if pair[1] is not None), (sandboxes[0], None))
         unknown = f"{request.method} {request.path}"
         route, handler = match or (unknown, lambda: Response(501, {"error": "not imitated", "route": unknown}))
-        at = self.clock.now()
         if latency_ms := float(sandbox.settings["latency_ms"]):
             self.clock.sleep(latency_ms / 1000)
         fault = self.faults.strike(sandbox.name, request.method, request.path)
         reply = self._deliver(sandbox, handler, fault)
         self.traffic.record(
             Exchange(
-                at=at,
                 vendor=sandbox.name,
                 route=route if match else "not imitated",
                 request=request,
@@ -216,7 +216,7 @@ class SandboxServer:
 
     def _deliver(self, sandbox: Sandbox, handler: Callable[[], Response], fault: Fault | None) -> Reply:
         if fault is None:
-            return _encode(_run(sandbox, handler))
+            return _encode(self._run(sandbox, handler))
         match fault.kind:
             case "status":
                 return _encode(Response(fault.status or 500, fault.body, dict(fault.headers)))
@@ -229,25 +229,25 @@ class SandboxServer:
                 return Reply(0, wire=Wire.RESET)
             case "slow":
                 self.clock.sleep(fault.delay_s)
-                return _encode(_run(sandbox, handler))
-        reply = _encode(_run(sandbox, handler))
+                return _encode(self._run(sandbox, handler))
+        reply = _encode(self._run(sandbox, handler))
         if fault.kind == "duplicate":
-            _run(sandbox, handler)
+            self._run(sandbox, handler)
         else:
             reply.wire = Wire.RESET if fault.kind == "lost_reply" else Wire.HALF_ANSWER
         return reply
 
-
-def _run(sandbox: Sandbox, handler: Callable[[], Response]) -> Response:
-    try:
-        return handler()
-    except VendorError as error:
-        return error.response
-    except (BadJson, BadForm) as error:
-        return sandbox.bad_request(str(error))
-    except Exception as error:  # noqa: BLE001 - a bug of the sandbox: shown to its author, answered to the client
-        traceback.print_exc(file=sys.stderr)
-        return Response(500, {"error": "the sandbox has a bug", "sandbox": sandbox.name, "bug": repr(error)})
+    def _run(self, sandbox: Sandbox, handler: Callable[[], Response]) -> Response:
+        try:
+            return handler()
+        except VendorError as error:
+            return error.response
+        except (BadJson, BadForm) as error:
+            return sandbox.bad_request(str(error))
+        except Exception as error:  # noqa: BLE001 - a bug of the sandbox: shown to its author, answered to the client
+            if not self._is_stopped:  # a handler that is still at work then finds its files closed
+                traceback.print_exc(file=sys.stderr)
+            return Response(500, {"error": "the sandbox has a bug", "sandbox": sandbox.name, "bug": repr(error)})
 
 
 def _encode(response: Response) -> Reply:

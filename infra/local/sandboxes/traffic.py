@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from ._base import BadJson, Request
+from .clock import SandboxClock
 
 MAX_PARSED_BYTES = 2_000_000  # a larger body that its handler did not parse itself is logged by its size only
 MAX_LOGGED_BYTES = 256_000  # of a larger body, lists keep their first 50 items
@@ -27,9 +28,11 @@ _SECRET_FIELDS = frozenset(
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and the answer to it, as it happened. `fault` is the id of a fault that struck."""
+    """One request and the answer to it, as it happened.
 
-    at: datetime
+    `fault` is the id of a fault that struck; `status` is 0 where the connection was reset before the handler ran.
+    """
+
     vendor: str
     route: str
     request: Request
@@ -40,22 +43,32 @@ class Exchange:
 
 
 class TrafficLog:
-    """Appends to `traffic.jsonl` (0600, never rotated) and counts since its start. Thread-safe."""
+    """Appends to `traffic.jsonl` (0600, never rotated) and counts since its start. Thread-safe.
 
-    def __init__(self, path: Path, *, enabled: bool = True) -> None:
+    `at` is when an exchange ended, on the sandbox clock; it grows from line to line, so that a reader can go on
+    after the last one it has seen.
+    """
+
+    def __init__(self, path: Path, clock: SandboxClock, *, enabled: bool = True) -> None:
         self.path = path
         self.enabled = enabled
+        self._clock = clock
+        self._last = datetime.min.replace(tzinfo=UTC)
+        self._is_closed = False
         self._guard = threading.Lock()
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._counts: dict[str, dict[str, Any]] = {}
 
     def record(self, exchange: Exchange) -> None:
         """Count one exchange and, where the log is on, append it."""
-        line = orjson.dumps(_as_line(exchange)) + b"\n" if self.enabled else b""
+        line = orjson.dumps(_as_line(exchange)) if self.enabled else b""
         with self._guard:
+            if self._is_closed:
+                return
             self._count(exchange)
-            while line:
-                line = line[os.write(self._file, line) :]
+            if line:
+                self._last = max(self._clock.now(), self._last + timedelta(microseconds=1))
+                self._append(b'{"at":"%s",%s\n' % (_text(self._last).encode(), line[1:]))
 
     def counts(self) -> dict[str, dict[str, Any]]:
         """By vendor: `{"total", "bytes_in", "bytes_out", "routes": {route: {status: n}}}`; only vendors that were called."""
@@ -64,20 +77,30 @@ class TrafficLog:
         return counts
 
     def read(self, vendor: str | None = None, since: str | None = None) -> Iterator[dict[str, Any]]:
-        """Logged exchanges in order, of one vendor, and with `at` after `since` (RFC 3339, UTC, as logged)."""
+        """Logged exchanges in order, of one vendor, and with `at` after `since` (RFC 3339).
+
+        Raises:
+            ValueError: `since` is not a time.
+        """
+        after = _text(datetime.fromisoformat(since).astimezone(UTC)) if since else ""
         with self.path.open("rb") as file:
             for line in file:
                 if not line.endswith(b"\n"):
                     return
                 entry = orjson.loads(line)
-                if (vendor is None or entry["vendor"] == vendor) and (since is None or entry["at"] > since):
+                if (vendor is None or entry["vendor"] == vendor) and entry["at"] > after:
                     yield entry
 
     def close(self) -> None:
         """Close the file."""
         with self._guard:
-            self.enabled = False
-            os.close(self._file)
+            if not self._is_closed:
+                self._is_closed = True
+                os.close(self._file)
+
+    def _append(self, line: bytes) -> None:
+        while line:
+            line = line[os.write(self._file, line) :]
 
     def _count(self, exchange: Exchange) -> None:
         counts = self._counts.setdefault(exchange.vendor, {"total": 0, "bytes_in": 0, "bytes_out": 0, "routes": {}})
@@ -88,11 +111,14 @@ class TrafficLog:
         statuses[str(exchange.status)] = statuses.get(str(exchange.status), 0) + 1
 
 
+def _text(at: datetime) -> str:
+    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def _as_line(exchange: Exchange) -> dict[str, Any]:
     request = exchange.request
     response_type = next((v for k, v in exchange.response_headers.items() if k.lower() == "content-type"), "")
     line = {
-        "at": exchange.at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "vendor": exchange.vendor,
         "method": request.method,
         "host": request.host,

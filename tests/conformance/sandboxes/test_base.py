@@ -19,6 +19,7 @@ import requests
 
 from infra.local.sandboxes import sandbox_classes
 from infra.local.sandboxes._base import Request, Response, Sandbox, SandboxContext, VendorError, route
+from infra.local.sandboxes.certificates import server_context
 from infra.local.sandboxes.server import SandboxServer
 
 
@@ -196,14 +197,16 @@ def test_a_host_that_no_sandbox_serves_is_421(sandboxes: SandboxServer) -> None:
     assert answer.status_code == 421
 
 
-def test_tls_1_1_is_refused(sandboxes: SandboxServer) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
-        context.maximum_version = ssl.TLSVersion.TLSv1_1
-    with socket.create_connection(("127.0.0.1", sandboxes.tls_port)) as raw, pytest.raises(ssl.SSLError):
-        context.wrap_socket(raw)
+def test_tls_is_1_2_or_newer(sandboxes: SandboxServer) -> None:
+    assert server_context(sandboxes.data / "identity" / "leaf.pem").minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_the_certificate_satisfies_a_strict_client(sandboxes: SandboxServer) -> None:
+    context = ssl.create_default_context(cafile=str(sandboxes.ca_file))
+    context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
+    raw = socket.create_connection(("127.0.0.1", sandboxes.tls_port))
+    with context.wrap_socket(raw, server_hostname="api.weather.example") as connection:
+        assert connection.version() == "TLSv1.3"
 
 
 def test_clients_that_hang_up_print_nothing(vendors: SandboxServer, capfd: pytest.CaptureFixture[str]) -> None:
@@ -325,6 +328,7 @@ def test_admin_pages_through_traffic(vendors: SandboxServer) -> None:
     url = f"{vendors.admin_url}/traffic"
     found = requests.get(url, {"vendor": "weather", "since": since}, timeout=10).json()
     assert ([line["path"] for line in found["exchanges"]], found["more"]) == (["/v1/cities/second"], False)
+    assert requests.get(url, {"since": "yesterday"}, timeout=10).status_code == 400
 
 
 def test_admin_switches_the_traffic_log_off_and_goes_on_counting(vendors: SandboxServer) -> None:

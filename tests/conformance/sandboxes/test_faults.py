@@ -214,6 +214,7 @@ def test_admin_adds_lists_and_removes_faults(vendors: SandboxServer, counter: Co
         ({"vendor": "counter", "kind": "slow", "path": "("}, "not a fault"),
         ({"vendor": "counter", "kind": "slow", "probability": 2}, "probability"),
         ({"vendor": "counter", "kind": "slow", "delay_s": "long"}, "not a fault"),
+        ({"vendor": "counter", "kind": "slow", "method": 5}, "needs texts"),
         ({"vendor": "counter", "kind": "slow", "colour": "red"}, "unknown fault field 'colour'"),
     ],
 )
