@@ -37,7 +37,6 @@ class Settings:
     viewers: frozenset[str]
     warehouse_hosts: tuple[str, ...]
     threads: int
-    export_role: str
     secret_manager_emulator: str | None = None
     cloud_tasks_emulator: str | None = None
     cloud_scheduler_emulator: str | None = None
@@ -89,11 +88,18 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         viewers=_words(env.get("BI_VIEWERS", "")),
         warehouse_hosts=tuple(sorted(_words(env.get("WAREHOUSE_HOSTS", "")))),
         threads=int(env.get("THREADS", "8")),
-        export_role=env.get("EXPORT_ROLE", "api"),
         secret_manager_emulator=emulators["secret_manager"],
         cloud_tasks_emulator=emulators["cloud_tasks"],
         cloud_scheduler_emulator=emulators["cloud_scheduler"],
     )
+
+
+def export_role() -> str:
+    """Return which of its two deployments the export function is: `api` or `worker`."""
+    role = os.environ.get("EXPORT_ROLE", "api")
+    if role not in ("api", "worker"):
+        raise InternalError(f"EXPORT_ROLE is {role!r}; expected api or worker")
+    return role
 
 
 def _words(text: str) -> frozenset[str]:

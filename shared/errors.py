@@ -8,6 +8,7 @@ BIConnectorsError
 ├── NotFoundError            404  check the name, or register the thing first
 ├── ConflictError            409  look at the present state, then decide
 ├── PreconditionFailedError  412  read again: it changed since you read it
+├── PreconditionRequiredError 428 read it first, then send If-Match
 ├── UnsupportedError         422  ask for something the target can do
 ├── IdempotencyError         422  use a new Idempotency-Key for a new request
 ├── SourceError              422  fix the data, or declare its types
@@ -88,6 +89,13 @@ class PreconditionFailedError(BIConnectorsError):
 
     status = 412
     default_code = "precondition_failed"
+
+
+class PreconditionRequiredError(BIConnectorsError):
+    """A change without If-Match: the caller must say which version it read."""
+
+    status = 428
+    default_code = "if_match_required"
 
 
 class UnsupportedError(BIConnectorsError):

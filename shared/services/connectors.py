@@ -16,7 +16,6 @@ from shared.connectors._base import Runtime
 from shared.errors import (
     BIConnectorsError,
     ConflictError,
-    InternalError,
     InvalidRequestError,
     NotFoundError,
     UnsupportedError,
@@ -168,9 +167,20 @@ class Connectors:
                 code="refresh_unsupported",
             )
 
-    def remember_target(self, tx: Transaction, name: str, table_name: str, target: Mapping[str, Any]) -> None:
-        """Keep what a delivery wants to know next time, in the engine's own transaction."""
-        tx.update(f"connectors/{name}", {"targets": {**_targets(tx, name), table_name: dict(target)}})
+    def target_of(self, name: str, table_name: str) -> dict[str, Any]:
+        """Return what an earlier delivery of a table wanted to know next time; empty the first time."""
+        return dict(self.get(name).data.get("targets", {}).get(table_name) or {})
+
+    def remember_target(self, name: str, table_name: str, target: Mapping[str, Any]) -> None:
+        """Keep what a delivery wants to know next time."""
+
+        def work(tx: Transaction) -> None:
+            document = tx.get(f"connectors/{name}")
+            if document is None:
+                raise NotFoundError(f"connector {name!r} was deleted while a job ran on it")
+            tx.update(f"connectors/{name}", {"targets": {**document.data.get("targets", {}), table_name: dict(target)}})
+
+        self._stores.documents.transact(work)
 
     def _same_or_conflict(
         self, existing: Document, config: dict[str, Any], secrets: dict[str, Any], reference: str | None
@@ -289,10 +299,3 @@ def _merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
-
-
-def _targets(tx: Transaction, name: str) -> dict[str, Any]:
-    document = tx.get(f"connectors/{name}")
-    if document is None:
-        raise InternalError(f"connector {name!r} was deleted while a job ran on it")
-    return dict(document.data.get("targets") or {})

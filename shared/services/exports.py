@@ -207,13 +207,14 @@ class Exports:
         return _pinned(source, info, source_format(source).value, info.uri)
 
     def _stage_rows(self, rows: list[dict[str, Any]], job_id: str) -> ObjectInfo:
-        from shared.pipeline.sources import stage_rows
+        from shared.pipeline.sources import staged_rows
 
         name = f"jobs/{job_id}/source.jsonl"
         with self._stores.objects.writer(
             self._settings.frozen_bucket, name, content_type="application/x-ndjson"
         ) as sink:
-            stage_rows(rows, sink)
+            for line in staged_rows(rows):
+                sink.write(line)
         info = self._stores.objects.stat(self._settings.frozen_bucket, name)
         if info is None:
             raise NotFoundError(

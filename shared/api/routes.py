@@ -1,0 +1,137 @@
+"""The route table: every method and path, which function answers it, who may call it, what goes in and what comes out.
+
+Dispatch, authorisation, `/openapi.json` and the local gateway all read this one table. Models and handlers are named, not
+imported, so that reading the table costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+API = "/api/bi-connectors"
+SMALL_BODY_BYTES = 1024 * 1024  # our choice: configuration, never data
+LARGE_BODY_BYTES = 10 * 1024 * 1024  # our choice: rows in a request; a file takes any size
+
+
+class Permission(StrEnum):
+    """Who may call a route. `tasks` and `scheduler` are service accounts, the rest roles that include one another upwards."""
+
+    PUBLIC = "public"
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+    TASKS = "tasks"
+    SCHEDULER = "scheduler"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A query parameter. `kind` is `string`, `integer`, `boolean` or `duration` (such as `30s`)."""
+
+    name: str
+    kind: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """One row. `errors` are the statuses beside those that every route of its form can answer (see `openapi`)."""
+
+    method: str
+    path: str
+    function: str
+    permission: Permission
+    handler: str
+    summary: str
+    request: str | None = None
+    reply: str | None = None
+    status: int = 200
+    also: tuple[int, ...] = ()
+    errors: tuple[int, ...] = ()
+    query: tuple[Parameter, ...] = ()
+    body_required: bool = True
+    idempotency: bool = False
+    if_match: bool = False
+    max_body_bytes: int = SMALL_BODY_BYTES
+    tags: tuple[str, ...] = field(default=())
+
+
+PAGE = (
+    Parameter("page_size", "integer", "At most this many items, 1 to 100; 50 by default."),
+    Parameter("page_token", "string", "`next_page_token` of the page before."),
+)
+OF_CONNECTOR = Parameter("connector_name", "string", "Only those of this connector.")
+FORCE = Parameter(
+    "force", "boolean", "Delete even while jobs run or schedules point at it; its schedules are deleted too."
+)
+WAIT = Parameter(
+    "wait", "duration", "Hold the answer until the job changes, at most this long, e.g. `30s` (60 s at most)."
+)
+STATUS = Parameter("status", "string", "Only jobs of this status.")
+
+VIEW, OPERATE, ADMIN = Permission.VIEWER, Permission.OPERATOR, Permission.ADMIN
+_CONNECTORS, _EXPORTS, _REFRESHES = "shared.api.connectors", "shared.api.exports", "shared.api.refreshes"
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/health", "*", Permission.PUBLIC, "shared.api.meta:health", "Tell that this function answers",
+          reply="Health"),
+    Route("GET", "/openapi.json", "*", VIEW, "shared.api.meta:openapi", "This function's routes as OpenAPI 3.1",
+          reply="object"),
+    Route("POST", f"{API}/register", "register", ADMIN, f"{_CONNECTORS}:register", "Register a connector",
+          request="RegisterRequest", reply="Connector", status=201, also=(200,), errors=(409, 422)),
+    Route("GET", API, "register", VIEW, f"{_CONNECTORS}:list_connectors", "List connectors",
+          reply="ConnectorPage", query=PAGE),
+    Route("POST", f"{API}/test-all", "register", OPERATE, f"{_CONNECTORS}:test_all", "Test every connector",
+          reply="TestAllResult"),
+    Route("GET", f"{API}/{{name}}", "register", VIEW, f"{_CONNECTORS}:get_connector", "Get one connector",
+          reply="Connector", errors=(404,)),
+    Route("PATCH", f"{API}/{{name}}", "register", ADMIN, f"{_CONNECTORS}:change_connector",
+          "Change a connector's configuration or credentials (JSON merge patch)",
+          request="object", reply="Connector", errors=(404, 412, 422, 428), if_match=True),
+    Route("DELETE", f"{API}/{{name}}", "register", ADMIN, f"{_CONNECTORS}:delete_connector", "Delete a connector",
+          status=204, errors=(404, 409, 412), query=(FORCE,), if_match=True),
+    Route("POST", f"{API}/{{name}}/test", "register", OPERATE, f"{_CONNECTORS}:test_connector", "Test one connector",
+          reply="TestResult", errors=(404,)),
+    Route("POST", f"{API}/export", "export", OPERATE, f"{_EXPORTS}:start_export", "Export a table",
+          request="ExportRequest", reply="Job", status=202, errors=(404, 422), idempotency=True,
+          max_body_bytes=LARGE_BODY_BYTES),
+    Route("GET", f"{API}/export-jobs", "export", VIEW, f"{_EXPORTS}:list_jobs", "List export jobs, newest first",
+          reply="JobPage", query=(OF_CONNECTOR, STATUS, *PAGE)),
+    Route("GET", f"{API}/export-jobs/{{id}}", "export", VIEW, f"{_EXPORTS}:get_job", "Get one export job",
+          reply="Job", errors=(404,), query=(WAIT,)),
+    Route("PUT", f"{API}/tables/{{name}}", "export", ADMIN, "shared.api.tables:put_table", "Register a table",
+          request="TableBody", reply="Table", also=(201,)),
+    Route("GET", f"{API}/tables", "export", VIEW, "shared.api.tables:list_tables", "List tables",
+          reply="TablePage", query=PAGE),
+    Route("GET", f"{API}/tables/{{name}}", "export", VIEW, "shared.api.tables:get_table", "Get one table",
+          reply="Table", errors=(404,)),
+    Route("DELETE", f"{API}/tables/{{name}}", "export", ADMIN, "shared.api.tables:delete_table", "Forget a table",
+          status=204, errors=(404,)),
+    Route("POST", f"{API}/{{name}}/refresh", "refresh", OPERATE, f"{_REFRESHES}:start_refresh",
+          "Refresh what the BI tool computes", request="RefreshRequest", reply="RefreshRun", status=202,
+          errors=(404, 422), body_required=False, idempotency=True),
+    Route("GET", f"{API}/refresh-runs", "refresh", VIEW, f"{_REFRESHES}:list_runs", "List refresh runs, newest first",
+          reply="RefreshRunPage", query=(OF_CONNECTOR, *PAGE)),
+    Route("GET", f"{API}/refresh-runs/{{id}}", "refresh", VIEW, f"{_REFRESHES}:get_run", "Get one refresh run",
+          reply="RefreshRun", errors=(404,)),
+    Route("POST", f"{API}/schedules", "refresh", OPERATE, f"{_REFRESHES}:create_schedule", "Create a schedule",
+          request="ScheduleRequest", reply="Schedule", status=201, errors=(404, 422), idempotency=True),
+    Route("GET", f"{API}/schedules", "refresh", VIEW, f"{_REFRESHES}:list_schedules", "List schedules",
+          reply="SchedulePage", query=(OF_CONNECTOR, *PAGE)),
+    Route("GET", f"{API}/schedules/{{id}}", "refresh", VIEW, f"{_REFRESHES}:get_schedule", "Get one schedule",
+          reply="Schedule", errors=(404,)),
+    Route("DELETE", f"{API}/schedules/{{id}}", "refresh", OPERATE, f"{_REFRESHES}:delete_schedule", "Delete a schedule",
+          status=204, errors=(404,)),
+    Route("POST", "/internal/export-jobs/{id}:run", "export_worker", Permission.TASKS, "shared.api.internal:run_job",
+          "Work on an export job", request="object", status=204, errors=(404,), body_required=False),
+    Route("POST", "/internal/refresh-runs/{id}:look", "refresh", Permission.TASKS, "shared.api.internal:look_at_run",
+          "Trigger or follow a refresh", request="object", status=204, errors=(404,), body_required=False),
+    Route("POST", "/internal/schedules/{id}:fire", "refresh", Permission.SCHEDULER, "shared.api.internal:fire_schedule",
+          "Start an occurrence of a schedule", request="object", status=204, body_required=False),
+)  # fmt: skip
+
+
+def routes_of(function: str) -> tuple[Route, ...]:
+    """Return what one function answers."""
+    return tuple(route for route in ROUTES if route.function in (function, "*"))

@@ -1,0 +1,42 @@
+"""Handlers of the export function: tables."""
+
+from __future__ import annotations
+
+import re
+
+from shared.api.dispatch import Call, Reply, etag
+from shared.errors import InvalidRequestError
+from shared.models import Table
+from shared.services.records import Page, from_record
+
+TABLE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,99}$")
+
+
+def put_table(call: Call) -> Reply:
+    """Register a table: 201 if it is new, 200 if it was replaced."""
+    name = call.path["name"]
+    if not TABLE_NAME.match(name):
+        raise InvalidRequestError(
+            f"{name!r} is not a table name; expected 1 to 100 letters, digits, spaces, `_` and `-`", field="name"
+        )
+    document, is_new = call.services.tables.put(name, call.body)
+    return Reply(from_record(Table, document.data), status=201 if is_new else 200, headers=etag(document.version))
+
+
+def get_table(call: Call) -> Reply:
+    """Get one table."""
+    document = call.services.tables.get(call.path["name"])
+    return Reply(from_record(Table, document.data), headers=etag(document.version))
+
+
+def list_tables(call: Call) -> Reply:
+    """List tables by name."""
+    return Reply(
+        call.services.tables.list(Page(call.query.get("page_size", Page().size), call.query.get("page_token")))
+    )
+
+
+def delete_table(call: Call) -> Reply:
+    """Forget a table; its file stays."""
+    call.services.tables.delete(call.path["name"])
+    return Reply(status=204)

@@ -1,0 +1,141 @@
+"""Composition root: settings, then adapters, then services, once per instance. The only module that wires.
+
+Google's client libraries cost half a second of cold start each, so an adapter's module is imported when the adapter is first
+used; `/health` and listing connectors pay for none but Firestore's.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
+
+from shared.config import Settings, read_settings
+from shared.ports import Clock, Stores
+from shared.stores.clock import SystemClock
+
+if TYPE_CHECKING:
+    from shared.services.connectors import Connectors
+    from shared.services.exports import Engine, Exports
+    from shared.services.refreshes import Refreshes
+    from shared.services.schedules import Schedules
+    from shared.services.tables import Tables
+
+
+class _OnFirstUse:
+    """Stands for an adapter until one of its methods is asked for, then imports and builds it."""
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._build = build
+
+    @cached_property
+    def _adapter(self) -> Any:
+        return self._build()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._adapter, name)
+
+
+def google_stores(settings: Settings) -> Stores:
+    """Return the adapters on Google Cloud, or on the emulators that the settings name."""
+    s = settings
+
+    def adapter(module: str, name: str, *arguments: Any) -> Any:
+        return _OnFirstUse(lambda: getattr(importlib.import_module(f"shared.stores.{module}"), name)(*arguments))
+
+    return Stores(
+        documents=adapter("firestore", "FirestoreDocuments", s.project, s.database),
+        secrets=adapter("secret_manager", "SecretManagerSecrets", s.project, s.secret_manager_emulator),
+        tasks=adapter(
+            "cloud_tasks", "CloudTasks", s.project, s.location, s.tasks_service_account, s.cloud_tasks_emulator
+        ),
+        cron_jobs=adapter(
+            "cloud_scheduler",
+            "CloudScheduler",
+            s.project,
+            s.location,
+            s.prefix,
+            s.scheduler_service_account,
+            s.cloud_scheduler_emulator,
+        ),
+        objects=adapter("cloud_storage", "CloudStorageObjects", s.project),
+        clock=SystemClock(),
+    )
+
+
+@dataclass(frozen=True)
+class Services:
+    """The use cases of one instance, each built on first use."""
+
+    settings: Settings
+    stores: Stores
+
+    @property
+    def clock(self) -> Clock:
+        return self.stores.clock
+
+    @cached_property
+    def connectors(self) -> Connectors:
+        from shared.connectors._base import Runtime
+        from shared.services.connectors import Connectors
+
+        runtime = Runtime(self.clock, self.settings.warehouse_hosts)
+        return Connectors(self.stores, self.settings.prefix, runtime)
+
+    @cached_property
+    def tables(self) -> Tables:
+        from shared.services.tables import Tables
+
+        return Tables(self.stores, self.settings.tables_bucket)
+
+    @cached_property
+    def exports(self) -> Exports:
+        from shared.services.exports import Exports, ExportSettings
+        from shared.services.refreshes import after_export
+
+        settings = ExportSettings(
+            self.settings.urls["export_worker"],
+            self.settings.export_queue,
+            self.settings.frozen_bucket,
+            self.settings.threads,
+        )
+
+        def refresh(job: Mapping[str, Any]) -> str:
+            return after_export(self.refreshes, job)
+
+        return Exports(self.stores, self.connectors, self.tables, settings, self._engine, refresh)
+
+    @cached_property
+    def refreshes(self) -> Refreshes:
+        from shared.services.refreshes import Refreshes, RefreshSettings
+
+        settings = RefreshSettings(self.settings.urls["refresh"], self.settings.refresh_queue)
+        return Refreshes(self.stores, self.connectors, settings)
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        from shared.services.schedules import Schedules
+
+        return Schedules(self.stores, self.connectors, self.exports, self.refreshes, self.settings.urls["refresh"])
+
+    def _engine(self) -> Engine:
+        from shared.pipeline.delivery import ExportEngine
+
+        connectors = self.connectors
+        return ExportEngine(
+            self.stores,
+            frozen_bucket=self.settings.frozen_bucket,
+            exports_bucket=self.settings.exports_bucket,
+            open_connector=lambda name: connectors.open(connectors.get(name)),
+            remembered_target=connectors.target_of,
+            remember_target=connectors.remember_target,
+        )
+
+
+@cache
+def services() -> Services:
+    """Return this instance's services; the settings are read on the first call."""
+    settings = read_settings()
+    return Services(settings, google_stores(settings))
