@@ -1,0 +1,137 @@
+"""Developer metadata: small key-value pairs on a spreadsheet, a sheet, a row or a column."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from .book import Book
+from .masks import copy_fields, parse_mask, paths
+from .refusal import Refusal
+
+if TYPE_CHECKING:
+    from .batch_update import Change
+
+MAX_CHARACTERS = (
+    30_000  # keys and values of one location together: developers.google.com/workspace/sheets/api/guides/metadata
+)
+
+
+def create(change: Change, body: dict[str, Any]) -> dict[str, Any]:
+    asked = body.get("developerMetadata") or {}
+    if not asked.get("metadataKey"):
+        raise Refusal("metadataKey must be set.")
+    if asked.get("visibility") not in ("DOCUMENT", "PROJECT"):
+        raise Refusal("Invalid visibility.")
+    made = {
+        "metadataId": _new_id(change.book, asked.get("metadataId")),
+        "metadataKey": asked["metadataKey"],
+        **({"metadataValue": asked["metadataValue"]} if asked.get("metadataValue") else {}),
+        "location": _location(change.book, asked.get("location") or {}),
+        "visibility": asked["visibility"],
+    }
+    change.book.metadata[made["metadataId"]] = made
+    _check_size(change.book, made["location"])
+    return {"createDeveloperMetadata": {"developerMetadata": made}}
+
+
+def update(change: Change, body: dict[str, Any]) -> dict[str, Any]:
+    fields = paths(parse_mask(body.get("fields", "")))
+    if not fields:
+        raise Refusal("At least one field must be listed in 'fields'. (Use '*' to indicate all fields.)")
+    changed = []
+    for old in _matching(change.book, body.get("dataFilters") or []):
+        new = dict(old)
+        for path in fields:
+            copy_fields(body.get("developerMetadata") or {}, new, path[:1])
+        new["location"] = _location(change.book, new["location"])
+        change.book.metadata[old["metadataId"]] = new
+        _check_size(change.book, new["location"])
+        changed.append(new)
+    return {"updateDeveloperMetadata": {"developerMetadata": changed}}
+
+
+def delete(change: Change, body: dict[str, Any]) -> dict[str, Any]:
+    gone = _matching(change.book, [body.get("dataFilter") or {}])
+    for one in gone:
+        del change.book.metadata[one["metadataId"]]
+    return {"deleteDeveloperMetadata": {"deletedDeveloperMetadata": gone}}
+
+
+def search(book: Book, filters: list[dict[str, Any]]) -> dict[str, Any]:
+    """The answer of developerMetadata:search; an empty object when nothing matches."""
+    matched = []
+    for one in book.metadata.values():
+        hits = [item for item in filters if _matches(one, item.get("developerMetadataLookup") or {})]
+        if hits:
+            matched.append({"developerMetadata": one, "dataFilters": hits})
+    return {"matchedDeveloperMetadata": matched} if matched else {}
+
+
+def of_sheet(book: Book, sheet_id: int | None) -> list[dict[str, Any]]:
+    """Metadata on a sheet itself (not on its rows and columns), or with None on the spreadsheet."""
+    if sheet_id is None:
+        return [one for one in book.metadata.values() if one["location"]["locationType"] == "SPREADSHEET"]
+    return [
+        one
+        for one in book.metadata.values()
+        if one["location"]["locationType"] == "SHEET" and one["location"]["sheetId"] == sheet_id
+    ]
+
+
+def _new_id(book: Book, asked: int | None) -> int:
+    if asked is None:
+        return random.randrange(1, 2**31 - 1)  # noqa: S311 - an id, not a secret
+    if not 0 < asked < 2**31:
+        raise Refusal("metadataId must be positive.")
+    if asked in book.metadata:
+        raise Refusal(
+            f"Cannot add developer metadata with ID [{asked}] because developer metadata with that ID already exists."
+        )
+    return asked
+
+
+def _location(book: Book, asked: dict[str, Any]) -> dict[str, Any]:
+    if asked.get("spreadsheet"):
+        return {"locationType": "SPREADSHEET", "spreadsheet": True}
+    span = asked.get("dimensionRange")
+    sheet_id = asked.get("sheetId") if span is None else span.get("sheetId", 0)
+    if sheet_id is None:
+        raise Refusal("location must be set.")
+    if book.by_id(sheet_id) is None:
+        raise Refusal(f"No grid with id: {sheet_id}")
+    if span is None:
+        return {"locationType": "SHEET", "sheetId": sheet_id}
+    if span.get("endIndex", 0) - span.get("startIndex", 0) != 1:
+        raise Refusal("dimensionRange must represent a single row or column.")
+    kind = "ROW" if span.get("dimension") == "ROWS" else "COLUMN"
+    return {"locationType": kind, "dimensionRange": {"sheetId": sheet_id, **span}}
+
+
+def _check_size(book: Book, location: dict[str, Any]) -> None:
+    there = [one for one in book.metadata.values() if one["location"] == location]
+    if sum(len(one["metadataKey"]) + len(one.get("metadataValue", "")) for one in there) > MAX_CHARACTERS:
+        raise Refusal(f"Developer metadata of one location may hold at most {MAX_CHARACTERS:,} characters.")
+
+
+def _matching(book: Book, filters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    lookups = [item["developerMetadataLookup"] for item in filters if "developerMetadataLookup" in item]
+    if not lookups:
+        raise Refusal("the sandbox looks metadata up by developerMetadataLookup only.")
+    return [one for one in book.metadata.values() if any(_matches(one, lookup) for lookup in lookups)]
+
+
+def _matches(one: dict[str, Any], lookup: dict[str, Any]) -> bool:
+    plain = all(
+        one.get(name) == lookup[name]
+        for name in ("metadataId", "metadataKey", "metadataValue", "visibility")
+        if name in lookup
+    )
+    location = one["location"]
+    kind = lookup.get("locationType")
+    place = lookup.get("metadataLocation")
+    if place is not None and "sheetId" in place and location.get("sheetId") != place["sheetId"]:
+        return False
+    if place is not None and place.get("spreadsheet") and not location.get("spreadsheet"):
+        return False
+    return plain and (kind is None or location["locationType"] == kind)
