@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,12 @@ import requests
 from cryptography import x509
 
 from infra.local.accounts import load_accounts
+from infra.local.sandboxes._base import Request
 from infra.local.sandboxes.certificates import ensure_certificates
 from infra.local.sandboxes.clock import SandboxClock
 from infra.local.sandboxes.server import SandboxServer
 from infra.local.sandboxes.token_book import TokenBook
+from infra.local.sandboxes.traffic import Exchange, TrafficLog
 
 # --- certificates
 
@@ -133,6 +135,23 @@ def test_a_damaged_accounts_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "accounts.json").write_text("{}")
     with pytest.raises(ValueError, match=r"accounts\.json is not an accounts file"):
         load_accounts(tmp_path)
+
+
+# --- traffic
+
+
+class StoppedClock(SandboxClock):
+    def now(self) -> datetime:
+        return datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def test_two_exchanges_of_one_instant_are_still_told_apart(tmp_path: Path) -> None:
+    log = TrafficLog(tmp_path / "traffic.jsonl", StoppedClock())
+    for path in ("/one", "/two"):
+        log.record(Exchange("weather", f"GET {path}", Request("GET", "h", path), 200, {}, b"", None))
+    first, second = log.read()
+    assert (first["at"], second["at"]) == ("2026-01-02T00:00:00.000000Z", "2026-01-02T00:00:00.000001Z")
+    assert [line["path"] for line in log.read(since=first["at"])] == ["/two"]
 
 
 # --- the process
