@@ -9,10 +9,8 @@ from infra.local.emulators.firestore.index import cut, element_name, field_name
 from infra.local.emulators.firestore.messages import CompositeOp, FieldOp, Message, UnaryOp, kind_of
 from infra.local.emulators.firestore.ordering import NAN_KEY, NULL_KEY, name_key, sort_key
 from infra.local.emulators.firestore.paths import NAME_FIELD, FieldPath, get_field, parse_field_path
+from infra.local.emulators.firestore.query_rules import leaves
 from infra.local.emulators.grpc_server import RpcError
-
-MAX_DISJUNCTIONS = 30  # cloud.google.com/firestore/native/docs/query-data/queries: in, array-contains-any
-MAX_NOT_IN = 10
 
 Predicate = Callable[[Message], bool]
 
@@ -22,7 +20,6 @@ _RANGES: dict[int, Callable[[bytes, bytes], bool]] = {
     FieldOp.GREATER_THAN: lambda stored, given: stored > given,
     FieldOp.GREATER_THAN_OR_EQUAL: lambda stored, given: stored >= given,
 }
-_LISTS = {FieldOp.IN: MAX_DISJUNCTIONS, FieldOp.ARRAY_CONTAINS_ANY: MAX_DISJUNCTIONS, FieldOp.NOT_IN: MAX_NOT_IN}
 _INEQUALITIES = {*_RANGES, FieldOp.NOT_EQUAL, FieldOp.NOT_IN}
 
 
@@ -87,7 +84,6 @@ def _unary(condition: Message) -> Predicate:
 def _comparison(condition: Message) -> Predicate:
     path = parse_field_path(condition.field.field_path)
     operator = condition.op
-    _check_operand(condition, path)
     given = sort_key(condition.value)
     if operator in _RANGES:
         return _range(path, _RANGES[operator], given)
@@ -101,14 +97,17 @@ def _comparison(condition: Message) -> Predicate:
     if operator == FieldOp.IN:
         return lambda document: key_at(document, path) in options
     if operator == FieldOp.NOT_IN:
-        return lambda document: key_at(document, path) not in {None, NULL_KEY, *options}
+        excluded = {None, NULL_KEY, *options}
+        return lambda document: NULL_KEY not in options and key_at(document, path) not in excluded
     return lambda document: not options.isdisjoint(_element_keys(document, path))
 
 
 def _range(path: FieldPath, holds: Callable[[bytes, bytes], bool], given: bytes) -> Predicate:
     def matches(document: Message) -> bool:
         stored = key_at(document, path)
-        return stored is not None and stored[0] == given[0] and holds(stored, given)
+        if stored is None or stored[0] != given[0] or (stored == NAN_KEY) != (given == NAN_KEY):
+            return False  # only values of one type compare, and NaN is no number here
+        return holds(stored, given)
 
     return matches
 
@@ -120,28 +119,10 @@ def _element_keys(document: Message, path: FieldPath) -> set[bytes]:
     return {sort_key(element) for element in value.array_value.values}
 
 
-def _check_operand(condition: Message, path: FieldPath) -> None:
-    operator, operand = condition.op, condition.value
-    if operator == FieldOp.OPERATOR_UNSPECIFIED:
-        raise RpcError("INVALID_ARGUMENT", "A field filter has no operator.")
-    most = _LISTS.get(operator)
-    elements = operand.array_value.values if most is not None else [operand]
-    if most is not None:
-        label = FieldOp(operator).name
-        if kind_of(operand) != "array_value" or not elements:
-            raise RpcError("INVALID_ARGUMENT", f"'{label}' requires a non-empty ArrayValue.")
-        if len(elements) > most:
-            raise RpcError(
-                "INVALID_ARGUMENT", f"'{label}' supports up to {most} comparison values, got {len(elements)}."
-            )
-    if path == NAME_FIELD and any(kind_of(element) != "reference_value" for element in elements):
-        raise RpcError("INVALID_ARGUMENT", "__key__ filter value must be a Key: expected a document reference.")
-
-
 def inequality_fields(condition: Message) -> set[FieldPath]:
     """The fields compared by anything but equality; a query is ordered by them even if it does not say so."""
     found = set()
-    for part in _leaves(condition):
+    for part in leaves(condition):
         if part.WhichOneof("filter_type") == "unary_filter":
             if part.unary_filter.op in (UnaryOp.IS_NOT_NULL, UnaryOp.IS_NOT_NAN):
                 found.add(parse_field_path(part.unary_filter.field.field_path))
@@ -204,12 +185,4 @@ def _conjuncts(condition: Message) -> Iterator[Message]:
             for part in condition.composite_filter.filters:
                 yield from _conjuncts(part)
     elif kind is not None:
-        yield condition
-
-
-def _leaves(condition: Message) -> Iterator[Message]:
-    if condition.WhichOneof("filter_type") == "composite_filter":
-        for part in condition.composite_filter.filters:
-            yield from _leaves(part)
-    else:
         yield condition

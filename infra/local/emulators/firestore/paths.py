@@ -127,6 +127,13 @@ def parse_field_path(text: str) -> FieldPath:
         position += 1
 
 
+def format_field_path(path: FieldPath) -> str:
+    """The text that `parse_field_path` reads as this path."""
+    if path == NAME_FIELD:
+        return "__name__"
+    return ".".join("`" + segment.replace("\\", "\\\\").replace("`", "\\`") + "`" for segment in path)
+
+
 def _plain_segment(text: str, start: int) -> tuple[str, int]:
     end = text.find(".", start)
     end = len(text) if end < 0 else end

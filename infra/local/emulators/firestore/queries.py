@@ -24,6 +24,7 @@ from infra.local.emulators.firestore.index import cut, field_name
 from infra.local.emulators.firestore.messages import Direction, Document, Message, kind_of
 from infra.local.emulators.firestore.ordering import descending, sort_key
 from infra.local.emulators.firestore.paths import NAME_FIELD, FieldPath, get_field, parse_field_path, put_field
+from infra.local.emulators.firestore.query_rules import check_query
 from infra.local.emulators.firestore.storage import Collection, Store
 from infra.local.emulators.grpc_server import RpcError
 
@@ -72,11 +73,10 @@ def run_query(store: Store, place: Place, query: Message) -> list[Message]:
             "UNIMPLEMENTED", "find_nearest (vector search) is not imitated by the local emulator (see COVERAGE.md)"
         )
     terms = order_of(query)
+    check_query(query, [term.path for term in terms], is_descending=terms[0].is_descending)
     start, end = _start_of(query, terms), _end_of(query, terms)
     predicate = predicate_of(query.where) if query.HasField("where") else None
     limit = query.limit.value if query.HasField("limit") else None
-    if query.offset < 0 or (limit is not None and limit < 0):
-        raise RpcError("INVALID_ARGUMENT", "limit and offset must not be negative")
     found: list[Message] = []
     skipped = 0
     for group in _candidates(store, place, query, terms, start):

@@ -11,7 +11,7 @@ from pathlib import Path
 from google.protobuf import empty_pb2
 
 from infra.local.emulators.clock import Clock
-from infra.local.emulators.firestore.aggregation import aggregate
+from infra.local.emulators.firestore.aggregation import aggregate, ordered_query
 from infra.local.emulators.firestore.limits import check_request
 from infra.local.emulators.firestore.listing import list_collection_ids, list_documents
 from infra.local.emulators.firestore.messages import Message, raw, stamp
@@ -160,7 +160,7 @@ class Firestore:
         """One answer with the aggregations of a query."""
         _refuse_explain(request)
         aggregation = request.structured_aggregation_query
-        query = aggregation.structured_query
+        query = ordered_query(aggregation.structured_query, aggregation.aggregations)
         with self._reading(request, [_gate_of(request.parent, query)]) as (transaction, read_time, at):
             documents = self._query(request.parent, query, transaction, at)
         response = raw.RunAggregationQueryResponse(read_time=stamp(read_time))
