@@ -156,8 +156,11 @@ class GatewayHandler(BaseHTTPRequestHandler):
         if not self.path.startswith("/"):
             self._problem(400, "bad_path", "expected a path that starts with /")
             return
+        if is_internal(path):
+            self._problem(404, "not_found", f"{path} is for Cloud Tasks and Cloud Scheduler only")
+            return
         try:
-            function = None if is_internal(path) else self.functions.function_for(self.command, path)
+            function = self.functions.function_for(self.command, path)
         except BadPathError as exc:
             self._problem(400, "bad_path", str(exc))
             return

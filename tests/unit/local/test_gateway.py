@@ -1,0 +1,219 @@
+"""The gateway over real sockets, in front of small servers that stand for the functions."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from infra.local.gateway import BadBodyError, Functions, GatewayServer, read_chunked, read_exactly
+from infra.local.ports import free_base
+
+BIG = bytes(range(256)) * 4096
+
+
+class Function(BaseHTTPRequestHandler):
+    """Answers with what it was asked; `/api/things/big` streams a body of unknown length."""
+
+    protocol_version = "HTTP/1.1"
+
+    def _answer(self) -> None:
+        if self.path == "/openapi.json":
+            self._send(
+                {
+                    "openapi": "3.1.0",
+                    "paths": {"/api/things/{id}": {"get": {}, "post": {}}, "/internal/run": {"post": {}}},
+                }
+            )
+        elif self.path == "/health":
+            self._send({"status": "ok"})
+        elif self.path == "/api/things/big":
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for start in range(0, len(BIG), 100_000):
+                part = BIG[start : start + 100_000]
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+            self.wfile.write(b"0\r\n\r\n")
+        elif self.path == "/api/things/refused":
+            self.send_response(413)
+            self.send_header("Content-Length", "0")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.close_connection = True
+        elif self.path == "/api/things/gone":
+            self.send_response(204)
+            self.end_headers()
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            if "chunked" in self.headers.get("Transfer-Encoding", ""):
+                body = b"".join(read_chunked(self.rfile))
+            self._send(
+                {"method": self.command, "path": self.path, "headers": dict(self.headers.items()), "length": len(body)}
+            )
+
+    # http.server finds handlers by these names
+    do_GET = do_POST = do_HEAD = _answer  # noqa: N815
+
+    def _send(self, value: dict[str, Any]) -> None:
+        payload = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(payload)
+
+    def log_message(self, *_: Any) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def function() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Function)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def gateway(function: ThreadingHTTPServer) -> Iterator[http.client.HTTPConnection]:
+    server = GatewayServer(0, Functions({"export": f"http://127.0.0.1:{function.server_address[1]}"}))
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+    yield connection
+    connection.close()
+    server.shutdown()
+    server.server_close()
+
+
+def call(
+    connection: http.client.HTTPConnection, method: str, path: str, body: Any = None, **headers: str
+) -> tuple[int, Any]:
+    connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    answer = connection.getresponse()
+    payload = answer.read()
+    return answer.status, json.loads(payload) if payload[:1] == b"{" else payload
+
+
+def test_a_request_reaches_the_function_with_forwarding_headers_and_without_hop_by_hop_ones(
+    gateway: http.client.HTTPConnection,
+) -> None:
+    status, seen = call(
+        gateway,
+        "POST",
+        "/api/things/7?wait=1s",
+        b"hello",
+        Connection="keep-alive, X-Secret-Hop",
+        X_Secret_Hop="1",
+        X_Kept="2",
+    )
+
+    assert status == 200
+    assert (seen["method"], seen["path"], seen["length"]) == ("POST", "/api/things/7?wait=1s", 5)
+    assert seen["headers"]["X-Kept"] == "2"
+    assert seen["headers"]["X-Forwarded-For"] == "127.0.0.1"
+    assert seen["headers"]["X-Forwarded-Host"] == f"127.0.0.1:{gateway.port}"
+    assert "X-Secret-Hop" not in seen["headers"]
+
+
+def test_a_chunked_body_passes_through(gateway: http.client.HTTPConnection) -> None:
+    status, seen = call(gateway, "POST", "/api/things/7", iter([b"a" * 70_000, b"b" * 70_000]))
+
+    assert (status, seen["length"]) == (200, 140_000)
+
+
+def test_an_answer_of_unknown_length_passes_through_unchanged(gateway: http.client.HTTPConnection) -> None:
+    assert call(gateway, "GET", "/api/things/big") == (200, BIG)
+
+
+def test_the_connection_is_good_for_the_next_request_after_answers_without_a_body(
+    gateway: http.client.HTTPConnection,
+) -> None:
+    assert call(gateway, "GET", "/api/things/gone") == (204, b"")
+    assert call(gateway, "HEAD", "/api/things/7") == (200, b"")
+    assert call(gateway, "GET", "/api/things/7")[0] == 200
+
+
+def test_an_answer_before_the_body_was_read_does_not_turn_the_body_into_a_request(
+    gateway: http.client.HTTPConnection,
+) -> None:
+    assert call(gateway, "POST", "/internal/run", b"GET /api/things/7 HTTP/1.1\r\n\r\n")[0] == 404
+    assert call(gateway, "GET", "/api/things/7")[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/internal/run", "/%69nternal/run", "//internal/run"])
+def test_internal_paths_are_not_forwarded(gateway: http.client.HTTPConnection, path: str) -> None:
+    status, problem = call(gateway, "POST", path)
+
+    assert (status, problem["code"]) == (404, "not_found")
+
+
+def test_an_unknown_path_is_a_problem_that_says_where_the_paths_are(gateway: http.client.HTTPConnection) -> None:
+    status, problem = call(gateway, "GET", "/api/nothing")
+
+    assert (status, problem["code"], problem["retryable"]) == (404, "not_found", False)
+    assert "/openapi.json" in problem["detail"]
+
+
+def test_the_merged_document_has_public_paths_only(gateway: http.client.HTTPConnection) -> None:
+    status, document = call(gateway, "GET", "/openapi.json")
+
+    assert (status, list(document["paths"])) == (200, ["/api/things/{id}"])
+
+
+def test_a_function_that_goes_down_is_a_502_and_unhealthy_and_recovers(function: ThreadingHTTPServer) -> None:
+    port = free_base(start=24_000)
+    server = GatewayServer(0, Functions({"export": f"http://127.0.0.1:{port}"}))
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+    try:
+        status, problem = call(connection, "GET", "/api/things/7")
+        assert (status, problem["code"], problem["retryable"]) == (502, "function_unreachable", True)
+        assert "export" in problem["detail"]
+        assert call(connection, "GET", "/health") == (
+            503,
+            {"status": "failing", "functions": {"export": "unreachable"}},
+        )
+    finally:
+        connection.close()
+        server.shutdown()
+        server.server_close()
+
+
+def test_health_is_ok_when_every_function_is(gateway: http.client.HTTPConnection) -> None:
+    assert call(gateway, "GET", "/health") == (200, {"status": "ok", "functions": {"export": "ok"}})
+
+
+class Bytes:
+    """A stream over given bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, size: int = -1, /) -> bytes:
+        taken, self._data = self._data[:size], self._data[size:]
+        return taken
+
+    def readline(self, limit: int = -1, /) -> bytes:
+        end = self._data.find(b"\n") + 1 or len(self._data)
+        return self.read(min(end, limit))
+
+
+def test_a_chunked_body_that_ends_early_or_has_no_size_is_refused() -> None:
+    assert b"".join(read_chunked(Bytes(b"3;ext=1\r\nabc\r\n0\r\nTrailer: x\r\n\r\n"))) == b"abc"
+    for broken in (b"zz\r\nabc", b"", b"5\r\nab"):
+        with pytest.raises(BadBodyError):
+            list(read_chunked(Bytes(broken)))
+
+
+def test_a_body_shorter_than_announced_is_refused() -> None:
+    with pytest.raises(BadBodyError):
+        list(read_exactly(Bytes(b"abc"), 4))
