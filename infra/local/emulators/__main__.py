@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from http.server import ThreadingHTTPServer
@@ -78,8 +79,9 @@ class Emulators:
         if self._admin is not None:
             self._admin.shutdown()
         stopping = [server.stop(GRACE_S) for server in self._servers]
+        end = time.monotonic() + 3 * GRACE_S
         for stopped in stopping:
-            stopped.wait(2 * GRACE_S)
+            stopped.wait(max(0.0, end - time.monotonic()))
         for service in (self._tasks, self._scheduler):
             if service is not None:
                 service.close()

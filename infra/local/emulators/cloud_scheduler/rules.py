@@ -11,11 +11,11 @@ import zoneinfo
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
 from cronsim import CronSim, CronSimError
 from google.cloud.scheduler_v1 import types
 
+from infra.local.emulators.dispatch import http_host
 from infra.local.emulators.grpc_server import RpcError
 
 MAX_JOB_BYTES = 1024 * 1024  # "The maximum allowed size for a job is 1MB."
@@ -135,8 +135,7 @@ def may_retry(retry: Any, retries: int, first_attempt: datetime, now: datetime) 
 
 
 def _check_target(target: Any) -> None:
-    parts = urlsplit(target.uri)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not http_host(target.uri):
         raise _invalid(f"HttpTarget.uri must begin with http:// or https://; got {target.uri[:200]!r}")
     if len(target.uri) > MAX_URL_CHARACTERS:
         raise _invalid(f"HttpTarget.uri is {len(target.uri)} characters long; at most {MAX_URL_CHARACTERS}")

@@ -65,6 +65,7 @@ class TaskDispatcher:
         self._buckets: dict[str, Bucket] = {}
         self._under_way: Counter[str] = Counter()
         self._loop = Loop(clock, self._step, "cloud-tasks")
+        self.sender.landed = self._loop.poke
 
     def poke(self) -> None:
         """Look for due tasks now."""

@@ -10,10 +10,10 @@ import math
 import re
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from google.cloud.tasks_v2 import types
 
+from infra.local.emulators.dispatch import http_host
 from infra.local.emulators.grpc_server import RpcError
 
 MAX_TASK_BYTES = 1024 * 1024  # quotas page: 1 MB (the older text of CreateTask says 100KB)
@@ -142,8 +142,7 @@ def is_exhausted(retry: Any, attempts: int, first_attempt: datetime, now: dateti
 
 
 def _check_request(request: Any) -> None:
-    parts = urlsplit(request.url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not http_host(request.url):
         raise _invalid(f"HttpRequest.url must begin with http:// or https://; got {request.url[:200]!r}")
     if len(request.url) > MAX_URL_CHARACTERS:
         raise _invalid(f"HttpRequest.url is {len(request.url)} characters long; at most {MAX_URL_CHARACTERS}")
