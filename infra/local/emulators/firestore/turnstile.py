@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -30,7 +31,6 @@ class Turnstile:
         self._changed = threading.Condition()
         self._gates: dict[str, _Gate] = {}
         self._waiting: dict[bytes, str] = {}
-        self._passing = 0
 
     def enter(self, key: str, holder: bytes) -> None:
         """Wait for the turn at `key` and keep it until `leave`; where waiting would be in a circle, go on without."""
@@ -47,13 +47,19 @@ class Turnstile:
             self._changed.notify_all()
 
     def pass_by(self, keys: list[str], passer: bytes) -> None:
-        """Wait until nobody else holds any of `keys`, without taking a turn: what a write outside a transaction does."""
+        """Wait until nobody else holds any of `keys`, without taking a turn: what a write does.
+
+        `passer` is the transaction the write belongs to, or b"".
+        """
         with self._changed:
-            for gate in [self._gates[key] for key in keys if key in self._gates]:
-                while not self._is_open(gate, passer) and not self._is_full():
-                    self._passing += 1
-                    self._changed.wait(self._patience(gate))
-                    self._passing -= 1
+            for key in keys:
+                while (
+                    key in self._gates and not self._is_open(self._gates[key], passer) and self._may_wait(key, passer)
+                ):
+                    waiter = passer or uuid.uuid4().bytes
+                    self._waiting[waiter] = key
+                    self._changed.wait(self._patience(self._gates[key]))
+                    del self._waiting[waiter]
 
     def leave(self, holder: bytes) -> None:
         """Give up every turn of `holder`."""
@@ -64,17 +70,15 @@ class Turnstile:
                     del self._gates[key]
             self._changed.notify_all()
 
-    def _is_full(self) -> bool:
-        return len(self._waiting) + self._passing >= MAX_WAITING
-
-    def _may_wait(self, key: str, holder: bytes) -> bool:
-        if self._is_full() or holder in self._waiting:
+    def _may_wait(self, key: str, waiter: bytes) -> bool:
+        """Whether there is room to wait, and the holders ahead do not wait for `waiter` themselves."""
+        if len(self._waiting) >= MAX_WAITING or waiter in self._waiting:
             return False
         seen = set()
         while key not in seen:
             seen.add(key)
             ahead = self._gates[key].holder if key in self._gates else b""
-            if ahead == holder:
+            if ahead == waiter:
                 return False
             if ahead not in self._waiting:
                 return True
