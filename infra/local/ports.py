@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
 
@@ -80,12 +81,18 @@ def is_free(port: int) -> bool:
         return True
 
 
-def free_base(start: int = 18080, stop: int = 32000) -> int:
-    """The first base whose whole block is free; `stop` keeps below Linux's ephemeral ports.
+def free_base(start: int | None = None, stop: int = 32000) -> int:
+    """A base whose whole block is free, searched from `start` up.
+
+    Args:
+        start: By default a place that depends on the process, so that two that search at once do not meet.
+        stop: Below Linux's ephemeral ports.
 
     Raises:
-        PortInUseError: None is.
+        PortInUseError: There is none.
     """
+    if start is None:
+        start = 18_080 + os.getpid() % 500 * BLOCK
     for base in range(start, stop - BLOCK, BLOCK):
         if all(is_free(base + offset) for offset in OFFSETS.values()):
             return base

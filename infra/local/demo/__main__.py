@@ -1,0 +1,73 @@
+"""`python -m infra.local.demo`: the whole story in an empty data folder of its own; 0 only if every cell agrees."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import requests
+
+from infra.local.cloud_storage import MissingProgramError
+from infra.local.demo.api import ApiError
+from infra.local.demo.screen import Screen
+from infra.local.demo.story import DemoFailedError, Story
+from infra.local.demo.vendors import VendorAnswerError
+from infra.local.ports import PortInUseError, free_base
+from infra.local.processes import PartFailedError
+from infra.local.supervisor import DataFolderInUseError, LocalCloud, remove_data
+
+_FAILURES = (
+    ApiError,
+    DemoFailedError,
+    VendorAnswerError,
+    PartFailedError,
+    PortInUseError,
+    DataFolderInUseError,
+    MissingProgramError,
+    requests.RequestException,
+)
+
+
+def main() -> int:
+    """Run the demo. Its data folder is kept with `KEEP=1`, and when the demo fails."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    screen = Screen()
+    data = Path(".local") / f"demo-{os.getpid()}"
+    keep = bool(os.environ.get("KEEP"))
+    try:
+        agreed = _run(data, screen)
+    except KeyboardInterrupt:
+        screen.step("interrupted; everything is stopped")
+        remove_data(data)
+        return 130
+    if agreed and not keep:
+        remove_data(data)
+    elif data.exists():
+        screen.say(f"data and logs are kept in {data}")
+    if not agreed:
+        screen.step("the demo FAILED; everything is stopped")
+        return 1
+    screen.step("every vendor holds exactly the rows of its source; everything is stopped")
+    return 0
+
+
+def _run(data: Path, screen: Screen) -> bool:
+    try:
+        cloud = LocalCloud(data, free_base(), screen.say)
+        screen.step(f"starting the local cloud in {data} on ports {cloud.layout.ports.base} and up")
+        try:
+            cloud.start()
+            return Story(cloud, screen).run()
+        finally:
+            cloud.stop()
+    except _FAILURES as exc:
+        screen.say(str(exc))
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
