@@ -56,7 +56,6 @@ class LocalCloud:
         self._guardian: Guardian | None = None
         self._lock: IO[str] | None = None
         self._accounts: Accounts | None = None
-        self._stop = threading.Event()
 
     @property
     def endpoints(self) -> dict[str, Any]:
@@ -96,7 +95,6 @@ class LocalCloud:
 
     def stop(self) -> None:
         """Stop all parts, functions first, within about 5 seconds; data stays. No effect if nothing runs."""
-        self._stop.set()
         if self._lock is not None:
             self.layout.endpoints_file.unlink(missing_ok=True)
         front = [child for name, child in self._children.items() if name in (*FUNCTIONS, "gateway")]
