@@ -1,0 +1,259 @@
+"""Delivery of one job into the warehouse: COPY into a staging table, read back, one guarded publish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+
+from shared.connectors import _retry
+from shared.connectors._base import Begun, Chunk, DeliveryPlan, Mode, Published, Written
+from shared.connectors._fingerprint import Fingerprint, row_fingerprint
+from shared.connectors.looker import staging
+from shared.connectors.looker.columns import RESERVED_PREFIX, Column, compare, postgres_columns, require_identifier
+from shared.connectors.looker.encode import canonical_rows, check_values, copy_text, found_rows
+from shared.connectors.looker.publish import publish
+from shared.connectors.looker.warehouse import Warehouse
+from shared.errors import CredentialError, InternalError, TargetError
+from shared.ports import Clock
+
+T = TypeVar("T")
+CHUNK_CELLS = 1_000_000  # our choice: about 10 MB of COPY text, and a second of work that a crash can lose
+MOST_ROWS, FEWEST_ROWS = 50_000, 1_000
+_TABLE_KINDS = {"r", "p"}  # ordinary and partitioned: pg_class.relkind
+
+
+class PostgresDelivery:
+    """One job's way into `schema.table`. Nothing is kept between calls but the plan: staging lies in the warehouse."""
+
+    def __init__(self, plan: DeliveryPlan, warehouse: Warehouse, clock: Clock) -> None:
+        self._plan = plan
+        self._warehouse = warehouse
+        self._clock = clock
+        self._schema = warehouse.settings.schema
+        self._table = str(plan.options.get("table") or plan.table_name)
+        self._staging = staging.staging_name(plan.job_id)
+        self.chunk_rows = max(FEWEST_ROWS, min(MOST_ROWS, CHUNK_CELLS // max(1, len(plan.schema))))
+
+    def preflight(self) -> None:
+        """Check names, types, rights and the shape of an existing table; touch nothing.
+
+        Raises:
+            TargetError: with the limit and the figure, or with everything that drifted.
+            CredentialError: the load role may not create tables in the schema, or write this one.
+        """
+        columns = postgres_columns(self._plan.schema)
+        require_identifier(self._table, "table")
+        if self._table.startswith(RESERVED_PREFIX):
+            raise TargetError(
+                f"the table name {self._table!r} begins with {RESERVED_PREFIX!r}, which is ours; choose another"
+            )
+        self._do("checking the target", lambda connection: self._check_target(connection, columns))
+
+    def begin(self) -> Begun:
+        """Create staging and the bookkeeping tables; a repeat keeps the chunks that are in already."""
+        columns = postgres_columns(self._plan.schema)
+
+        def work(connection: psycopg.Connection) -> None:
+            staging.make_bookkeeping(connection, self._schema)
+            if self._is_published(connection):
+                return
+            with connection.transaction():
+                staging.lock(connection, self._schema, self._staging)
+                if staging.oid(connection, self._schema, self._staging) is None:
+                    self._forget_chunks(connection)
+                    staging.make_table(connection, self._schema, self._staging, columns)
+
+        self._do("creating the staging table", work)
+        return Begun(state={"staging": self._staging}, target={"schema": self._schema, "table": self._table})
+
+    def write(self, chunk: Chunk) -> Written:
+        """COPY one chunk and record it, in one transaction; a chunk that is recorded already is left as it is.
+
+        Raises:
+            SourceError: a value that Postgres cannot hold, with row and column.
+            TargetError: staging is gone (the job was abandoned by another process).
+        """
+        check_values(chunk.table, chunk.first_row)
+        columns = postgres_columns(self._plan.schema)
+
+        def work(connection: psycopg.Connection) -> Written:
+            if not self._has_staging(connection):
+                return Written(0)
+            with connection.transaction():
+                if not self._record(connection, chunk.index, chunk.table.num_rows):
+                    return Written(0)
+                statement = sql.SQL("COPY {} ({}) FROM STDIN").format(self._id(self._staging), _names(columns))
+                sent = 0
+                with connection.cursor() as cursor, cursor.copy(statement) as copy:
+                    for block in copy_text(chunk.table):
+                        copy.write(block)
+                        sent += len(block)
+                if cursor.rowcount != chunk.table.num_rows:
+                    raise InternalError(
+                        f"chunk {chunk.index}: sent {chunk.table.num_rows} rows, Postgres took {cursor.rowcount}"
+                    )
+            return Written(sent)
+
+        return self._do(f"writing chunk {chunk.index}", work)
+
+    def fingerprint(self, table: pa.Table) -> Fingerprint:
+        """Return the checksum of these rows in canonical form (`encode.canonical_rows`). Pure."""
+        return row_fingerprint(canonical_rows(table))
+
+    def read_back(self) -> Fingerprint:
+        """Stream every staged row back and return its checksum; of a published job, the one recorded before publishing."""
+        columns = postgres_columns(self._plan.schema)
+
+        def work(connection: psycopg.Connection) -> Fingerprint:
+            if not self._has_staging(connection):
+                return self._published_fingerprint(connection)
+            found = row_fingerprint(self._staged_rows(connection, columns))
+            self._record(connection, staging.READ_BACK, found.rows, f"{found.checksum:032x}")
+            return found
+
+        return self._do("reading the staged rows back", work)
+
+    def is_published(self) -> bool:
+        """Whether `_bi_publications` has this job."""
+        return self._do("asking whether the job is published", self._is_published)
+
+    def publish(self) -> Published:
+        """Make the staged rows live in one transaction (see `publish.publish`); a second call changes nothing."""
+        columns = postgres_columns(self._plan.schema)
+        self._do(
+            "publishing",
+            lambda connection: publish(connection, self._plan, columns, schema=self._schema, table=self._table),
+        )
+        details = {"schema": self._schema, "table": self._table, "rows": self._plan.rows, "mode": self._plan.mode.value}
+        return Published(self._warehouse.location(self._table), details)
+
+    def abandon(self) -> None:
+        """Drop staging and forget its chunks; no effect if they are gone, or never were."""
+
+        def work(connection: psycopg.Connection) -> None:
+            with connection.transaction():
+                connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self._id(self._staging)))
+                self._forget_chunks(connection)
+
+        self._do("removing the staging table", work)
+
+    def _do(self, doing: str, work: Callable[[psycopg.Connection], T]) -> T:
+        def once() -> T:
+            with self._warehouse.connect(doing) as connection:
+                return work(connection)
+
+        return _retry.call(once, self._clock)
+
+    def _id(self, name: str) -> sql.Identifier:
+        return sql.Identifier(self._schema, name)
+
+    def _check_target(self, connection: psycopg.Connection, columns: list[Column]) -> None:
+        self._check_schema(connection)
+        found = staging.oid(connection, self._schema, self._table)
+        if found is None:
+            return
+        place = f"{self._schema}.{self._table}"
+        if found[1] not in _TABLE_KINDS:
+            raise TargetError(f"{place} is not a table (a view, or the like); choose another name")
+        drift = compare(columns, staging.columns_of(connection, found[0]), self._plan.mode)
+        if drift.problems:
+            raise TargetError(
+                f"{place} does not fit the export: {'; '.join(drift.problems)}. Change the table or the mapping, "
+                "or export under another table name",
+                code="schema_drift",
+            )
+        needed = ["INSERT", *(["DELETE"] if self._plan.mode is Mode.REPLACE else [])]
+        for right in needed:
+            _require(connection, "has_table_privilege(%s::bigint::oid, %s)", [found[0], right], f"{right} on {place}")
+        if drift.additions:
+            owner = "pg_has_role((SELECT relowner FROM pg_catalog.pg_class WHERE oid = %s::bigint::oid), 'USAGE')"
+            _require(connection, owner, [found[0]], f"ownership of {place}, to add columns")
+
+    def _check_schema(self, connection: psycopg.Connection) -> None:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise TargetError(
+                f"the warehouse database is encoded in {encoding}; it must be UTF8 to hold every character"
+            )
+        if (
+            connection.execute("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", [self._schema]).fetchone()
+            is None
+        ):
+            raise TargetError(
+                f"schema {self._schema!r} does not exist in the warehouse; create it, or correct warehouse.schema"
+            )
+        for right in ("USAGE", "CREATE"):
+            call = "has_schema_privilege(%s, %s)"
+            _require(connection, call, [self._schema, right], f"{right} on schema {self._schema}")
+
+    def _has_staging(self, connection: psycopg.Connection) -> bool:
+        """False if the job is published already. Raises `TargetError` if staging is gone otherwise."""
+        if staging.oid(connection, self._schema, self._staging) is not None:
+            return True
+        if self._is_published(connection):
+            return False
+        raise TargetError(
+            f"the staging table {self._schema}.{self._staging} is gone: the job was abandoned or somebody dropped it; "
+            "start the export again",
+            code="staging_gone",
+        )
+
+    def _is_published(self, connection: psycopg.Connection) -> bool:
+        if staging.oid(connection, self._schema, staging.PUBLICATIONS) is None:
+            return False
+        query = sql.SQL("SELECT 1 FROM {} WHERE job_id = {}")
+        query_of_job = query.format(self._id(staging.PUBLICATIONS), sql.Literal(self._plan.job_id))
+        return connection.execute(query_of_job).fetchone() is not None
+
+    def _published_fingerprint(self, connection: psycopg.Connection) -> Fingerprint:
+        query = sql.SQL("SELECT rows, checksum FROM {} WHERE job_id = {}")
+        row = connection.execute(
+            query.format(self._id(staging.PUBLICATIONS), sql.Literal(self._plan.job_id))
+        ).fetchone()
+        return Fingerprint.from_json({"rows": row[0], "checksum": row[1]}) if row else Fingerprint()
+
+    def _record(self, connection: psycopg.Connection, chunk: int, rows: int, checksum: str | None = None) -> bool:
+        """Claim a chunk in the present transaction; False if it is in already. A rival's claim is waited for."""
+        query = sql.SQL(
+            "INSERT INTO {} (job_id, chunk, rows, checksum) VALUES ({}, {}, {}, {}) ON CONFLICT (job_id, chunk) DO {}"
+        ).format(
+            self._id(staging.CHUNKS),
+            sql.Literal(self._plan.job_id),
+            sql.Literal(chunk),
+            sql.Literal(rows),
+            sql.Literal(checksum),
+            sql.SQL("UPDATE SET rows = excluded.rows, checksum = excluded.checksum" if checksum else "NOTHING"),
+        )
+        return connection.execute(query).rowcount == 1
+
+    def _forget_chunks(self, connection: psycopg.Connection) -> None:
+        if staging.oid(connection, self._schema, staging.CHUNKS) is not None:
+            query = sql.SQL("DELETE FROM {} WHERE job_id = {}")
+            connection.execute(query.format(self._id(staging.CHUNKS), sql.Literal(self._plan.job_id)))
+
+    def _staged_rows(self, connection: psycopg.Connection, columns: list[Column]) -> Iterator[tuple[str | None, ...]]:
+        selected = sql.SQL(", ").join(_selected(column) for column in columns)
+        statement = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(selected, self._id(self._staging))
+        doubles = [position for position, column in enumerate(columns) if column.type == "double precision"]
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            yield from found_rows(copy.rows(), doubles)
+
+
+def _names(columns: list[Column]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
+
+
+def _selected(column: Column) -> sql.Composable:
+    if column.type.startswith("timestamp"):  # to a fixed form: Postgres itself drops zeros at the end
+        return sql.SQL("pg_catalog.to_char({}, 'YYYY-MM-DD HH24:MI:SS.US')").format(sql.Identifier(column.name))
+    return sql.Identifier(column.name)
+
+
+def _require(connection: psycopg.Connection, call: str, arguments: list[object], right: str) -> None:
+    row = connection.execute(f"SELECT pg_catalog.{call}", arguments).fetchone()
+    if not row or not row[0]:
+        raise CredentialError(f"the warehouse role lacks {right}; grant it, then try again")

@@ -1,0 +1,96 @@
+"""The publish: staged rows become the live table in one transaction, guarded by the job's row in `_bi_publications`.
+
+How an existing table gets its new rows, measured on 100,000 x 20 with a dependent view (Postgres 18, 2 cores; see the table
+in `tests/conformance/connectors/test_looker.py`):
+
+* swapping tables by rename is fastest, and breaks owner, grants, indexes, comments and every dependent view: not used;
+* TRUNCATE and INSERT takes an ACCESS EXCLUSIVE lock, so readers wait for the whole INSERT, and a reader in an older snapshot
+  sees an empty table (postgresql.org/docs/current/mvcc-caveats.html): half a table by another name, not used;
+* DELETE and INSERT costs a pass over the old rows and leaves them to autovacuum, and no reader ever waits or sees anything
+  but the old rows or the new ones: used.
+
+New columns are added in the same transaction; that, and only that, takes a lock which readers wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psycopg
+from psycopg import sql
+
+from shared.connectors._base import DeliveryPlan, Mode
+from shared.connectors.looker import staging
+from shared.connectors.looker.columns import Column, compare
+from shared.errors import TargetError, VerificationError
+
+
+def publish(
+    connection: psycopg.Connection, plan: DeliveryPlan, columns: Sequence[Column], *, schema: str, table: str
+) -> bool:
+    """Make the staged rows live and drop staging; False if this job was published before, and then nothing changes.
+
+    Jobs that publish to one table take turns; another session's lock is waited for up to the session's `lock_timeout`.
+
+    Raises:
+        TargetError: the table drifted since preflight, or a constraint or trigger of it refuses the rows.
+        VerificationError: staging does not hold as many rows as the source; nothing was published.
+    """
+    staged = sql.Identifier(schema, staging.staging_name(plan.job_id))
+    with connection.transaction():
+        staging.lock(connection, schema, table)
+        if not _claim(connection, plan, schema, table):
+            return False
+        _prepare_target(connection, plan, columns, schema=schema, table=table)
+        live = sql.Identifier(schema, table)
+        if plan.mode is Mode.REPLACE:
+            connection.execute(sql.SQL("DELETE FROM {}").format(live))
+        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
+        insert = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(live, names, names, staged)
+        inserted = connection.execute(insert).rowcount
+        if inserted != plan.rows:
+            raise VerificationError(
+                f"{schema}.{table}: the source has {plan.rows} rows, {inserted} would have been published; nothing was changed"
+            )
+        connection.execute(sql.SQL("DROP TABLE {}").format(staged))
+        chunks = sql.Identifier(schema, staging.CHUNKS)
+        connection.execute(sql.SQL("DELETE FROM {} WHERE job_id = {}").format(chunks, sql.Literal(plan.job_id)))
+    return True
+
+
+def _claim(connection: psycopg.Connection, plan: DeliveryPlan, schema: str, table: str) -> bool:
+    """The guard: the key of `_bi_publications` lets one publish of a job through."""
+    statement = sql.SQL(
+        "INSERT INTO {publications} (job_id, table_name, mode, rows, checksum) VALUES ({job}, {table}, {mode}, {rows}, "
+        "(SELECT checksum FROM {chunks} WHERE job_id = {job} AND chunk = {read_back})) ON CONFLICT (job_id) DO NOTHING"
+    ).format(
+        publications=sql.Identifier(schema, staging.PUBLICATIONS),
+        chunks=sql.Identifier(schema, staging.CHUNKS),
+        job=sql.Literal(plan.job_id),
+        table=sql.Literal(table),
+        mode=sql.Literal(plan.mode.value),
+        rows=sql.Literal(plan.rows),
+        read_back=sql.Literal(staging.READ_BACK),
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def _prepare_target(
+    connection: psycopg.Connection, plan: DeliveryPlan, columns: Sequence[Column], *, schema: str, table: str
+) -> None:
+    """Create a missing table (default privileges apply), or lock an existing one against writers and add new columns."""
+    if staging.oid(connection, schema, table) is None:
+        staging.make_table(connection, schema, table, columns)
+        return
+    live = sql.Identifier(schema, table)
+    connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(live))
+    found = staging.oid(connection, schema, table)
+    existing = staging.columns_of(connection, found[0]) if found else []
+    drift = compare(columns, existing, plan.mode)
+    if drift.problems:
+        raise TargetError(
+            f"{schema}.{table} changed since the job began: {'; '.join(drift.problems)}; nothing was changed",
+            code="schema_drift",
+        )
+    for column in drift.additions:
+        connection.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {}").format(live, staging.definition(column)))
