@@ -28,7 +28,9 @@ _WHAT = 'a JSON file (an array of objects, or {"rows": [...]})'
 _READ_BYTES = 1 << 20
 _SPACE = b" \t\r\n"
 _OPENING = re.compile(rb'[ \t\r\n]*(\{[ \t\r\n]*"rows"[ \t\r\n]*:[ \t\r\n]*)?\[')
-_MARK = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]|"', re.DOTALL)
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_FLAT_OBJECT = rb'\{(?:[^{}\[\]"]++|' + _STRING + rb")*+\}"
+_MARK = re.compile(_FLAT_OBJECT + b"|" + _STRING + rb'|[{}\[\],]|"', re.DOTALL)
 _MAX_OPENING_BYTES = 1 << 16
 
 
@@ -108,7 +110,7 @@ def _cut(text: bytes, rows_before: int) -> tuple[list[bytes], bytes, bool]:
             if mark.end() - mark.start() == 1:
                 break
         elif found in b"{[":
-            depth += 1
+            depth += mark.end() - mark.start() == 1  # else an object without nested ones, in full
         elif depth and found in b"}]":
             depth -= 1
         elif not depth:

@@ -121,11 +121,15 @@ class _Column:
         self.kinds: dict[str, int] = {}
         self._large_at = 0
 
-    def observe(self, values: list[Any], chunk: Chunk) -> None:
-        for found in set(map(type, values)) - {type(None)}:
+    def observe(self, values: list[Any], found_types: set[type], chunk: Chunk) -> None:
+        """Take in the values of one chunk. Raises `SourceError` at a mixture, or a number that no type here holds."""
+        is_small = found_types <= {int, float} and _are_small(values)
+        for found in found_types:
             kind = "object or array" if found in (dict, list) else _NAMES[found]
             if kind not in self.kinds:
                 self.kinds[kind] = chunk.first_row + next(i for i, value in enumerate(values) if type(value) is found)
+            if is_small:
+                continue
             if found is int:
                 self._check_ints(values, chunk)
             elif found is float:
@@ -186,11 +190,15 @@ def scan_chunks(chunks: Iterable[Chunk], options: ReadOptions) -> Scan:
             for row in chunk.rows:
                 columns.update({name: _Column(name) for name in row if name not in columns})
             check_names(list(columns), options)
+        arrays = []
         for name, column in columns.items():
+            values = [row.get(name) for row in chunk.rows]
+            found = set(map(type, values)) - {type(None)}
             if name not in declared:
-                column.observe([row.get(name) for row in chunk.rows], chunk)
-        kinds = {name: declared.get(name) or column.result() for name, column in columns.items()}
-        meter.take(_batch(chunk, pa.schema(list(kinds.items()))))
+                column.observe(values, found, chunk)
+            kind = declared.get(name) or column.result()
+            arrays.append(_array(chunk, name, kind, values, found))
+        meter.take(_record_batch(arrays, list(columns), len(chunk.rows)))
     kinds = {name: column.result() for name, column in columns.items()}
     kinds.update(declared)
     check_names(list(kinds), options)
@@ -203,25 +211,35 @@ def batches_of(chunks: Iterable[Chunk], scan: Scan, batch_rows: int) -> Iterator
 
 
 def _batch(chunk: Chunk, schema: pa.Schema) -> pa.RecordBatch:
-    columns = [_array(chunk, field.name, field.type) for field in schema]
-    if not columns:
-        return pa.RecordBatch.from_struct_array(pa.nulls(len(chunk.rows), pa.struct([])))
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    arrays = []
+    for field in schema:
+        values = [row.get(field.name) for row in chunk.rows]
+        arrays.append(_array(chunk, field.name, field.type, values, set(map(type, values)) - {type(None)}))
+    return _record_batch(arrays, schema.names, len(chunk.rows))
 
 
-def _array(chunk: Chunk, name: str, kind: pa.DataType) -> pa.Array:
-    values = [row.get(name) for row in chunk.rows]
-    found = set(map(type, values)) - {type(None)}
+def _record_batch(arrays: list[pa.Array], names: list[str], rows: int) -> pa.RecordBatch:
+    if not arrays:
+        return pa.RecordBatch.from_struct_array(pa.nulls(rows, pa.struct([])))
+    return pa.RecordBatch.from_arrays(arrays, names=names)
+
+
+def _array(chunk: Chunk, name: str, kind: pa.DataType, values: list[Any], found: set[type]) -> pa.Array:
     direct = _PYTHON.get(kind)
-    if direct is not None and found <= {direct} and not _are_too_large(values, found):
-        return arrow_array(values, kind)
-    if kind.equals(DOUBLE) and found <= {int, float} and not _are_too_large(values, found):
-        return arrow_array([None if value is None else float(value) for value in values], kind)
+    try:
+        if direct is not None and found <= {direct}:
+            return arrow_array(values, kind)
+        if direct is float and found <= {int, float}:
+            return arrow_array([None if value is None else float(value) for value in values], kind)
+    except (OverflowError, TypeError):  # an integer beyond 64 bits in a declared column: refused below with its row
+        pass
     return cast_column(arrow_array(chunk.texts(name, values), STRING), kind, name, chunk.first_row)
 
 
-def _are_too_large(values: list[Any], found: set[type]) -> bool:
-    return int in found and any(type(value) is int and value not in _INT64 for value in values)
+def _are_small(values: list[Any]) -> bool:
+    """Whether no number is beyond 2^53; the values are numbers and null."""
+    numbers = [value for value in values if value is not None] if None in values else values
+    return not numbers or (min(numbers) >= -EXACT_INT and max(numbers) <= EXACT_INT)
 
 
 def arrow_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

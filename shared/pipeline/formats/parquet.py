@@ -28,6 +28,7 @@ from shared.pipeline.formats.column_types import (
     declared_types,
 )
 from shared.pipeline.formats.intake import Meter, check_lengths, exact_batches, opened, refuse, too_large
+from shared.pipeline.formats.parquet_footer import Footer, read_footer
 from shared.pipeline.formats.sink import CountingSink
 
 if TYPE_CHECKING:
@@ -52,12 +53,12 @@ class ParquetReader:
 
     def scan(self, opener: Opener, options: ReadOptions) -> Scan:
         with opened(opener, _WHAT) as intake:
-            file = _open(intake)
+            file, footer = _open(intake)
             source = file.schema_arrow
             check_names(source.names, options)
             declared = declared_types(options, source.names)
             schema = pa.schema([(field.name, declared.get(field.name) or _natural(field)) for field in source])
-            _check_sizes(file.metadata, schema, options)
+            _check_sizes(footer, schema, options)
             risky = [field.name for field in source if not _is_lossless(field.type, schema.field(field.name).type)]
             if risky:
                 row = 1
@@ -65,7 +66,7 @@ class ParquetReader:
                     for name, values in zip(batch.schema.names, batch.columns, strict=True):
                         _converted(values, schema.field(name), row, options)
                     row += batch.num_rows
-            return Scan(schema, file.metadata.num_rows, options)
+            return Scan(schema, sum(footer.group_rows), options)
 
     def batches(
         self, opener: Opener, scan: Scan, start_row: int = 0, batch_rows: int = 10_000
@@ -76,7 +77,7 @@ class ParquetReader:
             yield from exact_batches(_rows_from(intake, scan, start_row, batch_rows), scan.schema, batch_rows)
 
 
-def _open(intake: Intake) -> pq.ParquetFile:
+def _open(intake: Intake) -> tuple[pq.ParquetFile, Footer]:
     head = intake.head()
     intake.seek(max(intake.size_bytes - 4, 0))
     tail = intake.read(4)
@@ -86,24 +87,12 @@ def _open(intake: Intake) -> pq.ParquetFile:
     if tail != _MAGIC:
         message = "the Parquet file is cut off: it does not end in PAR1; write it again, or upload it again in full"
         raise SourceError(message, code="source_damaged")
-    file = pq.ParquetFile(intake, pre_buffer=False, buffer_size=_BUFFER_BYTES)
-    by_dictionary = _texts_by_dictionary(file)
-    if not by_dictionary:
-        return file
+    footer = read_footer(intake)
     intake.seek(0)
-    return pq.ParquetFile(intake, pre_buffer=False, buffer_size=_BUFFER_BYTES, read_dictionary=by_dictionary)
-
-
-def _texts_by_dictionary(file: pq.ParquetFile) -> list[str]:
-    """Text columns stored with dictionaries: read as such, a short file cannot become gigabytes before it is measured."""
-    metadata = file.metadata
-    found = set()
-    for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(index)
-            if chunk.has_dictionary_page and chunk.physical_type == "BYTE_ARRAY":
-                found.add(chunk.path_in_schema)
-    return sorted(found)
+    # Texts stored with dictionaries are read as such: a short file cannot become gigabytes before it is measured.
+    words = sorted({chunk.path for chunk in footer.chunks if chunk.is_text_by_dictionary})
+    file = pq.ParquetFile(intake, pre_buffer=False, buffer_size=_BUFFER_BYTES, read_dictionary=words)
+    return file, footer
 
 
 def _natural(field: pa.Field) -> pa.DataType:
@@ -144,25 +133,24 @@ def _is_lossless(source: pa.DataType, target: pa.DataType) -> bool:
     )
 
 
-def _check_sizes(metadata: pq.FileMetaData, schema: pa.Schema, options: ReadOptions) -> None:
+def _check_sizes(footer: Footer, schema: pa.Schema, options: ReadOptions) -> None:
     """Limits by the footer: rows times widths, because `total_byte_size` hides what encoding saves."""
-    if metadata.num_rows > options.max_rows:
-        raise too_large(f"it has {metadata.num_rows:,} rows, at most {options.max_rows:,} are read")
+    rows = sum(footer.group_rows)
+    if rows > options.max_rows:
+        raise too_large(f"it has {rows:,} rows, at most {options.max_rows:,} are read")
     row_bytes = sum(4 if kind.equals(STRING) else max(kind.bit_width // 8, 1) for kind in schema.types)
-    if metadata.num_rows * row_bytes > options.max_decoded_bytes:
+    if rows * row_bytes > options.max_decoded_bytes:
         raise too_large(f"its rows take more than {options.max_decoded_bytes:,} bytes")
-    for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(index)
-            if chunk.total_uncompressed_size > _MAX_CHUNK_BYTES:
-                size = f"column {chunk.path_in_schema!r} takes {chunk.total_uncompressed_size:,} bytes in row group {group}"
-                raise too_large(f"{size}, at most {_MAX_CHUNK_BYTES:,}; write smaller row groups")
+    for chunk in footer.chunks:
+        if chunk.unpacked_bytes > _MAX_CHUNK_BYTES:
+            size = f"column {chunk.path!r} takes {chunk.unpacked_bytes:,} bytes in one row group"
+            raise too_large(f"{size}, at most {_MAX_CHUNK_BYTES:,}; write smaller row groups")
 
 
 def _rows_from(intake: Intake, scan: Scan, start_row: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Yield the rows from `start_row` on in the scan's schema; row groups before it are not read."""
-    file = _open(intake)
-    sizes = [file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups)]
+    file, footer = _open(intake)
+    sizes = footer.group_rows
     first, row = 0, 0
     while row + sizes[first] <= start_row:
         row += sizes[first]

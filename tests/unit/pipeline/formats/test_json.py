@@ -1,0 +1,144 @@
+"""JSON and JSON Lines: types as they are, mixtures refused, text from the file's own spelling."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from shared.pipeline.formats import Format
+from shared.pipeline.sources import staged_rows
+from tests.unit.pipeline.formats.rig import columns, refused, table
+
+JSON, JSONL = Format.JSON, Format.JSONL
+
+
+def _as(fmt: Format, rows: list[str]) -> bytes:
+    return ("\n".join(rows) if fmt is JSONL else f"[{', '.join(rows)}]").encode()
+
+
+@pytest.mark.parametrize("fmt", [JSON, JSONL])
+def test_types_are_those_of_the_file(fmt: Format) -> None:
+    rows = ['{"i": 1, "f": 1.5, "b": true, "t": "2024-01-02", "n": null}', '{"i": -9223372036854775808, "new": "x"}']
+    assert columns(fmt, _as(fmt, rows)) == {
+        "i": ("int64", [1, -9223372036854775808]),
+        "f": ("double", [1.5, None]),
+        "b": ("bool", [True, None]),
+        "t": ("string", ["2024-01-02", None]),
+        "n": ("string", [None, None]),
+        "new": ("string", [None, "x"]),
+    }
+
+
+@pytest.mark.parametrize("fmt", [JSON, JSONL])
+def test_objects_and_arrays_become_their_text(fmt: Format) -> None:
+    rows = ['{"a": {"k": [1, 1.50, "}]"], "é": null}}', '{"a": [{"x": 123456789012345678901}]}']
+    assert columns(fmt, _as(fmt, rows))["a"] == (
+        "string",
+        ['{"k":[1,1.50,"}]"],"é":null}', '[{"x":123456789012345678901}]'],
+    )
+
+
+@pytest.mark.parametrize("fmt", [JSON, JSONL])
+def test_integers_and_fractions_are_double_where_both_are_exact(fmt: Format) -> None:
+    assert columns(fmt, _as(fmt, ['{"a": 9007199254740992}', '{"a": 0.5}']))["a"] == (
+        "double",
+        [9007199254740992.0, 0.5],
+    )
+    error = refused(fmt, _as(fmt, ['{"a": 9007199254740993}', '{"a": 0.5}']))
+    assert (error.code, error.row, error.column) == ("types_mixed", 1, "a")
+
+
+@pytest.mark.parametrize("fmt", [JSON, JSONL])
+@pytest.mark.parametrize("number", ["9223372036854775808", "-9223372036854775809", "123456789012345678901234567890"])
+def test_an_integer_beyond_64_bits_is_refused_unless_declared(fmt: Format, number: str) -> None:
+    rows = ['{"a": 1}', f'{{"a": {number}}}']
+    error = refused(fmt, _as(fmt, rows))
+    assert (error.code, error.row, error.column) == ("value_invalid", 2, "a")
+    assert "needs more than 64 bits" in error.message
+    assert columns(fmt, _as(fmt, rows), schema={"a": "string"})["a"] == ("string", ["1", number])
+    assert columns(fmt, _as(fmt, rows), schema={"a": "decimal(38,0)"})["a"][1] == [Decimal(1), Decimal(number)]
+
+
+@pytest.mark.parametrize("fmt", [JSON, JSONL])
+def test_a_mixture_of_types_is_refused_with_rows_types_and_the_way_out(fmt: Format) -> None:
+    rows = ['{"a": 1}', '{"a": null}', '{"a": "x"}']
+    error = refused(fmt, _as(fmt, rows))
+    assert (error.code, error.row, error.column) == ("types_mixed", 3, "a")
+    assert error.message == (
+        "column 'a' holds integer in row 1 and text in row 3; make them one type, or declare the column string"
+    )
+    assert columns(fmt, _as(fmt, rows), schema={"a": "string"})["a"] == ("string", ["1", None, "x"])
+
+
+@pytest.mark.parametrize("fmt", [JSON, JSONL])
+def test_declared_decimals_never_pass_through_a_float(fmt: Format) -> None:
+    rows = ['{"a": 0.1234567890123456789}', '{"a": "2.5"}', '{"a": 3}']
+    assert columns(fmt, _as(fmt, rows), schema={"a": "decimal(38,19)"})["a"][1] == [
+        Decimal("0.1234567890123456789"), Decimal("2.5"), Decimal(3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("fmt", [JSON, JSONL])
+def test_declared_dates_are_read_and_a_declared_column_nobody_has_is_null(fmt: Format) -> None:
+    found = columns(fmt, _as(fmt, ['{"d": "2024-01-02"}']), schema={"d": "date", "gone": "int64"})
+    assert found == {"d": ("date", [date(2024, 1, 2)]), "gone": ("int64", [None])}
+    error = refused(fmt, _as(fmt, ['{"d": "2024-01-02"}', '{"d": "soon"}']), schema={"d": "date"})
+    assert (error.row, error.column) == (2, "d")
+
+
+@pytest.mark.parametrize("fmt", [JSON, JSONL])
+@pytest.mark.parametrize("row", ["1", '"x"', "null", "[1]"])
+def test_a_row_that_is_no_object_is_refused_with_its_number(fmt: Format, row: str) -> None:
+    error = refused(fmt, _as(fmt, ['{"a": 1}', row]))
+    assert (error.code, error.row) == ("row_invalid", 2)
+
+
+@pytest.mark.parametrize("row", ['{"a": NaN}', '{"a": 1e999}', '{"a": "\\ud800"}', '{"a": 1', "{'a': 1}", '{"a": 01}'])
+def test_a_line_that_is_no_json_is_refused_with_its_number(row: str) -> None:
+    error = refused(JSONL, _as(JSONL, ['{"a": 1}', row]))
+    assert (error.code, error.row) == ("row_invalid", 2)
+
+
+def test_names_that_differ_in_case_only_are_refused() -> None:
+    assert refused(JSONL, b'{"a": 1}\n{"A": 1}\n').code == "columns_invalid"
+
+
+def test_a_wrapped_array_is_read() -> None:
+    assert columns(JSON, b' {"rows" : [ {"a": 1} ] } \n')["a"] == ("int64", [1])
+
+
+@pytest.mark.parametrize("data", [b"[]", b" [ ]\n", b'{"rows": []}'])
+def test_an_empty_array_is_a_table_without_rows(data: bytes) -> None:
+    assert table(JSON, data).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'[{"a": 1}', b'[{"a": 1},', b'[{"a": 1},]', b'[{"a": 1}] x', b'[{"a": 1}}', b'{"rows": [{"a": 1}]', b'[{"a": "x',
+     b'{"rows": [{"a": 1}], "n": 1}', b'{"data": [{"a": 1}]}', b'[{"a": 1} {"a": 2}]', b"[,]", b'{"a": 1}\n{"a": 2}'],
+)  # fmt: skip
+def test_an_array_that_is_broken_or_of_another_shape_is_refused(data: bytes) -> None:
+    assert refused(JSON, data).code in {"source_damaged", "source_format", "row_invalid"}
+
+
+def test_rows_across_block_borders_are_whole() -> None:
+    rows = [f'{{"id": {index}, "text": "{"]},{" * (index % 50)}", "deep": [{{"a": "}}"}}]}}' for index in range(20_000)]
+    for fmt in (JSON, JSONL):
+        found = table(fmt, _as(fmt, rows), start_row=7_777)
+        assert found.column("id").to_pylist() == list(range(7_777, 20_000))
+        assert found.column("deep")[0].as_py() == '[{"a":"}"}]'
+        assert found.column("text")[1].as_py() == "]},{" * 28
+
+
+def test_rows_of_a_request_are_staged_as_they_came() -> None:
+    staged = b"".join(staged_rows([{"a": 1, "b": "é\n"}, {"a": 12345678901234567890, "b": None}]))
+    assert staged == '{"a":1,"b":"é\\n"}\n{"a":12345678901234567890,"b":null}\n'.encode()
+
+
+@pytest.mark.parametrize("row", [{"a": float("nan")}, {"a": float("inf")}, ["a"], None])
+def test_rows_of_a_request_that_json_cannot_hold_are_refused(row: object) -> None:
+    with pytest.raises(Exception, match="row 2 ") as caught:
+        list(staged_rows([{"a": 1}, row]))
+    assert caught.value.__class__.__name__ == "SourceError"

@@ -1,0 +1,140 @@
+"""What the writers write comes back, and opens elsewhere without surprises."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import openpyxl
+import pyarrow as pa
+import pytest
+
+from shared.errors import SourceError
+from shared.pipeline.formats import Format
+from shared.pipeline.formats.column_types import schema_of
+from shared.pipeline.sources import rechunk
+from tests.unit.pipeline.formats.rig import columns, table, written
+
+_TYPES = {
+    "int64": "int64", "double": "double", "bool": "bool", "string": "string", "date": "date", "timestamp": "timestamp",
+    "timestamp_tz": "timestamp_tz", "decimal": "decimal(12,3)",
+}  # fmt: skip
+_VALUES = {
+    "int64": [9007199254740992, None, -1],
+    "double": [1.0, None, -2.5e-07],
+    "bool": [True, None, False],
+    "string": ['é,"quoted"\nline', None, "007"],
+    "date": [date(2024, 2, 29), None, date(1900, 3, 1)],
+    "timestamp": [datetime(2024, 1, 2, 3, 4, 5, 678_000), None, datetime(1999, 12, 31)],
+    "timestamp_tz": [datetime(2024, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC), None, datetime(1999, 12, 31, tzinfo=UTC)],
+    "decimal": [Decimal("123456789.120"), None, Decimal("-0.001")],
+}
+_SOURCE = pa.table(_VALUES, schema=schema_of(_TYPES))
+_DECLARE = {
+    Format.CSV: {"decimal": "decimal(12,3)"},
+    Format.JSON: {name: _TYPES[name] for name in ("date", "timestamp", "timestamp_tz", "decimal")},
+    Format.JSONL: {name: _TYPES[name] for name in ("date", "timestamp", "timestamp_tz", "decimal")},
+    Format.PARQUET: None,
+    Format.XLSX: {"decimal": "decimal(12,3)"},
+}
+
+
+@pytest.mark.parametrize("fmt", list(Format))
+@pytest.mark.parametrize("batch_rows", [1, 2, 10])
+def test_every_type_comes_back(fmt: Format, batch_rows: int) -> None:
+    found = columns(fmt, written(fmt, _SOURCE, batch_rows), schema=_DECLARE[fmt])
+    for name, kind in _TYPES.items():
+        if fmt is Format.XLSX and name == "timestamp_tz":  # Excel has no zones: the same instant, said to be UTC
+            assert found[name] == ("timestamp", [moment and moment.replace(tzinfo=None) for moment in _VALUES[name]])
+        else:
+            assert found[name] == (kind, _VALUES[name]), name
+
+
+@pytest.mark.parametrize("fmt", list(Format))
+def test_no_rows_give_a_file_that_reads_as_no_rows(fmt: Format) -> None:
+    assert table(fmt, written(fmt, _SOURCE.slice(0, 0))).num_rows == 0
+
+
+_FORMULAS = ["=1+1", "+1", "-x", "@SUM(A1)", "\tx", "\rx", "plain", "1=2"]
+
+
+def test_csv_keeps_a_spreadsheet_from_running_text() -> None:
+    data = written(Format.CSV, pa.table({"=h": _FORMULAS, "n": [-1] * 8})).decode()
+    rows = list(csv.reader(io.StringIO(data, newline="")))
+    assert rows[0] == ["'=h", "n"]
+    assert [row[0] for row in rows[1:]] == ["'=1+1", "'+1", "'-x", "'@SUM(A1)", "'\tx", "'\rx", "plain", "1=2"]
+    assert {row[1] for row in rows[1:]} == {"-1"}
+
+
+def test_csv_tells_null_from_empty_text_and_ends_lines_as_rfc_4180() -> None:
+    assert written(Format.CSV, pa.table({"a": ["", None, "x"], "b": [1, 2, None]})) == b'a,b\r\n"",1\r\n,2\r\nx,\r\n'
+
+
+def test_csv_of_one_column_has_no_blank_line_for_a_null() -> None:
+    assert written(Format.CSV, pa.table({"a": pa.array([1, None])})) == b'a\r\n1\r\n""\r\n'
+
+
+def test_xlsx_text_is_never_a_formula_or_a_link() -> None:
+    texts = ["=1+1", "https://example.org", "12", "{=A1}", "mailto:x@example.org"]
+    sheet = openpyxl.load_workbook(io.BytesIO(written(Format.XLSX, pa.table({"a": texts})))).active
+    cells = [sheet.cell(row=row, column=1) for row in range(2, 7)]
+    assert [cell.value for cell in cells] == texts
+    assert {cell.data_type for cell in cells} == {"s"}
+    assert [cell.hyperlink for cell in cells] == [None] * 5
+
+
+def test_xlsx_dates_are_date_cells() -> None:
+    sheet = openpyxl.load_workbook(io.BytesIO(written(Format.XLSX, _SOURCE))).active
+    assert sheet["E2"].value == datetime(2024, 2, 29)
+    assert sheet["E2"].is_date
+    assert sheet["F2"].value == datetime(2024, 1, 2, 3, 4, 5, 678_000)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([0, 2**53 + 1]),
+        pa.array([datetime(2024, 1, 1), datetime(2024, 1, 1, 0, 0, 0, 1)], pa.timestamp("us")),
+        pa.array([date(2024, 1, 1), date(1900, 2, 28)]),
+        pa.array(["", "x" * 32_768]),
+        pa.array([Decimal(1), Decimal(10**15 + 1)], pa.decimal128(38, 0)),
+        pa.array([1.0, float("nan")]),
+    ],
+)
+def test_xlsx_refuses_what_excel_would_change(column: pa.Array) -> None:
+    with pytest.raises(SourceError) as caught:
+        written(Format.XLSX, pa.table({"a": column}))
+    assert (caught.value.row, caught.value.column) == (2, "a")
+
+
+def test_xlsx_refuses_more_rows_than_a_sheet_has() -> None:
+    source = pa.table({"a": pa.nulls(1_048_576, pa.int64())})
+    with pytest.raises(SourceError, match="more than 1,048,575 rows"):
+        written(Format.XLSX, source, batch_rows=1_048_576)
+
+
+@pytest.mark.parametrize("fmt", [Format.JSON, Format.JSONL])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_json_refuses_what_it_has_no_number_for(fmt: Format, number: float) -> None:
+    with pytest.raises(SourceError) as caught:
+        written(fmt, pa.table({"a": [None, number]}))
+    assert (caught.value.row, caught.value.column) == (2, "a")
+
+
+def test_json_is_an_array_that_any_parser_reads() -> None:
+    rows = json.loads(written(Format.JSON, _SOURCE, batch_rows=2))
+    assert rows[0]["timestamp_tz"] == "2024-01-02T03:04:05.678000Z"
+    assert rows[0]["decimal"] == "123456789.120"
+    assert list(rows[1].values()) == [None] * 8
+    assert json.loads(written(Format.JSON, _SOURCE.slice(0, 0))) == []
+
+
+def test_rechunk_gives_exact_tables_in_order() -> None:
+    batches = pa.table({"a": range(25)}).to_batches(max_chunksize=4)
+    tables = list(rechunk(batches, 10))
+    assert [item.num_rows for item in tables] == [10, 10, 5]
+    assert pa.concat_tables(tables).column("a").to_pylist() == list(range(25))
+    assert list(rechunk([], 10)) == []
