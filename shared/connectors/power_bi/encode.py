@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import secrets
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -103,10 +104,13 @@ def _held_column(name: str, column: pa.ChunkedArray) -> pl.Series:
     if series.dtype.is_float():
         series = series.cast(pl.Float64)
         _refuse(name, ~series.is_finite(), "NaN or infinity")
+        _refuse(name, series.abs() == sys.float_info.max, "the largest or smallest double")
         return series
     if series.dtype.is_integer():
-        if series.dtype == pl.UInt64:
-            _refuse(name, series > _INT64_MAX, "an integer over 9223372036854775807 (Int64)")
+        beyond = series >= _INT64_MAX
+        if series.dtype == pl.Int64:
+            beyond |= series == -_INT64_MAX - 1
+        _refuse(name, beyond, "an integer at or beyond the ends of Int64")  # the ends themselves are not allowed either
         return series.cast(pl.Int64)
     return series
 
