@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -64,6 +65,7 @@ class TaskDispatcher:
         self._signer = signer
         self._buckets: dict[str, Bucket] = {}
         self._under_way: Counter[str] = Counter()
+        self._outbox: list[tuple[Outgoing, Callable[[Outcome], None]]] = []
         self._loop = Loop(clock, self._step, "cloud-tasks")
         self.sender.landed = self._loop.poke
 
@@ -82,15 +84,26 @@ class TaskDispatcher:
 
     def _step(self, now: datetime) -> datetime | None:
         self.sender.expire(now)
+        self._outbox.clear()  # left over only by a step that failed, whose changes were rolled back
         wake = None
         if not self.delivery.hold:
             with self._lock, self._store.transaction():
-                for task in self._store.forced(self.sender.room()):
+                for task in self._store.forced(self._room()):
                     self._dispatch(task, now)
                 for queue in self._store.waiting_queues():
                     if queue.state == types.Queue.State.RUNNING:
                         wake = earliest(wake, self._drain(queue, now))
+            self._post()
         return earliest(wake, self.sender.next_deadline())
+
+    def _room(self) -> int:
+        return self.sender.room() - len(self._outbox)
+
+    def _post(self) -> None:
+        """Send what the step chose, now that the attempts are committed: a kill cannot lose their count."""
+        for outgoing, done in self._outbox:
+            self.sender.send(outgoing, self.delivery.copies, done)
+        self._outbox.clear()
 
     def _drain(self, queue: Any, now: datetime) -> datetime | None:
         """Dispatch what the queue's limits allow now; answer when to look at it again (an ended attempt pokes)."""
@@ -98,7 +111,7 @@ class TaskDispatcher:
         bucket = self._buckets.setdefault(queue.name, Bucket(float(rates.max_burst_size), now))
         bucket.refill(now, rates.max_dispatches_per_second, rates.max_burst_size)
         free = rates.max_concurrent_dispatches - self._under_way[queue.name]
-        room = max(0, min(int(bucket.tokens), free, self.sender.room()))
+        room = max(0, min(int(bucket.tokens), free, self._room()))
         for task in self._store.due(queue.name, to_us(now), room):
             bucket.tokens -= 1
             self._dispatch(task, now)
@@ -121,8 +134,7 @@ class TaskDispatcher:
         task.forced = False
         self._store.save(task)
         self._under_way[task.queue] += 1
-        outgoing = self._outgoing(task, now)
-        self.sender.send(outgoing, self.delivery.copies, partial(self._finished, task.id, task.queue))
+        self._outbox.append((self._outgoing(task, now), partial(self._finished, task.id, task.queue)))
 
     def _outgoing(self, task: StoredTask, now: datetime) -> Outgoing:
         request = task.message.http_request
