@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import flask
 import msgspec
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
-from werkzeug.routing import Map, Rule
+from werkzeug.routing import BaseConverter, Map, Rule
 
 from shared.api.auth import Authenticator, Caller
 from shared.api.problems import MEDIA_TYPE, of_error, problem
-from shared.api.routes import ROUTES, Parameter, Route
+from shared.api.routes import API, ROUTES, Parameter, Route
 from shared.errors import BIConnectorsError, InvalidRequestError
+from shared.models import RESERVED_NAMES
 from shared.services.records import Idempotency
 from shared.telemetry import bind, clear, log_event
 
@@ -89,6 +90,7 @@ class Function:
                 if route.function == "*"
             ],
             strict_slashes=False,
+            converters={"connector": _ConnectorName},
         )
         self._authenticators: dict[str, Authenticator] = {}
 
@@ -163,6 +165,12 @@ class Function:
         return self._authenticators[self.name]
 
 
+class _ConnectorName(BaseConverter):
+    """A path segment that is not a word of the API's own paths, which no connector may be called."""
+
+    regex = rf"(?!(?:{'|'.join(sorted(RESERVED_NAMES))})(?:/|$))[^/]+"
+
+
 class _Problem(HTTPException):
     """A refusal of the dispatcher itself."""
 
@@ -190,7 +198,7 @@ def model(name: str) -> Any:
 
 
 def _rule(path: str) -> str:
-    return path.replace("{", "<").replace("}", ">")
+    return path.replace(f"{API}/{{name}}", f"{API}/<connector:name>").replace("{", "<").replace("}", ">")
 
 
 def _body(request: flask.Request, route: Route) -> Any:

@@ -51,7 +51,7 @@ class CloudStorageObjects:
         existing = self.stat(bucket, name)
         if existing is not None:
             return existing
-        source = self._client.bucket(info.bucket).blob(info.name)
+        source = self._client.bucket(info.bucket).blob(info.name, generation=info.generation)
         target = self._client.bucket(bucket).blob(name)
         token = None
         try:

@@ -1,0 +1,228 @@
+"""One behaviour of every port, for the fakes and for the adapters on Google's own clients."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+
+from infra.local.ports import Ports
+from shared.errors import (
+    ConflictError,
+    CredentialError,
+    InvalidRequestError,
+    NotFoundError,
+    PreconditionFailedError,
+    SourceError,
+)
+from shared.ports import CronJob, CronJobs, Documents, Objects, Query, Secrets, Task, Transaction
+from shared.stores.cloud_tasks import CloudTasks
+
+AT = datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC)
+
+
+def test_a_document_comes_back_as_it_was_stored(documents: Documents) -> None:
+    data = {"text": "é", "number": 7, "real": 0.5, "none": None, "at": AT, "map": {"a.b": [1, {"c": AT}]}, "flag": True}
+    documents.create("things/one", data)
+    found = documents.get("things/one")
+    assert found is not None
+    assert (found.path, found.data) == ("things/one", data)
+    assert documents.get("things/two") is None
+
+
+def test_create_refuses_what_exists(documents: Documents) -> None:
+    documents.create("things/one", {"a": 1})
+    with pytest.raises(ConflictError):
+        documents.create("things/one", {"a": 2})
+
+
+def test_update_replaces_fields_and_knows_its_version(documents: Documents) -> None:
+    documents.create("things/one", {"a": {"x": 1}, "b": 2})
+    first = documents.get("things/one")
+    assert first is not None
+    documents.update("things/one", {"a": {"y": 3}, "dotted.name": 4}, version=first.version)
+    second = documents.get("things/one")
+    assert second is not None
+    assert second.data == {"a": {"y": 3}, "b": 2, "dotted.name": 4}
+    assert second.version != first.version
+    with pytest.raises(PreconditionFailedError):
+        documents.update("things/one", {"b": 9}, version=first.version)
+    with pytest.raises(PreconditionFailedError):
+        documents.delete("things/one", version=first.version)
+    with pytest.raises(NotFoundError):
+        documents.update("things/none", {"b": 9})
+    documents.delete("things/one", version=second.version)
+    assert documents.get("things/one") is None
+    documents.delete("things/one")
+
+
+def test_query_filters_orders_and_pages(documents: Documents) -> None:
+    for number in range(5):
+        documents.create(f"jobs/j{number}", {"n": number, "kind": "even" if number % 2 == 0 else "odd", "status": "s"})
+    even = Query("jobs", (("kind", "==", "even"), ("status", "in", ["s", "t"])), order_by="n", descending=True)
+    assert [item.data["n"] for item in documents.query(even)] == [4, 2, 0]
+    page = Query("jobs", (("kind", "==", "even"),), "n", True, 1, "jobs/j4")
+    assert [item.path for item in documents.query(page)] == ["jobs/j2"]
+    assert [item.path for item in documents.query(Query("jobs", limit=2, start_after="jobs/j1"))] == [
+        "jobs/j2",
+        "jobs/j3",
+    ]
+    documents.create("jobs/j0/chunks/c0", {"n": 99})
+    assert len(documents.query(Query("jobs"))) == 5
+    assert [item.path for item in documents.query(Query("jobs/j0/chunks"))] == ["jobs/j0/chunks/c0"]
+
+
+def test_a_transaction_is_all_or_nothing(documents: Documents) -> None:
+    documents.create("things/there", {"a": 1})
+
+    def work(tx: Transaction) -> str:
+        found = tx.get("things/there")
+        assert found is not None
+        tx.set("things/new", {"copied": found.data["a"]})
+        tx.update("things/there", {"a": 2})
+        tx.create("things/there2", {})
+        return "done"
+
+    assert documents.transact(work) == "done"
+    assert documents.get("things/new") is not None
+
+    def fails(tx: Transaction) -> None:
+        tx.set("things/half", {})
+        tx.create("things/there", {})
+
+    with pytest.raises(ConflictError):
+        documents.transact(fails)
+    assert documents.get("things/half") is None
+
+    def raises(tx: Transaction) -> None:
+        tx.delete("things/there")
+        raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        documents.transact(raises)
+    assert documents.get("things/there") is not None
+
+    def gone(tx: Transaction) -> None:
+        tx.update("things/never", {"a": 1})
+
+    with pytest.raises(NotFoundError):
+        documents.transact(gone)
+
+
+def test_racing_transactions_lose_no_update(documents: Documents) -> None:
+    documents.create("things/counter", {"n": 0})
+
+    def bump(tx: Transaction) -> None:
+        found = tx.get("things/counter")
+        assert found is not None
+        tx.update("things/counter", {"n": found.data["n"] + 1})
+
+    threads = [threading.Thread(target=lambda: [documents.transact(bump) for _ in range(5)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    counter = documents.get("things/counter")
+    assert counter is not None
+    assert counter.data["n"] == 20
+
+
+def test_secrets_have_versions_that_can_be_destroyed(secrets: Secrets) -> None:
+    first = secrets.add("bi-connector-x", b"one")
+    second = secrets.add("bi-connector-x", b"two")
+    assert (first.rsplit("/", 1)[1], second.rsplit("/", 1)[1]) == ("1", "2")
+    assert secrets.read(first) == b"one"
+    secrets.destroy(first)
+    secrets.destroy(first)
+    with pytest.raises(CredentialError):
+        secrets.read(first)
+    assert secrets.read(second) == b"two"
+    secrets.delete("bi-connector-x")
+    secrets.delete("bi-connector-x")
+    with pytest.raises(CredentialError):
+        secrets.read(second)
+
+
+def test_cron_jobs_are_put_listed_and_deleted(cron_jobs: CronJobs) -> None:
+    job = CronJob(
+        "abc", "0 6 * * 1", "Europe/Berlin", "http://127.0.0.1:9/x", "http://127.0.0.1:9", {"schedule_id": "abc"}
+    )
+    cron_jobs.put(job)
+    cron_jobs.put(job)
+    assert cron_jobs.list() == [job]
+    cron_jobs.delete("abc")
+    cron_jobs.delete("abc")
+    assert cron_jobs.list() == []
+
+
+def test_a_bad_expression_is_refused_by_the_vendor(emulators: Ports) -> None:
+    from shared.stores.cloud_scheduler import CloudScheduler
+
+    scheduler = CloudScheduler("test", "us-central1", "bi", "s@test.iam", emulators.address("cloud_scheduler"))
+    with pytest.raises(InvalidRequestError):
+        scheduler.put(CronJob("bad", "61 * * * *", "UTC", "http://127.0.0.1:9/x", "http://127.0.0.1:9", {}))
+
+
+def test_a_task_of_the_same_name_is_enqueued_once(emulators: Ports) -> None:
+    import grpc
+    from google.cloud import tasks_v2
+
+    address = emulators.address("cloud_tasks")
+    project = f"test-{uuid.uuid4().hex[:8]}"
+    transport = tasks_v2.CloudTasksClient.get_transport_class("grpc")(channel=grpc.insecure_channel(address))
+    parent = f"projects/{project}/locations/us-central1"
+    queue = {"name": f"{parent}/queues/q"}
+    tasks_v2.CloudTasksClient(transport=transport).create_queue(request={"parent": parent, "queue": queue})
+    tasks = CloudTasks(project, "us-central1", "tasks@test.iam", address)
+    task = Task("q", "http://127.0.0.1:9/x", "one", {"a": 1})
+    assert tasks.enqueue(task) is True
+    assert tasks.enqueue(task) is False
+
+
+def test_objects_are_read_by_generation(objects: Objects) -> None:
+    name = f"{uuid.uuid4().hex}.bin"
+    with objects.writer("one", name, content_type="application/octet-stream") as sink:
+        sink.write(b"first version")
+    first = objects.stat("one", name)
+    assert first is not None
+    assert (first.uri, first.size_bytes) == (f"gs://one/{name}", 13)
+    with objects.open(first) as reader:
+        reader.seek(6)
+        assert reader.read(3) == b"ver"
+    with objects.writer("one", name, content_type="application/octet-stream") as sink:
+        sink.write(b"second")
+    with pytest.raises(SourceError):
+        objects.open(first)
+    with pytest.raises(SourceError) as changed:
+        objects.copy(first, "two", name)
+    assert changed.value.code == "source_changed"
+    assert objects.stat("two", name) is None
+
+
+def test_a_copy_is_made_once(objects: Objects) -> None:
+    name = f"{uuid.uuid4().hex}.bin"
+    with objects.writer("one", name, content_type="application/octet-stream") as sink:
+        sink.write(b"x" * 300_000)
+    info = objects.stat("one", name)
+    assert info is not None
+    copied = objects.copy(info, "two", name)
+    assert (copied.bucket, copied.size_bytes) == ("two", 300_000)
+    assert objects.copy(info, "two", name) == copied
+    objects.delete("one", name)
+    objects.delete("one", name)
+    assert objects.stat("one", name) is None
+    with objects.open(copied) as reader:
+        assert len(reader.read()) == 300_000
+
+
+def test_a_write_that_fails_leaves_no_object(objects: Objects) -> None:
+    def fail() -> None:
+        with objects.writer("one", "half.bin", content_type="text/plain") as sink:
+            sink.write(b"half")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    assert objects.stat("one", "half.bin") is None

@@ -1,0 +1,260 @@
+"""The ports of `shared.ports`, in memory. Held to the same suites as the adapters (`tests/conformance/stores`)."""
+
+from __future__ import annotations
+
+import copy
+import io
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, BinaryIO, TypeVar
+
+from shared.errors import ConflictError, CredentialError, NotFoundError, PreconditionFailedError, SourceError
+from shared.ports import CronJob, Document, ObjectInfo, Query, Stores, Task, Transaction
+
+T = TypeVar("T")
+
+
+class FakeClock:
+    """A clock that only moves when told to; `sleep` moves it."""
+
+    def __init__(self, now: datetime = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+
+
+class InMemoryDocuments:
+    """`Documents` in a dict; a transaction holds one lock, so it never meets contention."""
+
+    def __init__(self) -> None:
+        self._documents: dict[str, tuple[dict[str, Any], int]] = {}
+        self._writes = 0
+        self._lock = threading.RLock()
+
+    def get(self, path: str) -> Document | None:
+        with self._lock:
+            found = self._documents.get(path)
+            return None if found is None else Document(path, copy.deepcopy(found[0]), f"{found[1]}.000000000")
+
+    def create(self, path: str, data: Mapping[str, Any]) -> None:
+        with self._lock:
+            if path in self._documents:
+                raise ConflictError(f"{path} exists already")
+            self._put(path, dict(data))
+
+    def update(self, path: str, fields: Mapping[str, Any], *, version: str | None = None) -> None:
+        with self._lock:
+            self._check(path, version)
+            if path not in self._documents:
+                raise NotFoundError(f"{path} does not exist")
+            self._put(path, {**self._documents[path][0], **fields})
+
+    def delete(self, path: str, *, version: str | None = None) -> None:
+        with self._lock:
+            self._check(path, version)
+            self._documents.pop(path, None)
+
+    def query(self, query: Query) -> list[Document]:
+        depth = query.collection.count("/") + 1
+        with self._lock:
+            paths = [p for p in self._documents if p.startswith(query.collection + "/") and p.count("/") == depth]
+            found = [self.get(path) for path in paths]
+        documents = [d for d in found if d is not None and all(_holds(d.data, clause) for clause in query.where)]
+
+        def key(document: Document) -> Any:
+            return (document.data[query.order_by], document.path) if query.order_by else document.path
+
+        documents.sort(key=key, reverse=query.descending)
+        if query.start_after:
+            paths = [document.path for document in documents]
+            documents = documents[paths.index(query.start_after) + 1 :] if query.start_after in paths else documents
+        return documents[: query.limit]
+
+    def transact(self, work: Callable[[Transaction], T]) -> T:
+        with self._lock:
+            transaction = _Buffered(self)
+            result = work(transaction)
+            before = (dict(self._documents), self._writes)
+            try:
+                for write in transaction.writes:
+                    write()
+            except Exception:
+                self._documents, self._writes = before
+                raise
+            return result
+
+    def _check(self, path: str, version: str | None) -> None:
+        if version is not None:
+            found = self._documents.get(path)
+            if found is None or f"{found[1]}.000000000" != version:
+                raise PreconditionFailedError(f"{path} changed since it was read")
+
+    def _put(self, path: str, data: dict[str, Any]) -> None:
+        self._writes += 1
+        self._documents[path] = (copy.deepcopy(data), self._writes)
+
+
+class _Buffered:
+    """`Transaction`: reads at once, writes at the end."""
+
+    def __init__(self, documents: InMemoryDocuments) -> None:
+        self._documents = documents
+        self.writes: list[Callable[[], None]] = []
+
+    def get(self, path: str) -> Document | None:
+        return self._documents.get(path)
+
+    def create(self, path: str, data: Mapping[str, Any]) -> None:
+        self.writes.append(lambda: self._documents.create(path, data))
+
+    def set(self, path: str, data: Mapping[str, Any]) -> None:
+        self.writes.append(lambda: self._documents._put(path, dict(data)))
+
+    def update(self, path: str, fields: Mapping[str, Any]) -> None:
+        self.writes.append(lambda: self._documents.update(path, fields))
+
+    def delete(self, path: str) -> None:
+        self.writes.append(lambda: self._documents.delete(path))
+
+
+class InMemorySecrets:
+    """`Secrets` in a dict of version names; a destroyed version is None."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, bytes | None] = {}
+
+    def add(self, secret_id: str, payload: bytes) -> str:
+        prefix = f"projects/fake/secrets/{secret_id}/versions/"
+        number = 1 + sum(name.startswith(prefix) for name in self.versions)
+        self.versions[prefix + str(number)] = payload
+        return prefix + str(number)
+
+    def read(self, version_name: str) -> bytes:
+        payload = self.versions.get(version_name)
+        if payload is None:
+            raise CredentialError(f"{version_name} is gone", code="credential_missing")
+        return payload
+
+    def destroy(self, version_name: str) -> None:
+        if version_name in self.versions:
+            self.versions[version_name] = None
+
+    def delete(self, secret_id: str) -> None:
+        prefix = f"projects/fake/secrets/{secret_id}/versions/"
+        self.versions = {name: value for name, value in self.versions.items() if not name.startswith(prefix)}
+
+
+class InMemoryTasks:
+    """`Tasks` in a list; names are remembered for ever."""
+
+    def __init__(self) -> None:
+        self.pending: list[Task] = []
+        self._names: set[str] = set()
+
+    def enqueue(self, task: Task) -> bool:
+        if task.name in self._names:
+            return False
+        self._names.add(task.name)
+        self.pending.append(task)
+        return True
+
+
+class InMemoryCronJobs:
+    """`CronJobs` in a dict."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, CronJob] = {}
+
+    def put(self, job: CronJob) -> None:
+        self.jobs[job.id] = job
+
+    def delete(self, job_id: str) -> None:
+        self.jobs.pop(job_id, None)
+
+    def list(self) -> list[CronJob]:
+        return list(self.jobs.values())
+
+    def run(self, job_id: str) -> None:
+        self.jobs[job_id] = replace(self.jobs[job_id])
+
+
+class InMemoryObjects:
+    """`Objects` in a dict of (bucket, name) to generations."""
+
+    def __init__(self) -> None:
+        self._live: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self._generation = 0
+
+    def put(self, bucket: str, name: str, data: bytes) -> ObjectInfo:
+        self._generation += 1
+        self._live[bucket, name] = (self._generation, data)
+        return ObjectInfo(bucket, name, self._generation, len(data))
+
+    def stat(self, bucket: str, name: str) -> ObjectInfo | None:
+        found = self._live.get((bucket, name))
+        return None if found is None else ObjectInfo(bucket, name, found[0], len(found[1]))
+
+    def open(self, info: ObjectInfo) -> BinaryIO:
+        found = self._live.get((info.bucket, info.name))
+        if found is None or found[0] != info.generation:
+            raise SourceError(f"{info.uri} generation {info.generation} is gone", code="source_gone")
+        return io.BytesIO(found[1])
+
+    def copy(self, info: ObjectInfo, bucket: str, name: str) -> ObjectInfo:
+        existing = self.stat(bucket, name)
+        if existing is not None:
+            return existing
+        found = self._live.get((info.bucket, info.name))
+        if found is None or found[0] != info.generation:
+            raise SourceError(f"{info.uri} changed", code="source_changed")
+        return self.put(bucket, name, found[1])
+
+    @contextmanager
+    def writer(self, bucket: str, name: str, *, content_type: str) -> Iterator[BinaryIO]:
+        sink = io.BytesIO()
+        yield sink
+        self.put(bucket, name, sink.getvalue())
+
+    def delete(self, bucket: str, name: str) -> None:
+        self._live.pop((bucket, name), None)
+
+
+@dataclass
+class InMemoryStores:
+    """All of them, and as `Stores` for the services."""
+
+    documents: InMemoryDocuments = field(default_factory=InMemoryDocuments)
+    secrets: InMemorySecrets = field(default_factory=InMemorySecrets)
+    tasks: InMemoryTasks = field(default_factory=InMemoryTasks)
+    cron_jobs: InMemoryCronJobs = field(default_factory=InMemoryCronJobs)
+    objects: InMemoryObjects = field(default_factory=InMemoryObjects)
+    clock: FakeClock = field(default_factory=FakeClock)
+
+    def stores(self) -> Stores:
+        return Stores(self.documents, self.secrets, self.tasks, self.cron_jobs, self.objects, self.clock)
+
+
+def _holds(data: Mapping[str, Any], clause: tuple[str, str, Any]) -> bool:
+    name, operator, value = clause
+    found = data.get(name)
+    match operator:
+        case "==":
+            return bool(found == value)
+        case "in":
+            return found in value
+        case "<":
+            return found is not None and bool(found < value)
+        case "<=":
+            return found is not None and bool(found <= value)
+        case ">":
+            return found is not None and bool(found > value)
+        case ">=":
+            return found is not None and bool(found >= value)
+    raise ValueError(f"unknown operator {operator!r}")

@@ -1,0 +1,146 @@
+"""Services on the fakes, driven through the real dispatcher."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import flask
+import pytest
+from werkzeug.test import create_environ
+
+from shared.api.dispatch import Function
+from shared.bootstrap import Services
+from shared.config import read_settings
+from shared.connectors._base import Runtime
+from shared.services.connectors import Connectors
+from tests.fakes.connector import InMemoryConnector, InMemoryVendor
+from tests.fakes.stores import InMemoryStores
+
+ENVIRONMENT = {
+    "ENVIRONMENT": "local",
+    "GOOGLE_CLOUD_PROJECT": "fake",
+    "LOCATION": "us-central1",
+    "REGISTER_URL": "http://register",
+    "EXPORT_URL": "http://export",
+    "EXPORT_WORKER_URL": "http://worker",
+    "REFRESH_URL": "http://refresh",
+    "TASKS_SERVICE_ACCOUNT": "tasks@fake.iam",
+    "SCHEDULER_SERVICE_ACCOUNT": "scheduler@fake.iam",
+    "TABLES_BUCKET": "tables",
+    "FROZEN_BUCKET": "frozen",
+    "EXPORTS_BUCKET": "exports",
+}
+POWER_BI = {
+    "name": "ymca_powerbi",
+    "connector_type": "power_bi",
+    "tenant_id": "72f988bf-86f1-41af-91ab-2d7cd011db47",
+    "client_id": "your-client-id",
+    "workspace_id": "f089354e-8366-4e18-aea3-4cb4a3a50b48",
+    "refresh_dataset_id": "cfafbeb1-8037-4d0c-896e-a46fb27ff229",
+    "client_secret": "s3cret-value-of-the-app",
+}
+SHEETS = {
+    "name": "ymca_sheets",
+    "connector_type": "google_sheets",
+    "spreadsheet_id": "1BxiMVs0XRA5nFMdKvBdBZjgmUUqptlbs74OgvE2upms",
+    "service_account_key": {
+        "type": "service_account",
+        "private_key": "-----BEGIN PRIVATE KEY-----\nabc\n",
+        "client_email": "a@b",
+    },
+}
+
+
+@dataclass
+class Answer:
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+
+@dataclass
+class World:
+    """The functions over fakes; `claims` says what a bearer token stands for."""
+
+    environ: dict[str, str]
+    fakes: InMemoryStores = field(default_factory=InMemoryStores)
+    vendor: InMemoryVendor = field(default_factory=InMemoryVendor)
+    claims: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        services = Services(read_settings(self.environ), self.fakes.stores())
+        runtime = Runtime(self.fakes.clock)
+        vendor = self.vendor
+        connectors = Connectors(
+            services.stores, "bi", runtime, load=lambda config, secrets, runtime: InMemoryConnector(vendor)
+        )
+        services.__dict__["connectors"] = connectors  # what bootstrap would have built
+        self.services = services
+        self._functions = {
+            name: Function(name, lambda: services) for name in ("register", "export", "export_worker", "refresh")
+        }
+        from shared.api.auth import Authenticator
+
+        for name, function in self._functions.items():
+            function._authenticators[name] = Authenticator(
+                services.settings, services.settings.urls[name], self._verify
+            )
+
+    def _verify(self, token: str, audience: str) -> dict[str, Any]:
+        from shared.errors import UnauthenticatedError
+
+        claims = self.claims.get(token)
+        if claims is None or claims["aud"] != audience:
+            raise UnauthenticatedError("the ID token does not verify")
+        return claims
+
+    def call(self, function: str, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        data = None if body is None else json.dumps(body)
+        media = sent.pop("Content-Type", "application/json")
+        environ = create_environ(
+            path, method=method, data=data, content_type=media if data is not None else None, headers=sent
+        )
+        response = self._functions[function](flask.Request(environ))
+        text = response.get_data(as_text=True)
+        return Answer(response.status_code, json.loads(text) if text else None, dict(response.headers))
+
+    def work(self) -> None:
+        """Run every enqueued task until none is left, as Cloud Tasks would, each at its time."""
+        for _ in range(100):
+            if not self.fakes.tasks.pending:
+                return
+            task = self.fakes.tasks.pending.pop(0)
+            if task.at is not None and task.at > self.fakes.clock.now():
+                self.fakes.clock.sleep((task.at - self.fakes.clock.now()).total_seconds())
+            origin, _, path = task.url.removeprefix("http://").partition("/")
+            function = {"worker": "export_worker", "refresh": "refresh"}[origin]
+            self.claims["tasks"] = {
+                "aud": f"http://{origin}",
+                "iss": "https://accounts.google.com",
+                "email": "tasks@fake.iam",
+                "email_verified": True,
+            }
+            answer = self.call(function, "POST", f"/{path}", {}, Authorization="Bearer tasks")
+            assert answer.status == 204, answer.body
+        raise AssertionError("the tasks never end")
+
+
+@pytest.fixture
+def make_world() -> Callable[..., World]:
+    return lambda **environ: World({**ENVIRONMENT, **environ})
+
+
+@pytest.fixture
+def world(make_world: Callable[..., World]) -> World:
+    return make_world()
+
+
+@pytest.fixture
+def registered(world: World) -> World:
+    assert world.call("register", "POST", "/api/bi-connectors/register", POWER_BI).status == 201
+    assert world.call("register", "POST", "/api/bi-connectors/register", SHEETS).status == 201
+    return world

@@ -1,0 +1,122 @@
+"""Registering, reading, changing, deleting and testing connectors, over HTTP on fakes."""
+
+from __future__ import annotations
+
+import json
+
+from shared.connectors._base import Check
+from tests.functional.conftest import POWER_BI, SHEETS, World
+
+API = "/api/bi-connectors"
+
+
+def everything_stored(world: World) -> str:
+    return json.dumps({path: data for path, (data, _) in world.fakes.documents._documents.items()}, default=str)
+
+
+def test_register_keeps_the_secret_in_secret_manager_only(world: World) -> None:
+    answer = world.call("register", "POST", f"{API}/register", POWER_BI)
+    assert answer.status == 201
+    assert answer.headers["Location"] == "/api/bi-connectors/ymca_powerbi"
+    assert answer.headers["ETag"]
+    assert answer.body["credentials"] == "projects/fake/secrets/bi-connector-ymca_powerbi/versions/1"
+    assert "client_secret" not in answer.body["config"]
+    assert "s3cret" not in json.dumps(answer.body)
+    assert "s3cret" not in everything_stored(world)
+    assert json.loads(world.fakes.secrets.read(answer.body["credentials"])) == {
+        "client_secret": "s3cret-value-of-the-app"
+    }
+
+
+def test_register_again_with_the_same_body_is_200_and_adds_no_secret(registered: World) -> None:
+    again = registered.call("register", "POST", f"{API}/register", POWER_BI)
+    assert again.status == 200
+    assert len(registered.fakes.secrets.versions) == 2
+
+
+def test_register_again_with_another_secret_is_409(registered: World) -> None:
+    other = registered.call("register", "POST", f"{API}/register", {**POWER_BI, "client_secret": "another-secret"})
+    assert (other.status, other.body["code"]) == (409, "name_taken")
+    assert len(registered.fakes.secrets.versions) == 2
+
+
+def test_register_a_key_sent_as_text_is_the_same_as_the_object(registered: World) -> None:
+    as_text = {**SHEETS, "service_account_key": json.dumps(SHEETS["service_account_key"])}
+    assert registered.call("register", "POST", f"{API}/register", as_text).status == 200
+
+
+def test_register_names_the_missing_credential(world: World) -> None:
+    body = {key: value for key, value in POWER_BI.items() if key != "client_secret"}
+    answer = world.call("register", "POST", f"{API}/register", body)
+    assert (answer.status, answer.body["field"]) == (400, "client_secret")
+    assert world.fakes.documents._documents == {}
+
+
+def test_register_takes_a_reference_to_an_existing_secret(world: World) -> None:
+    version = world.fakes.secrets.add("own", b'{"client_secret": "kept elsewhere"}')
+    body = {key: value for key, value in POWER_BI.items() if key != "client_secret"}
+    answer = world.call("register", "POST", f"{API}/register", {**body, "credentials_secret": version})
+    assert (answer.status, answer.body["credentials"]) == (201, version)
+    assert world.call("register", "DELETE", f"{API}/ymca_powerbi").status == 204
+    assert world.fakes.secrets.read(version) == b'{"client_secret": "kept elsewhere"}'
+
+
+def test_register_refuses_words_of_the_paths_and_bad_names(world: World) -> None:
+    for name in ("schedules", "test-all", "Upper", "9lives", "a/b", "x" * 64):
+        answer = world.call("register", "POST", f"{API}/register", {**POWER_BI, "name": name})
+        assert answer.status == 400, name
+
+
+def test_register_refuses_unknown_fields_and_kinds(world: World) -> None:
+    assert world.call("register", "POST", f"{API}/register", {**POWER_BI, "pasword": "x"}).status == 400
+    assert world.call("register", "POST", f"{API}/register", {**POWER_BI, "connector_type": "tableau"}).status == 400
+
+
+def test_list_pages_through_connectors_in_order_of_name(registered: World) -> None:
+    first = registered.call("register", "GET", f"{API}?page_size=1")
+    assert [c["name"] for c in first.body["connectors"]] == ["ymca_powerbi"]
+    second = registered.call("register", "GET", f"{API}?page_size=1&page_token={first.body['next_page_token']}")
+    assert [c["name"] for c in second.body["connectors"]] == ["ymca_sheets"]
+    assert second.body["next_page_token"] is None
+
+
+def test_change_needs_if_match_and_refuses_a_stale_one(registered: World) -> None:
+    read = registered.call("register", "GET", f"{API}/ymca_powerbi")
+    path, change = f"{API}/ymca_powerbi", {"client_secret": "rotated-secret-1"}
+    assert registered.call("register", "PATCH", path, change).status == 428
+    done = registered.call("register", "PATCH", path, change, If_Match=read.headers["ETag"])
+    assert done.status == 200
+    assert done.body["credentials"].endswith("/versions/2")
+    stale = registered.call("register", "PATCH", path, {"client_id": "other"}, If_Match=read.headers["ETag"])
+    assert (stale.status, stale.body["code"]) == (412, "precondition_failed")
+    assert registered.fakes.secrets.versions["projects/fake/secrets/bi-connector-ymca_powerbi/versions/1"] is None
+
+
+def test_delete_removes_the_connector_and_its_secret(registered: World) -> None:
+    assert registered.call("register", "DELETE", f"{API}/ymca_powerbi").status == 204
+    assert registered.call("register", "GET", f"{API}/ymca_powerbi").status == 404
+    assert [name for name in registered.fakes.secrets.versions if "powerbi" in name] == []
+
+
+def test_delete_is_refused_while_a_job_runs_unless_forced(registered: World) -> None:
+    body = {"connector_name": "ymca_powerbi", "table_name": "t", "rows": [{"a": 1}]}
+    assert registered.call("export", "POST", f"{API}/export", body).status == 202
+    refused = registered.call("register", "DELETE", f"{API}/ymca_powerbi")
+    assert (refused.status, refused.body["code"]) == (409, "in_use")
+    assert registered.call("register", "DELETE", f"{API}/ymca_powerbi?force=true").status == 204
+
+
+def test_a_failed_check_is_an_answer_and_not_an_error(registered: World) -> None:
+    registered.vendor.checks = [
+        Check("sign in", True, 3.0, "signed in"),
+        Check("workspace", False, 5.0, "no such workspace"),
+    ]
+    answer = registered.call("register", "POST", f"{API}/ymca_powerbi/test")
+    assert (answer.status, answer.body["ok"]) == (200, False)
+    assert [check["name"] for check in answer.body["checks"]] == ["sign in", "workspace"]
+    both = registered.call("register", "POST", f"{API}/test-all")
+    assert [(r["connector_name"], r["ok"]) for r in both.body["results"]] == [
+        ("ymca_powerbi", False),
+        ("ymca_sheets", False),
+    ]
+    assert registered.call("register", "GET", f"{API}/ymca_powerbi").body["last_test"]["ok"] is False

@@ -1,0 +1,128 @@
+"""The dispatcher's own refusals, identities, and the API description."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from openapi_spec_validator import validate
+
+from shared.api.routes import ROUTES
+from tests.functional.conftest import World
+
+API = "/api/bi-connectors"
+
+
+def claims(email: str, audience: str) -> dict[str, object]:
+    return {"aud": audience, "iss": "https://accounts.google.com", "email": email, "email_verified": True}
+
+
+def test_every_refusal_is_a_problem_document(world: World) -> None:
+    cases = [
+        (world.call("register", "GET", "/nothing"), 404),
+        (world.call("register", "PUT", f"{API}/register"), 405),
+        (world.call("register", "POST", f"{API}/register", {}, Content_Type="text/plain"), 415),
+        (world.call("export", "GET", f"{API}/export-jobs?color=red"), 400),
+        (world.call("register", "POST", f"{API}/export", {}), 421),
+    ]
+    for answer, status in cases:
+        assert answer.status == status
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert {"type", "title", "status", "code", "detail", "retryable"} <= set(answer.body)
+    assert cases[1][0].headers["Allow"] == "POST"
+    assert cases[4][0].body["url"] == f"http://export{API}/export"
+
+
+def test_a_body_over_the_limit_is_413(world: World) -> None:
+    answer = world.call("register", "POST", f"{API}/register", {"x": "y" * 1_100_000})
+    assert (answer.status, answer.body["code"]) == (413, "body_too_large")
+
+
+def test_broken_json_is_400(world: World) -> None:
+    import flask
+    from werkzeug.test import create_environ
+
+    environ = create_environ(
+        f"{API}/export", method="POST", data=b'{"connector_name": ', content_type="application/json"
+    )
+    assert world._functions["export"](flask.Request(environ)).status_code == 400
+
+
+@pytest.mark.parametrize("function", ["register", "export", "refresh"])
+def test_the_api_description_is_valid_openapi_and_holds_every_route(world: World, function: str) -> None:
+    document = world.call(function, "GET", "/openapi.json").body
+    validate(document)
+    described = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+    expected = {
+        (r.method, r.path) for r in ROUTES if r.function in (function, "*") and not r.path.startswith("/internal")
+    }
+    assert described == expected
+
+
+def test_the_ten_routes_of_the_brief_are_there() -> None:
+    assert {(route.method, route.path) for route in ROUTES} >= {
+        ("POST", f"{API}/register"),
+        ("GET", API),
+        ("POST", f"{API}/{{name}}/test"),
+        ("POST", f"{API}/test-all"),
+        ("POST", f"{API}/export"),
+        ("GET", f"{API}/export-jobs/{{id}}"),
+        ("POST", f"{API}/{{name}}/refresh"),
+        ("POST", f"{API}/schedules"),
+        ("GET", f"{API}/schedules"),
+        ("DELETE", f"{API}/{{name}}"),
+    }
+
+
+def test_internal_routes_need_the_service_account_that_calls_them(world: World) -> None:
+    path = "/internal/export-jobs/x:run"
+    assert world.call("export_worker", "POST", path, {}).status == 401
+    world.claims = {
+        "admin": claims("boss@example.org", "http://worker"),
+        "scheduler": claims("scheduler@fake.iam", "http://worker"),
+        "elsewhere": claims("tasks@fake.iam", "http://refresh"),
+        "tasks": claims("tasks@fake.iam", "http://worker"),
+    }
+    assert world.call("export_worker", "POST", path, {}, Authorization="Bearer admin").status == 403
+    assert world.call("export_worker", "POST", path, {}, Authorization="Bearer scheduler").status == 403
+    assert world.call("export_worker", "POST", path, {}, Authorization="Bearer elsewhere").status == 401
+    assert world.call("export_worker", "POST", path, {}, Authorization="Bearer tasks").status == 404
+    assert world.call("export", "POST", path, {}, Authorization="Bearer tasks").status == 404
+
+
+def test_without_administrators_everything_but_health_is_403(make_world: Callable[..., World]) -> None:
+    world = make_world(ENVIRONMENT="production")
+    world.claims["t"] = claims("someone@example.org", "http://register")
+    assert world.call("register", "GET", "/health").status == 200
+    assert world.call("register", "GET", API).status == 401
+    answer = world.call("register", "GET", API, Authorization="Bearer t")
+    assert answer.status == 403
+    assert "BI_ADMINS" in answer.body["detail"]
+
+
+def test_roles_include_one_another_upwards(make_world: Callable[..., World]) -> None:
+    world = make_world(ENVIRONMENT="production", BI_ADMINS="Boss@example.org", BI_VIEWERS="eve@example.org")
+    for name in ("boss", "eve", "stranger"):
+        world.claims[name] = claims(f"{name}@example.org", "http://register")
+    assert world.call("register", "GET", API, Authorization="Bearer boss").status == 200
+    assert world.call("register", "GET", API, Authorization="Bearer eve").status == 200
+    assert world.call("register", "POST", f"{API}/test-all", Authorization="Bearer eve").status == 403
+    assert world.call("register", "GET", API, Authorization="Bearer stranger").status == 403
+
+
+def test_local_relaxations_are_refused_on_google_cloud() -> None:
+    from shared.config import read_settings
+    from shared.errors import InternalError
+    from tests.functional.conftest import ENVIRONMENT
+
+    with pytest.raises(InternalError, match="K_SERVICE"):
+        read_settings({**ENVIRONMENT, "K_SERVICE": "register"})
+    with pytest.raises(InternalError, match="SECRET_MANAGER_EMULATOR_HOST"):
+        read_settings({**ENVIRONMENT, "ENVIRONMENT": "production", "SECRET_MANAGER_EMULATOR_HOST": "127.0.0.1:1"})
+
+
+def test_a_fault_of_ours_is_a_problem_without_its_inside(world: World) -> None:
+    world.services.__dict__["connectors"] = object()
+    answer = world.call("register", "GET", API)
+    assert (answer.status, answer.body["code"]) == (500, "internal")
+    assert "object" not in answer.body["detail"]

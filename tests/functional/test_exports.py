@@ -1,0 +1,255 @@
+"""Export jobs from the request to what the vendor holds, over HTTP on fakes."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.errors import CredentialError, TargetError, VendorUnavailableError
+from tests.functional.conftest import World
+
+API = "/api/bi-connectors"
+ROWS = [{"id": 1, "name": "Ann"}, {"id": 2, "name": None}, {"id": 3, "name": "007"}]
+EXPORT = {"connector_name": "ymca_sheets", "table_name": "people", "rows": ROWS}
+
+
+def start(world: World, **changes: object) -> str:
+    answer = world.call("export", "POST", f"{API}/export", {**EXPORT, **changes})
+    assert answer.status == 202, answer.body
+    job_id: str = answer.body["id"]
+    return job_id
+
+
+def job(world: World, job_id: str) -> dict[str, object]:
+    answer = world.call("export", "GET", f"{API}/export-jobs/{job_id}")
+    assert answer.status == 200
+    body: dict[str, object] = answer.body
+    return body
+
+
+def test_export_is_accepted_then_delivered_and_verified(registered: World) -> None:
+    answer = registered.call("export", "POST", f"{API}/export", EXPORT)
+    assert (answer.status, answer.body["status"]) == (202, "pending")
+    assert answer.headers["Retry-After"] == "2"
+    assert answer.headers["Location"] == f"{API}/export-jobs/{answer.body['id']}"
+    registered.work()
+    done = job(registered, answer.body["id"])
+    assert (done["status"], done["record_count"], done["phase"]) == ("success", 3, "finished")
+    assert done["progress"] == {"rows_done": 3, "rows_total": 3, "chunks_done": 2, "chunks_total": 2, "sent_bytes": 200}
+    verification = done["verification"]
+    assert isinstance(verification, dict)
+    assert verification["expected"] == verification["found"]
+    assert registered.vendor.live == {"people": ROWS}
+    assert done["completed_at"]
+
+
+def test_append_adds_and_replace_replaces(registered: World) -> None:
+    start(registered)
+    registered.work()
+    start(registered, mode="append", rows=[{"id": 4, "name": "Di"}])
+    registered.work()
+    assert [row["id"] for row in registered.vendor.live["people"]] == [1, 2, 3, 4]
+    start(registered, rows=[])
+    registered.work()
+    assert registered.vendor.live["people"] == []
+
+
+def test_the_same_idempotency_key_gives_the_same_job_and_another_body_is_refused(registered: World) -> None:
+    first = registered.call("export", "POST", f"{API}/export", EXPORT, Idempotency_Key="k1")
+    again = registered.call("export", "POST", f"{API}/export", EXPORT, Idempotency_Key="k1")
+    assert first.body["id"] == again.body["id"]
+    assert len(registered.fakes.tasks.pending) == 1
+    other = registered.call("export", "POST", f"{API}/export", {**EXPORT, "mode": "append"}, Idempotency_Key="k1")
+    assert (other.status, other.body["code"]) == (422, "idempotency_key_reused")
+
+
+def test_table_name_alone_finds_the_file_of_that_name(registered: World) -> None:
+    registered.fakes.objects.put("tables", "people.csv", b"id,name\n1,Ann\n2,007\n")
+    start(registered, rows=None)
+    registered.work()
+    assert registered.vendor.live["people"] == [{"id": 1, "name": "Ann"}, {"id": 2, "name": "007"}]
+
+
+def test_a_registered_table_is_found_first(registered: World) -> None:
+    registered.fakes.objects.put("elsewhere", "p.jsonl", b'{"id": 9}\n')
+    table = {"source": {"uri": "gs://elsewhere/p.jsonl"}}
+    assert registered.call("export", "PUT", f"{API}/tables/people", table).status == 201
+    assert registered.call("export", "PUT", f"{API}/tables/people", table).status == 200
+    start(registered, rows=None)
+    registered.work()
+    assert registered.vendor.live["people"] == [{"id": 9}]
+
+
+def test_an_unknown_table_is_404_that_says_where_it_was_looked_for(registered: World) -> None:
+    answer = registered.call("export", "POST", f"{API}/export", {**EXPORT, "rows": None, "table_name": "nobody"})
+    assert (answer.status, answer.body["code"]) == (404, "table_not_found")
+    assert "gs://tables/nobody.<format>" in answer.body["detail"]
+
+
+def test_a_source_that_changed_before_it_was_frozen_fails_the_job(registered: World) -> None:
+    registered.fakes.objects.put("tables", "people.csv", b"id\n1\n")
+    job_id = start(registered, rows=None)
+    registered.fakes.objects.put("tables", "people.csv", b"id\n2\n")
+    registered.work()
+    failed = job(registered, job_id)
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "source_changed")  # type: ignore[index]
+    assert registered.vendor.live == {}
+
+
+def test_a_malformed_file_fails_the_job_before_the_target_is_touched(registered: World) -> None:
+    registered.fakes.objects.put("tables", "people.parquet", b"this is no parquet file")
+    job_id = start(registered, rows=None)
+    registered.work()
+    failed = job(registered, job_id)
+    assert failed["status"] == "failed"
+    assert failed["error_message"]
+    assert registered.vendor.calls == []
+
+
+def test_a_corrupted_read_back_publishes_nothing(registered: World) -> None:
+    start(registered)
+    registered.work()
+    registered.vendor.corrupt = True
+    job_id = start(registered, rows=[{"id": 5, "name": "E"}, {"id": 6, "name": "F"}])
+    registered.work()
+    failed = job(registered, job_id)
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "verification_failed")  # type: ignore[index]
+    assert registered.vendor.live == {"people": ROWS}
+    assert registered.vendor.staging == {}
+
+
+def test_a_vendor_that_asks_for_time_gets_it_and_the_job_goes_on_where_it_was(registered: World) -> None:
+    before = registered.fakes.clock.now()
+    registered.vendor.errors = [("write", VendorUnavailableError("too many requests", retry_after_s=600.0))]
+    job_id = start(registered)
+    registered.work()
+    assert job(registered, job_id)["status"] == "success"
+    assert (registered.fakes.clock.now() - before).total_seconds() >= 600
+    assert registered.vendor.calls.count("begin") == 1
+
+
+def test_a_vendor_that_never_comes_back_fails_the_job_with_its_reason(registered: World) -> None:
+    registered.vendor.errors = [("preflight", VendorUnavailableError("Google answered 503"))] * 7
+    job_id = start(registered)
+    registered.work()
+    failed = job(registered, job_id)
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "vendor_unavailable")  # type: ignore[index]
+    assert "503" in str(failed["error_message"])
+
+
+@pytest.mark.parametrize("step", ["preflight", "begin", "write", "read_back", "publish"])
+def test_a_refusal_at_any_step_leaves_the_target_as_it_was(registered: World, step: str) -> None:
+    start(registered)
+    registered.work()
+    registered.vendor.errors = [(step, TargetError("the grid is full"))]
+    job_id = start(registered, rows=[{"id": 8, "name": "H"}])
+    registered.work()
+    failed = job(registered, job_id)
+    assert (failed["status"], failed["error_message"]) == ("failed", "the grid is full")
+    assert registered.vendor.live == {"people": ROWS}
+    assert registered.vendor.staging == {} or step == "begin"
+
+
+def test_a_worker_that_dies_between_publish_and_record_does_not_publish_twice(registered: World) -> None:
+    class Killed(BaseException):
+        pass
+
+    job_id = start(registered, mode="append")
+    documents = registered.fakes.documents
+    original = documents.update
+
+    def dies(path: str, fields: dict[str, object], **more: object) -> None:
+        if fields.get("status") == "success":
+            documents.update = original  # type: ignore[method-assign]
+            raise Killed
+        original(path, fields, **more)  # type: ignore[arg-type]
+
+    documents.update = dies  # type: ignore[method-assign, assignment]
+    task = registered.fakes.tasks.pending[0]
+    with pytest.raises(Killed):
+        registered.work()
+    registered.fakes.tasks.pending.append(task)
+    registered.work()
+    assert job(registered, job_id)["status"] == "success"
+    assert registered.vendor.live == {"people": ROWS}
+
+
+def test_a_second_worker_waits_for_the_lease_of_the_first(registered: World) -> None:
+    job_id = start(registered)
+    documents = registered.fakes.documents
+    documents.update(
+        f"export_jobs/{job_id}", {"lease_until": registered.fakes.clock.now().replace(hour=13), "status": "running"}
+    )
+    registered.work()
+    assert job(registered, job_id)["status"] == "success"
+    assert registered.fakes.clock.now().hour == 13
+
+
+def test_a_job_that_kills_its_worker_every_time_ends_failed(registered: World) -> None:
+    job_id = start(registered)
+    registered.fakes.documents.update(f"export_jobs/{job_id}", {"idle_claims": 6})
+    registered.work()
+    failed = job(registered, job_id)
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "worker_died")  # type: ignore[index]
+
+
+def test_a_missing_credential_fails_the_job_and_says_so(registered: World) -> None:
+    registered.fakes.secrets.versions = {}
+    registered.vendor.errors = [("preflight", CredentialError("refused"))]
+    job_id = start(registered)
+    registered.work()
+    assert job(registered, job_id)["error"]["code"] == "credential_missing"  # type: ignore[index]
+
+
+def test_export_format_keeps_the_rows_as_a_file(registered: World) -> None:
+    job_id = start(registered, export_format="csv")
+    registered.work()
+    done = job(registered, job_id)
+    assert done["export_uri"] == f"gs://exports/people/{job_id}.csv"
+    info = registered.fakes.objects.stat("exports", f"people/{job_id}.csv")
+    assert info is not None
+    assert done["file_size_bytes"] == info.size_bytes
+    assert registered.fakes.objects.open(info).read().splitlines()[0] == b"id,name"
+
+
+def test_what_a_kind_cannot_do_is_422(registered: World) -> None:
+    upsert = registered.call(
+        "export", "POST", f"{API}/export", {**EXPORT, "mode": "upsert", "connector_name": "ymca_powerbi"}
+    )
+    assert (upsert.status, upsert.body["code"]) == (422, "mode_unsupported")
+    refresh = registered.call("export", "POST", f"{API}/export", {**EXPORT, "refresh_after": True})
+    assert (refresh.status, refresh.body["code"]) == (422, "refresh_unsupported")
+
+
+def test_a_power_bi_job_carries_its_exception_by_name(registered: World) -> None:
+    job_id = start(registered, connector_name="ymca_powerbi")
+    assert "no atomic replace" in str(job(registered, job_id)["note"])
+
+
+def test_refresh_after_starts_one_run_that_belongs_to_the_job(registered: World) -> None:
+    from shared.connectors._base import RefreshStatus, VendorRefresh
+
+    registered.vendor.refreshes = [VendorRefresh("v", RefreshStatus.SUCCEEDED, "Completed")]
+    job_id = start(registered, connector_name="ymca_powerbi", refresh_after=True)
+    registered.work()
+    run_id = job(registered, job_id)["refresh_run_id"]
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert (run["status"], run["trigger"], run["job_id"]) == ("success", "export", job_id)
+
+
+def test_jobs_are_listed_newest_first_and_filtered(registered: World) -> None:
+    first = start(registered)
+    registered.fakes.clock.sleep(5)
+    second = start(registered, connector_name="ymca_powerbi")
+    listed = registered.call("export", "GET", f"{API}/export-jobs").body["jobs"]
+    assert [item["id"] for item in listed] == [second, first]
+    mine = registered.call("export", "GET", f"{API}/export-jobs?connector_name=ymca_sheets&status=pending").body["jobs"]
+    assert [item["id"] for item in mine] == [first]
+
+
+def test_wait_returns_at_once_when_the_job_is_final(registered: World) -> None:
+    job_id = start(registered)
+    registered.work()
+    before = registered.fakes.clock.now()
+    assert registered.call("export", "GET", f"{API}/export-jobs/{job_id}?wait=30s").body["status"] == "success"
+    assert registered.fakes.clock.now() == before
+    assert registered.call("export", "GET", f"{API}/export-jobs/{job_id}?wait=soon").status == 400

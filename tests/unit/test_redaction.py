@@ -1,0 +1,29 @@
+"""Secrets leave in no form."""
+
+from __future__ import annotations
+
+import base64
+import json
+from urllib.parse import quote
+
+from shared import redaction
+
+
+def test_every_form_of_a_remembered_secret_is_removed() -> None:
+    secret = 'canary/+"\n secret=1'
+    redaction.remember({"client_secret": secret, "nested": {"password": "another-canary-9"}})
+    forms = [
+        secret,
+        json.dumps(secret),
+        quote(secret, safe=""),
+        base64.b64encode(secret.encode()).decode(),
+        "pw=another-canary-9",
+    ]
+    for form in forms:
+        assert "canary" not in redaction.redact(f"before {form} after")
+        assert "[redacted]" in redaction.redact(f"before {form} after")
+
+
+def test_short_values_and_other_text_stay() -> None:
+    redaction.remember("abc")
+    assert redaction.redact("abc is a word") == "abc is a word"
