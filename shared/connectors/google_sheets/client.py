@@ -1,0 +1,195 @@
+"""Calls to one spreadsheet through gspread: our session underneath, our errors on top, retried in one place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import google.auth.exceptions
+import gspread
+import orjson
+import requests
+from google.auth.transport.requests import AuthorizedSession, Request
+from google.oauth2 import service_account
+from gspread.urls import SPREADSHEET_URL, SPREADSHEET_VALUES_BATCH_URL, SPREADSHEET_VALUES_URL
+from gspread.utils import quote
+
+from shared.connectors import _http, _retry
+from shared.errors import BIConnectorsError, CredentialError, TargetError, VendorUnavailableError
+from shared.ports import Clock
+
+VENDOR = "Google Sheets"
+SCOPES = ("https://www.googleapis.com/auth/spreadsheets",)
+TOKEN_URIS = frozenset({"https://oauth2.googleapis.com/token", "https://accounts.google.com/o/oauth2/token"})
+QUOTA_WINDOW_S = 60.0  # per-minute quotas: developers.google.com/workspace/sheets/api/limits
+_METADATA_URL = SPREADSHEET_URL + "/developerMetadata/%d"
+
+T = TypeVar("T")
+
+
+class ServiceAccount(service_account.Credentials):
+    """A service account without the background look-up of its regional access boundary.
+
+    That look-up needs the cloud-platform scope, which we do not ask for, and runs in a thread after the answer is given.
+    """
+
+    def _is_regional_access_boundary_lookup_required(self) -> bool:
+        return False
+
+
+def credentials_of(key: Mapping[str, Any] | str) -> ServiceAccount:
+    """Return credentials for a JSON key (object or text) with the spreadsheets scope only; no call is made.
+
+    Raises:
+        CredentialError: not a service account's JSON key, or one that names another place than Google to get tokens from.
+    """
+    try:
+        info = json.loads(key) if isinstance(key, str) else dict(key)
+        if not isinstance(info, dict) or info.get("type") != "service_account":
+            raise CredentialError("service_account_key is not a service account's JSON key; paste the whole key file")
+        if info.get("token_uri") not in TOKEN_URIS:
+            raise CredentialError("service_account_key names an unknown token_uri; use the key file as Google made it")
+        made: ServiceAccount = ServiceAccount.from_service_account_info(info, scopes=SCOPES)  # type: ignore[no-untyped-call]  # google-auth declares no types here
+        return made
+    except (ValueError, TypeError, google.auth.exceptions.GoogleAuthError) as exc:
+        raise CredentialError(
+            f"service_account_key cannot be used ({type(exc).__name__}); create a new JSON key and register it again"
+        ) from exc
+
+
+class SheetsHttp(gspread.HTTPClient):
+    """gspread's own HTTP client on a session with our transport, for the API and for tokens."""
+
+    def __init__(self, auth: ServiceAccount, session: requests.Session | None = None) -> None:
+        tokens = Request(_http.vendor_session("google_identity"))
+        authorised = session or AuthorizedSession(auth, auth_request=tokens)  # type: ignore[no-untyped-call]  # as above
+        super().__init__(auth, _http.mount(authorised, "google_sheets"))
+        self.set_timeout((_http.CONNECT_TIMEOUT_S, _http.READ_TIMEOUT_S))
+
+
+class SheetsClient:
+    """One spreadsheet. Not shared between threads; the first call fetches a token."""
+
+    def __init__(self, spreadsheet_id: str, key: Mapping[str, Any] | str, clock: Clock) -> None:
+        self.spreadsheet_id = spreadsheet_id
+        self._key = key
+        self._clock = clock
+        self._client: gspread.Client | None = None
+        self.account = "the service account"
+
+    def http(self) -> Any:
+        """gspread's HTTP client, made on first use. Raises `CredentialError` for an unusable key."""
+        if self._client is None:
+            credentials = credentials_of(self._key)
+            self.account = str(credentials.service_account_email)
+            self._client = gspread.Client(credentials, http_client=SheetsHttp)
+        return self._client.http_client
+
+    def fetch_token(self) -> None:
+        """Get a new access token now. Raises `CredentialError` if Google refuses the key."""
+        session = self.http().session
+        self.call("getting a token", lambda _: session.credentials.refresh(session._auth_request))  # noqa: SLF001 - google-auth's own request, with our transport
+
+    def get(self, fields: str) -> dict[str, Any]:
+        """Return the Spreadsheet resource, cut to a field mask."""
+        url = SPREADSHEET_URL % self.spreadsheet_id
+        found: dict[str, Any] = self.call(
+            "opening the spreadsheet", lambda http: http.request("get", url, params={"fields": fields}).json()
+        )
+        return found
+
+    def batch_update(self, requests_: Sequence[Mapping[str, Any]], doing: str) -> dict[str, Any]:
+        """Send one atomic batch; a lost answer is retried, so a batch that cannot be repeated ends in a `TargetError`."""
+        body = {"requests": list(requests_)}
+        done: dict[str, Any] = self.call(doing, lambda http: http.batch_update(self.spreadsheet_id, body))
+        return done
+
+    def write_values(self, a1: str, body: bytes) -> None:
+        """Write a ValueRange (JSON bytes) RAW at an explicit range; the same call again changes nothing."""
+        url = SPREADSHEET_VALUES_URL % (self.spreadsheet_id, quote(a1))
+        params, headers = {"valueInputOption": "RAW"}, {"Content-Type": "application/json"}
+        self.call("writing rows", lambda http: http.request("put", url, params=params, data=body, headers=headers))
+
+    def read_values(self, ranges: Sequence[str], *, formulas: bool = False) -> list[list[list[Any]]]:
+        """Return the cells of each range by columns: unformatted, dates as serial numbers, trailing empty cells left out."""
+        url = SPREADSHEET_VALUES_BATCH_URL % self.spreadsheet_id
+        params = {
+            "ranges": list(ranges),
+            "majorDimension": "COLUMNS",
+            "valueRenderOption": "FORMULA" if formulas else "UNFORMATTED_VALUE",
+            "dateTimeRenderOption": "SERIAL_NUMBER",
+        }
+        answer = self.call("reading rows", lambda http: orjson.loads(http.request("get", url, params=params).content))
+        return [part.get("values", []) for part in answer["valueRanges"]]
+
+    def metadata(self, metadata_id: int) -> dict[str, Any] | None:
+        """Return one piece of developer metadata, None if there is none of that id."""
+        url = _METADATA_URL % (self.spreadsheet_id, metadata_id)
+        try:
+            found: dict[str, Any] = self.call("looking for the commit", lambda http: http.request("get", url).json())
+        except TargetError as error:
+            if error.details.get("vendor_status") != 404:
+                raise
+            self.get("spreadsheetId")  # a missing spreadsheet answers 404 too, and is not an answer to the question
+            return None
+        return found
+
+    def call(self, doing: str, work: Callable[[Any], T]) -> T:
+        """Run `work` on gspread's HTTP client, retried after passing troubles; it must be safe to repeat.
+
+        Raises:
+            CredentialError, TargetError, VendorUnavailableError: see `_translate`.
+        """
+
+        def once() -> T:
+            try:
+                return work(self.http())
+            except (
+                gspread.exceptions.APIError,
+                google.auth.exceptions.GoogleAuthError,
+                requests.RequestException,
+                ValueError,
+            ) as exc:
+                raise self._translate(exc, doing) from exc
+
+        try:
+            return _retry.call(once, self._clock)
+        except VendorUnavailableError as error:
+            if error.retry_after_s is None and error.details.get("vendor_status") == 429:
+                error.retry_after_s = QUOTA_WINDOW_S  # Google names no time; the window is a minute
+            raise
+
+    def _translate(self, error: Exception, doing: str) -> BIConnectorsError:
+        if isinstance(error, gspread.exceptions.APIError):
+            return self._refused(error, doing)
+        if isinstance(error, google.auth.exceptions.RefreshError) and not error.retryable:
+            reason = str(error.args[0]) if error.args else "no explanation"
+            return CredentialError(
+                f"Google refused the key of {self.account} while {doing}: {reason}; "
+                "create a new JSON key and register it again",
+                vendor_status=400,
+            )
+        return _http.unreachable(VENDOR, error, doing)
+
+    def _refused(self, error: gspread.exceptions.APIError, doing: str) -> BIConnectorsError:
+        response = error.response
+        is_json = error.code != -1  # gspread's mark for a body that is not JSON, e.g. a proxy's page
+        message = str(error.error.get("message", "")) if is_json else "a page that is not JSON"
+        if response.status_code == 403:
+            return CredentialError(
+                f"Google Sheets answered 403 while {doing}: {message}; "
+                f"share the spreadsheet with {self.account} as editor",
+                vendor_status=403,
+            )
+        if response.status_code == 404:
+            return TargetError(
+                f"Google Sheets answered 404 while {doing}: {message} Check spreadsheet_id: the long id in the URL of a "
+                f"spreadsheet that is shared with {self.account}",
+                code="spreadsheet_not_found",
+                vendor_status=404,
+            )
+        retry_after = response.headers.get("Retry-After")
+        return _http.classify(
+            VENDOR, response.status_code, message, retry_after=retry_after, now=self._clock.now(), doing=doing
+        )

@@ -1,0 +1,236 @@
+"""Arrow to what a sheet can hold and back to comparable text.
+
+A cell is empty, text, a number (an IEEE double) or a boolean. Dates and times are numbers: days since 30 December 1899. What a
+cell cannot hold exactly is refused with row and column, never changed:
+
+| Arrow | cell | refused |
+|---|---|---|
+| integer | number | beyond ±2^53 |
+| float | number | NaN, infinity |
+| decimal | number | digits that a double does not give back |
+| date | number, shown as a date | |
+| timestamp | number, shown as date and time; with a zone: UTC | finer than a millisecond |
+| text | text | more than 50,000 characters |
+| boolean | boolean | |
+| null | empty, as the empty text is | |
+
+A serial number holds milliseconds exactly up to the year 9999, microseconds only up to 2079 (measured: tests/unit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shared.errors import TargetError
+
+MAX_EXACT_INTEGER = 2**53
+MAX_CHARACTERS = 50_000  # error text of the API, recorded in public threads
+MAX_PAYLOAD_BYTES = 2_000_000  # Google recommends 2 MB: developers.google.com/workspace/sheets/api/limits
+DAY_MS = 86_400_000
+EPOCH_DAYS = 25_569  # 1970-01-01 as a serial number
+PER_MS = {"ms": 1, "us": 1_000, "ns": 1_000_000}
+
+Numbers = np.ndarray[Any, Any]
+Column = Numbers | list[Any]
+
+
+def is_supported(kind: pa.DataType) -> bool:
+    """Whether values of an Arrow type can become cells."""
+    tests = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+        pa.types.is_date,
+        pa.types.is_timestamp,
+        pa.types.is_decimal,
+        pa.types.is_null,
+    )
+    return is_text(kind) or any(test(kind) for test in tests)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is text, dictionaries of text included."""
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def number_format(kind: pa.DataType) -> dict[str, str] | None:
+    """The number format that a column of this type needs to look right, None for the automatic one."""
+    if pa.types.is_date(kind):
+        return {"type": "DATE", "pattern": "yyyy-mm-dd"}
+    if pa.types.is_timestamp(kind):
+        return {"type": "DATE_TIME", "pattern": "yyyy-mm-dd hh:mm:ss"}
+    return None
+
+
+def encode(table: pa.Table, first_row: int) -> list[Column]:
+    """Return the cells by columns, "" for null, ready for orjson with OPT_SERIALIZE_NUMPY.
+
+    `first_row` is the zero-based number of the table's first row in the source, for messages.
+
+    Raises:
+        TargetError: code `value_not_exact`, a value that a cell cannot hold; details row (one-based) and column.
+    """
+    return [_encode(table.column(index), _Place(field.name, first_row)) for index, field in enumerate(table.schema)]
+
+
+def bodies(columns: list[Column], rows: int, top: int) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (first row, end row, ValueRange as JSON) of parts of at most about 2 MB; rows zero-based from `top`, end excluded."""
+    whole = orjson.dumps({"majorDimension": "COLUMNS", "values": columns}, option=orjson.OPT_SERIALIZE_NUMPY)
+    if len(whole) <= MAX_PAYLOAD_BYTES or rows <= 1:
+        if rows:
+            yield top, top + rows, whole
+        return
+    half = rows // 2
+    yield from bodies([column[:half] for column in columns], half, top)
+    yield from bodies([column[half:] for column in columns], rows - half, top + half)
+
+
+def canonical_source(table: pa.Table, first_row: int) -> Iterator[tuple[str | None, ...]]:
+    """Yield each source row as comparable text. Raises as `encode`."""
+    columns = encode(table, first_row)
+    kinds = [field.type for field in table.schema]
+    return _rows([_canonical(column, kind) for column, kind in zip(columns, kinds, strict=True)], table.num_rows)
+
+
+def canonical_cells(columns: list[list[Any]], schema: pa.Schema, rows: int) -> Iterator[tuple[str | None, ...]]:
+    """Yield `rows` rows of cells, as the API returned them by columns, as comparable text; what is left out is empty."""
+    found = []
+    for index, field in enumerate(schema):
+        column = columns[index] if index < len(columns) else []
+        cells = _canonical(column, field.type)
+        found.append(cells + [None] * (rows - len(cells)))
+    return _rows(found, rows)
+
+
+def _rows(columns: list[list[str | None]], rows: int) -> Iterator[tuple[str | None, ...]]:
+    return zip(*columns, strict=True) if columns else iter([()] * rows)
+
+
+def _canonical(column: Column, kind: pa.DataType) -> list[str | None]:
+    """Type-marked text: a number and the text of its digits differ. Minus zero is zero; times are whole milliseconds."""
+    cells = column.tolist() if isinstance(column, np.ndarray) else column
+    if pa.types.is_timestamp(kind):
+        return [f"m{round(c * DAY_MS)}" if type(c) is float or type(c) is int else _cell(c) for c in cells]
+    return [_cell(c) for c in cells]
+
+
+def _cell(cell: Any) -> str | None:
+    kind = type(cell)
+    if kind is str:
+        return "t" + cell if cell else None
+    if kind is float or kind is int:
+        return f"n{float(cell) + 0.0!r}"
+    if kind is bool:
+        return "b1" if cell else "b0"
+    return None if cell is None else f"?{cell!r}"
+
+
+class _Place:
+    """Where a value stands, for refusing it."""
+
+    def __init__(self, column: str, first_row: int) -> None:
+        self.column = column
+        self._first_row = first_row
+
+    def refuse(self, bad: Numbers, rule: str) -> None:
+        """Raise for the first True; no effect if there is none."""
+        if bad.any():
+            row = self._first_row + int(bad.argmax()) + 1
+            raise TargetError(
+                f"row {row}, column {self.column!r}: {rule}; cast or clean the column in the mapping",
+                code="value_not_exact",
+                row=row,
+                column=self.column,
+            )
+
+
+def _encode(values: pa.ChunkedArray, place: _Place) -> Column:
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        values = values.cast(kind.value_type)
+    if is_text(kind):
+        return _text(values, place)
+    if pa.types.is_decimal(kind):
+        return _decimals(values, place)
+    if pa.types.is_boolean(kind) or pa.types.is_null(kind):
+        cells: list[Any] = ["" if cell is None else cell for cell in values.to_pylist()]
+        return cells
+    if not is_supported(kind):
+        raise TargetError(
+            f"column {place.column!r} is {kind}, which a sheet cannot hold; cast it to text in the mapping",
+            code="type_not_supported",
+            column=place.column,
+        )
+    numbers, nulls = _numbers(values)
+    if pa.types.is_integer(kind):
+        bad = (numbers > MAX_EXACT_INTEGER) | (numbers < -MAX_EXACT_INTEGER) if kind.bit_width == 64 else nulls & ~nulls
+        place.refuse(bad, "a sheet's numbers are doubles, exact up to 9,007,199,254,740,992 only")
+    elif pa.types.is_floating(kind):
+        numbers = numbers.astype(np.float64)
+        place.refuse(~np.isfinite(numbers), "a sheet holds no NaN and no infinity")
+    elif pa.types.is_timestamp(kind):
+        numbers = _serial_times(numbers, kind.unit, place)
+    elif pa.types.is_date32(kind):
+        numbers = numbers.astype(np.int64) + EPOCH_DAYS
+    else:
+        numbers = numbers // DAY_MS + EPOCH_DAYS  # date64 counts milliseconds
+    if not nulls.any():
+        return np.ascontiguousarray(numbers)
+    cells = numbers.tolist()
+    for index in np.flatnonzero(nulls):
+        cells[index] = ""
+    return cells
+
+
+def _numbers(values: pa.ChunkedArray) -> tuple[Numbers, Numbers]:
+    """Return the stored numbers, 0 where null, and which are null.
+
+    Read from Arrow's buffers: `to_numpy` makes floats of integers with nulls, and any Arrow scalar made from a Python value
+    imports pandas (0.7 s, research of performance, section 0).
+    """
+    array = values.combine_chunks()
+    kind = array.type
+    if len(array) == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.bool_)
+    stored = pa.int64() if pa.types.is_timestamp(kind) or pa.types.is_date64(kind) else kind
+    stored = pa.int32() if pa.types.is_date32(kind) else stored
+    bare = pa.Array.from_buffers(stored, len(array), [None, array.buffers()[1]], offset=array.offset)
+    nulls = array.is_null().to_numpy(zero_copy_only=False)
+    numbers = bare.to_numpy(zero_copy_only=False)
+    return (np.where(nulls, numbers.dtype.type(0), numbers) if array.null_count else numbers), nulls
+
+
+def _text(values: pa.ChunkedArray, place: _Place) -> list[str]:
+    longest = pc.max(pc.utf8_length(values)).as_py() or 0
+    cells = ["" if cell is None else cell for cell in values.to_pylist()]
+    if longest > MAX_CHARACTERS // 2:  # then characters beyond the basic plane, which count twice, may matter
+        too_long = [len(cell.encode("utf-16-le", "surrogatepass")) // 2 > MAX_CHARACTERS for cell in cells]
+        place.refuse(np.array(too_long, np.bool_), f"a cell holds at most {MAX_CHARACTERS:,} characters")
+    return cells
+
+
+def _decimals(values: pa.ChunkedArray, place: _Place) -> list[Any]:
+    cells = values.to_pylist()
+    doubles = [None if cell is None else float(cell) for cell in cells]
+    bad = [cell is not None and Decimal(repr(double)) != cell for cell, double in zip(cells, doubles, strict=True)]
+    place.refuse(np.array(bad, np.bool_), "a sheet's numbers are doubles, which do not give this decimal back")
+    return ["" if double is None else double for double in doubles]
+
+
+def _serial_times(ticks: Numbers, unit: str, place: _Place) -> Numbers:
+    if unit == "s":
+        milliseconds = ticks * 1000
+    else:
+        per_ms = PER_MS[unit]
+        milliseconds = ticks // per_ms
+        place.refuse(milliseconds * per_ms != ticks, "a sheet's times are exact to the millisecond only")
+    return (milliseconds + EPOCH_DAYS * DAY_MS) / DAY_MS
