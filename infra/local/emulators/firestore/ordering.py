@@ -8,6 +8,7 @@ put one behind the other, and a descending order is the key with all bits turned
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Callable
 
@@ -16,7 +17,8 @@ from infra.local.emulators.firestore.messages import Message, kind_of, micros
 NULL, BOOLEAN, NUMBER, TIME, TEXT, BYTES, REFERENCE, PLACE, ARRAY, VECTOR, MAP = (bytes([16 * n]) for n in range(1, 12))
 NULL_KEY = NULL
 NAN_KEY = NUMBER + bytes(10)
-_END, _NEXT = b"\x00", b"\x01"
+_END, _NEXT, _TEXT_NEXT = b"\x00", b"\x01", b"\x02"
+_NUMERIC_ID = re.compile(r"__id(-?\d{1,19})__")
 _TURNED = bytes(255 - n for n in range(256))
 
 
@@ -28,8 +30,19 @@ def sort_key(value: Message) -> bytes:
 
 def name_key(name: str) -> bytes:
     """The key of a document name, as of the reference to it."""
-    segments = [_NEXT + _delimited(segment.encode()) for segment in name.split("/")]
-    return REFERENCE + b"".join(segments) + _END
+    return REFERENCE + b"".join(map(_segment_key, name.split("/"))) + _END
+
+
+def is_numeric_id(segment: str) -> bool:
+    """Whether this is a numeric id, `__id7__`: no document here has one, but clients use the least one as a bound."""
+    return _NUMERIC_ID.fullmatch(segment) is not None
+
+
+def _segment_key(segment: str) -> bytes:
+    """Numeric ids come before all others."""
+    if segment.startswith("__id") and (number := _NUMERIC_ID.fullmatch(segment)):
+        return _NEXT + (int(number[1]) + (1 << 63)).to_bytes(9, "big")
+    return _TEXT_NEXT + _delimited(segment.encode())
 
 
 def descending(key: bytes) -> bytes:

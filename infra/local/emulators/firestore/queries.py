@@ -22,7 +22,7 @@ from infra.local.emulators.firestore.filters import (
 )
 from infra.local.emulators.firestore.index import cut, field_name
 from infra.local.emulators.firestore.messages import Direction, Document, Message, kind_of
-from infra.local.emulators.firestore.ordering import descending, sort_key
+from infra.local.emulators.firestore.ordering import descending, is_numeric_id, sort_key
 from infra.local.emulators.firestore.paths import NAME_FIELD, FieldPath, get_field, parse_field_path, put_field
 from infra.local.emulators.firestore.query_rules import check_query
 from infra.local.emulators.firestore.storage import Collection, Store
@@ -208,11 +208,11 @@ def _by_name(store: Store, collection: Collection, query: Message, term: Term) -
 
 
 def _cursor_id(query: Message, end: str, collection: Collection) -> str | None:
-    """The document id in a cursor over names; None if there is no cursor or it points into another collection."""
+    """The document id in a cursor over names; None if there is none, or it says nothing about this collection's ids."""
     values = getattr(query, end).values if query.HasField(end) else []
     name = values[0].reference_value if values else ""
     above, _, document = name.rpartition("/")
-    return document if above == collection.path else None
+    return document if above == collection.path and not is_numeric_id(document) else None
 
 
 def _by_field(
