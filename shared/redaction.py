@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
+from collections.abc import Mapping
 from urllib.parse import quote, quote_plus
 
 SHORTEST = 6  # our choice: shorter values would blank out ordinary words
 MASK = "[redacted]"
+SECRET_MEMBER = re.compile(r"private|secret|password|token$|^key$", re.IGNORECASE)
+"""Members of a key file that are secret: `private_key` is, `universe_domain` and `client_email` are not."""
 
 
 class _Known:
@@ -45,13 +49,13 @@ class _Known:
 _known = _Known()
 
 
-def remember(value: object) -> None:
-    """Register a secret: text, or a mapping whose text values are all taken (a service account key)."""
-    if isinstance(value, str):
-        _known.add(value)
-    elif isinstance(value, dict):
-        for part in value.values():
-            remember(part)
+def remember(secrets: Mapping[str, object]) -> None:
+    """Register the text values of credential fields; of an object among them (a key file) only the members that are secret."""
+    for name, value in secrets.items():
+        if isinstance(value, str):
+            _known.add(value)
+        elif isinstance(value, Mapping):
+            remember({member: part for member, part in value.items() if SECRET_MEMBER.search(member)})
 
 
 def redact(text: str) -> str:

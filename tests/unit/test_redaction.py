@@ -25,5 +25,11 @@ def test_every_form_of_a_remembered_secret_is_removed() -> None:
 
 
 def test_short_values_and_other_text_stay() -> None:
-    redaction.remember("abc")
+    redaction.remember({"client_secret": "abc"})
     assert redaction.redact("abc is a word") == "abc is a word"
+
+
+def test_only_the_secret_members_of_a_key_file_are_removed() -> None:
+    key = {"type": "service_account", "private_key": "-----BEGIN canary-----", "universe_domain": "googleapis.example"}
+    redaction.remember({"service_account_key": key})
+    assert redaction.redact("sheets.googleapis.example -----BEGIN canary-----") == "sheets.googleapis.example [redacted]"
