@@ -50,33 +50,32 @@ def of_rows(frame: pl.DataFrame) -> Fingerprint:
     return Fingerprint(frame.height, None, found)
 
 
-def since(before: Fingerprint, now: Fingerprint) -> Fingerprint:
+def since(before: Fingerprint, now: Fingerprint, columns: Columns) -> Fingerprint:
     """Return what was added between two states of a table: rows, counts and sums; minima and maxima cannot be taken apart."""
     if before.rows == 0:
         return now
-    aggregates: dict[str, Number] = {}
-    for key in comparable(before, now).aggregates:
-        aggregates[key] = now.aggregates[key] - before.aggregates.get(key, 0)  # type: ignore[operator]  # counts and sums are numbers
-    return Fingerprint(now.rows - before.rows, None, aggregates)
+    added: dict[str, Number] = {}
+    for key, value in comparable(before, now, columns).aggregates.items():
+        added[key] = value - before.aggregates.get(key, 0)  # type: ignore[operator]  # counts and sums are numbers
+    return Fingerprint(now.rows - before.rows, None, added)
 
 
-def comparable(before: Fingerprint, rows: Fingerprint) -> Fingerprint:
+def comparable(before: Fingerprint, rows: Fingerprint, columns: Columns) -> Fingerprint:
     """Return what of `rows` can be found again after they were added to a table that held `before`.
 
-    Sums of doubles drop out beside minima and maxima: after the subtraction, the rounding of the larger sum is left in them.
+    Sums that are doubles in `before` drop out beside minima and maxima: the subtraction leaves the rounding of the larger sum
+    in the smaller. What drops out depends on `before` and the types alone, so that chunks add up.
     """
     if before.rows == 0:
         return rows
+    rounded = {f"sum:{column['name']}" for column in columns if column["dataType"].casefold() == "double"}
+    rounded |= {key for key, value in before.aggregates.items() if key.startswith("sum:") and isinstance(value, float)}
     kept = {
         key: value
         for key, value in rows.aggregates.items()
-        if key.startswith("count:") or (key.startswith("sum:") and not _is_rounded(key, value, before))
+        if key.startswith(("count:", "sum:")) and key not in rounded
     }
     return Fingerprint(rows.rows, None, kept)
-
-
-def _is_rounded(key: str, value: Number, before: Fingerprint) -> bool:
-    return isinstance(value, float) or isinstance(before.aggregates.get(key), float)
 
 
 def read(execute: Callable[[str], dict[str, Any]], table: str, columns: Columns) -> Fingerprint:

@@ -42,6 +42,7 @@ class PushDelivery:
 
     def __init__(self, workspace: Workspace, client_id: str, dataset_id: str | None, plan: DeliveryPlan) -> None:
         self._workspace, self._client_id, self._configured_id, self._plan = workspace, client_id, dataset_id, plan
+        self._begun: Mapping[str, Json] = plan.state  # or, in the process where `begin` ran, what it returned
         self._position: int | None = None  # rows of this job in the table, as far as this process knows
         self._is_confirmed = False  # whether a number was seen to advance in this process
 
@@ -108,6 +109,7 @@ class PushDelivery:
             "columns": columns,
         }
         state = {"dataset_id": dataset_id, "columns": columns, "base": base, "before": before.to_json()}
+        self._begun = state
         return Begun(state, target)
 
     def write(self, chunk: Chunk) -> Written:
@@ -115,6 +117,11 @@ class PushDelivery:
         frame = encode.held(chunk.table)
         try:
             if self._position is None:
+                self._position = self._ask_position()
+            for wait_s in SETTLE_WAITS_S:  # a count can lag behind
+                if self._position >= chunk.first_row:
+                    break
+                self._workspace.clock.sleep(wait_s)
                 self._position = self._ask_position()
             if self._position < chunk.first_row:
                 raise TargetError(
@@ -134,7 +141,7 @@ class PushDelivery:
     def fingerprint(self, table: pa.Table) -> Fingerprint:
         """Aggregates of these rows as Power BI holds them. Raises `TargetError` for a value that it cannot hold (row, column)."""
         rows = aggregates.of_rows(encode.held(table))
-        return aggregates.comparable(self._before(), rows)
+        return aggregates.comparable(self._before(), rows, self._begun.get("columns", []))
 
     def read_back(self) -> Fingerprint:
         """Aggregates of the table; for an append, less what they were before. Waits a few seconds for rows to become visible."""
@@ -143,7 +150,8 @@ class PushDelivery:
             if table.count() >= before.rows + self._plan.rows:
                 break
             self._workspace.clock.sleep(wait_s)
-        return aggregates.since(before, table.fingerprint(self._state()["columns"]))
+        columns = self._state()["columns"]
+        return aggregates.since(before, table.fingerprint(columns), columns)
 
     def is_published(self) -> bool:
         """False, always: a push dataset has no publish step, and `publish` makes no call, so repeating it is harmless."""
@@ -174,12 +182,12 @@ class PushDelivery:
         return PushTable(self._workspace, dataset_id, self._plan.table_name)
 
     def _state(self) -> Mapping[str, Json]:
-        if not self._plan.state:
+        if not self._begun:
             raise RuntimeError("begin has not run, or what it returned was not kept")
-        return self._plan.state
+        return self._begun
 
     def _before(self) -> Fingerprint:
-        kept = self._plan.state.get("before")
+        kept = self._begun.get("before")
         return Fingerprint.from_json(kept) if kept else Fingerprint()
 
     def _remembered(self, dataset_id: str) -> schema.Columns | None:

@@ -107,11 +107,12 @@ def _held_column(name: str, column: pa.ChunkedArray) -> pl.Series:
         _refuse(name, series.abs() == sys.float_info.max, "the largest or smallest double")
         return series
     if series.dtype.is_integer():
-        beyond = series >= _INT64_MAX
-        if series.dtype == pl.Int64:
-            beyond |= series == -_INT64_MAX - 1
-        _refuse(name, beyond, "an integer at or beyond the ends of Int64")  # the ends themselves are not allowed either
-        return series.cast(pl.Int64)
+        rule = "an integer at or beyond the ends of Int64"  # the ends themselves are not allowed either
+        if series.dtype == pl.UInt64:
+            _refuse(name, series >= _INT64_MAX, rule)
+        series = series.cast(pl.Int64)
+        _refuse(name, (series == _INT64_MAX) | (series == -_INT64_MAX - 1), rule)
+        return series
     return series
 
 
