@@ -99,12 +99,12 @@ def _speed(folder: Path, fmt: Format, rows: int) -> str:
 
 
 def _peak_mb(fmt: Format, path: Path) -> float:
-    code = (
-        "import resource, pathlib; from tests.benchmarks import read; from shared.pipeline.formats import Format; "
+    code = (  # ru_maxrss would include this process, which the child was forked from
+        "import pathlib, re; from tests.benchmarks import read; from shared.pipeline.formats import Format; "
         f"read.ours(Format({fmt.value!r}), pathlib.Path({str(path)!r})); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "print(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1])"
     )
-    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout) / 1024
 
 
 def _memory(folder: Path, fmt: Format, rows: int) -> str:

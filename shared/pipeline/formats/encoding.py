@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import re
 from typing import TYPE_CHECKING
 
 from shared.errors import SourceError
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from shared.pipeline.formats.intake import Intake
 
 _BOM = b"\xef\xbb\xbf"
-_BLANK_LINE = re.compile(rb"[\r\n]\n|\r[\r\n]*\r")
+_BLANK_LINES = (b"\n\n", b"\n\r", b"\r\r")
 _TAIL_BYTES = 4
 
 
@@ -74,7 +73,8 @@ class Utf8Stream(io.RawIOBase):
                 data += b"\n"
         self._lines += data.count(b"\n")
         if not self.may_have_blank_lines:
-            self.may_have_blank_lines = bool(_BLANK_LINE.search(self.tail + data))
+            seam = self.tail[-1:] + data[:1]
+            self.may_have_blank_lines = any(mark in data or mark == seam for mark in _BLANK_LINES)
         self.tail = (self.tail + data)[-_TAIL_BYTES:]
         return data
 

@@ -9,6 +9,7 @@ Columns come in the order of their first appearance.
 from __future__ import annotations
 
 import json
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -78,6 +79,13 @@ class Chunk:
                 f"row {row} is not valid JSON ({exc}); it reads {shown(self._raw[index].decode(errors='replace'))}"
             )
             raise SourceError(message, code="row_invalid", row=row) from exc
+
+    def values(self, name: str) -> list[Any]:
+        """One column of the chunk; None where the key is missing."""
+        try:
+            return list(map(itemgetter(name), self.rows))
+        except KeyError:
+            return [row.get(name) for row in self.rows]
 
     def literal(self, index: int, name: str) -> Any:
         """One value with its numbers as `Literal`: what the file says, before any float."""
@@ -192,7 +200,7 @@ def scan_chunks(chunks: Iterable[Chunk], options: ReadOptions) -> Scan:
             check_names(list(columns), options)
         arrays = []
         for name, column in columns.items():
-            values = [row.get(name) for row in chunk.rows]
+            values = chunk.values(name)
             found = set(map(type, values)) - {type(None)}
             if name not in declared:
                 column.observe(values, found, chunk)
@@ -213,7 +221,7 @@ def batches_of(chunks: Iterable[Chunk], scan: Scan, batch_rows: int) -> Iterator
 def _batch(chunk: Chunk, schema: pa.Schema) -> pa.RecordBatch:
     arrays = []
     for field in schema:
-        values = [row.get(field.name) for row in chunk.rows]
+        values = chunk.values(field.name)
         arrays.append(_array(chunk, field.name, field.type, values, set(map(type, values)) - {type(None)}))
     return _record_batch(arrays, schema.names, len(chunk.rows))
 

@@ -72,35 +72,33 @@ def test_damage_inside_the_parts_of_a_workbook_is_refused_or_read() -> None:
             pass
 
 
-@pytest.mark.parametrize("fmt", list(Format))
-@pytest.mark.parametrize("other", list(Format))
+_ALSO_CSV = {Format.JSON, Format.JSONL}  # text, and so a CSV file of sorts
+
+
+@pytest.mark.parametrize(
+    ("fmt", "other"),
+    [
+        (fmt, other)
+        for fmt in Format
+        for other in Format
+        if fmt is not other and not (fmt is Format.CSV and other in _ALSO_CSV)
+    ],
+)
 def test_a_file_of_another_format_is_refused(fmt: Format, other: Format) -> None:
-    if fmt is other or (fmt, other) in {(Format.CSV, Format.JSON), (Format.CSV, Format.JSONL)}:
-        pytest.skip("text that is also a CSV file of sorts")
     refused(fmt, written(other, _SOURCE))
 
 
 @pytest.mark.parametrize(
     ("fmt", "expected"),
     [
-        (Format.CSV, "expected a CSV file, found an empty file (0 bytes); it needs a header line"),
-        (
-            Format.JSON,
-            'expected a JSON file (an array of objects, or {"rows": [...]}), found an empty file (0 bytes); name the right '
-             "format, or convert the file",
-        ),
-        (
-            Format.PARQUET,
-            "expected a Parquet file, found an empty file (0 bytes); name the right format, or convert the file",
-        ),
-        (
-            Format.XLSX,
-            "expected an XLSX workbook, found an empty file (0 bytes); name the right format, or convert the file",
-        ),
+        (Format.CSV, "a CSV file"),
+        (Format.JSON, 'a JSON file (an array of objects, or {"rows": [...]})'),
+        (Format.PARQUET, "a Parquet file"),
+        (Format.XLSX, "an XLSX workbook"),
     ],
 )
 def test_an_empty_file_is_named_as_such(fmt: Format, expected: str) -> None:
-    assert refused(fmt, b"").message == expected
+    assert refused(fmt, b"").message.startswith(f"expected {expected}, found an empty file (0 bytes)")
 
 
 def test_an_old_excel_file_is_named_as_such() -> None:
