@@ -253,10 +253,6 @@ def split_secrets(body: msgspec.Struct) -> tuple[dict[str, Any], dict[str, Any]]
         config.pop(name, None)
     declared = kinds.DECLARATIONS[config["connector_type"]]
     secrets = {field: config.pop(field) for field in declared.SECRET_FIELDS if field in config}
-    for field, (parent, leaf) in getattr(declared, "NESTED_SECRETS", {}).items():
-        value = config[parent].pop(leaf, None)
-        if value is not None:
-            secrets[field] = value
     return config, {field: _parsed(value) for field, value in secrets.items()}
 
 

@@ -16,7 +16,7 @@ CAPABILITIES = Capabilities(
 
 
 class Warehouse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The Postgres database that Looker's connection reads. `password` is moved to the secret `warehouse_password`.
+    """The Postgres database that Looker's connection reads; the user's password is `warehouse_password` beside it.
 
     `host` must be on the administrator's allow-list (`WAREHOUSE_HOSTS`); `sslmode` as in libpq.
     """
@@ -27,7 +27,6 @@ class Warehouse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     port: int = 5432
     schema: str = "public"
     sslmode: str = "require"
-    password: str | None = None
 
 
 class Config(
@@ -40,6 +39,7 @@ class Config(
         connection: name of the Looker connection that reads `warehouse`.
         datagroup_id: what `refresh` triggers (cache and PDTs); or
         model, view: the persistent derived table that `refresh` builds and follows.
+        client_secret, warehouse_password: kept in Secret Manager only.
     """
 
     base_url: str
