@@ -188,7 +188,6 @@ def _converted(values: pa.Array, field: pa.Field, first_row: int, options: ReadO
 def _resolved(values: pa.DictionaryArray, name: str, first_row: int, options: ReadOptions) -> pa.Array:
     words = values.dictionary
     if pa.types.is_string(words.type) or pa.types.is_large_string(words.type):
-        words.validate(full=True)
         if pc.max(pc.binary_length(words)).as_py() or 0:
             lengths = pc.take(pc.binary_length(words), values.indices)
             if (pc.sum(lengths).as_py() or 0) > _MAX_BATCH_BYTES:
