@@ -15,14 +15,16 @@ from shared.errors import CredentialError, UnsupportedError
 
 
 class GoogleSheetsConnector:
-    """Writes worksheets of one spreadsheet; a sheet has nothing to refresh."""
+    """Writes worksheets of one spreadsheet; a sheet has nothing to refresh.
+
+    One object serves one thread: its deliveries share a session and an access token.
+    """
 
     kind: ClassVar[str] = KIND
 
     def __init__(self, config: Config, secrets: Mapping[str, Any], runtime: Runtime) -> None:
-        self._config = config
         self._key = secrets.get("service_account_key") or config.service_account_key
-        self._runtime = runtime
+        self._client = SheetsClient(config.spreadsheet_id, self._key or {}, runtime.clock)
 
     def test(self) -> list[Check]:
         """Five steps, five calls at most.
@@ -30,7 +32,7 @@ class GoogleSheetsConnector:
         Google offers no read-only question about the right to edit without the Drive API, so `edit` writes: it sets the
         spreadsheet's recalculation setting to the value it has, which changes nothing.
         """
-        client = self._client()
+        client = self._client
         seen: list[Workbook] = []
 
         def credential() -> str:
@@ -60,7 +62,7 @@ class GoogleSheetsConnector:
 
     def open_delivery(self, plan: DeliveryPlan) -> SheetsDelivery:
         """No call is made yet."""
-        return SheetsDelivery(self._client(), plan)
+        return SheetsDelivery(self._client, plan)
 
     def start_refresh(self, run_id: str, options: Mapping[str, Json]) -> NoReturn:  # noqa: ARG002 - the contract's signature
         """Always raises `UnsupportedError`."""
@@ -73,9 +75,6 @@ class GoogleSheetsConnector:
     def cancel_refresh(self, vendor_id: str) -> NoReturn:  # noqa: ARG002 - the contract's signature
         """Always raises `UnsupportedError`."""
         raise _nothing_to_refresh()
-
-    def _client(self) -> SheetsClient:
-        return SheetsClient(self._config.spreadsheet_id, self._key or {}, self._runtime.clock)
 
     def _present_key(self) -> Mapping[str, Any] | str:
         if not self._key:
