@@ -94,3 +94,12 @@ def test_rows_are_read_from_the_middle_of_any_row_group() -> None:
         assert table(PARQUET, data, start_row=start, batch_rows=700).column("a").to_pylist() == list(
             range(start, 10_000)
         )
+
+
+def test_a_zone_is_neither_dropped_nor_made_up() -> None:
+    zoned = _file(pa.array([0], pa.timestamp("us", "Europe/Berlin")))
+    assert refused(PARQUET, zoned, schema={"a": "timestamp"}).code == "schema_invalid"
+    assert (
+        refused(PARQUET, _file(pa.array([0], pa.timestamp("us"))), schema={"a": "timestamp_tz"}).code
+        == "schema_invalid"
+    )
