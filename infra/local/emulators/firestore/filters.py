@@ -93,12 +93,13 @@ def _comparison(condition: Message) -> Predicate:
         return lambda document: key_at(document, path) not in (None, NULL_KEY, given)
     if operator == FieldOp.ARRAY_CONTAINS:
         return lambda document: given in _element_keys(document, path)
-    options = {sort_key(value) for value in condition.value.array_value.values}
+    listed = {sort_key(value) for value in condition.value.array_value.values}
+    options = listed - {NULL_KEY, NAN_KEY}  # in a list these two equal nothing
     if operator == FieldOp.IN:
         return lambda document: key_at(document, path) in options
     if operator == FieldOp.NOT_IN:
         excluded = {None, NULL_KEY, *options}
-        return lambda document: NULL_KEY not in options and key_at(document, path) not in excluded
+        return lambda document: NULL_KEY not in listed and key_at(document, path) not in excluded
     return lambda document: not options.isdisjoint(_element_keys(document, path))
 
 
