@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
+
+from infra.local.stop_signals import StoppedError
 
 _LOG_TAIL_LINES = 15
 _POLL_S = 0.03
@@ -130,15 +133,20 @@ class Child:
         self._guardian.forget(self.pid)
 
 
-def wait_until_ready(children: Iterable[Child], timeout_s: float) -> None:
+def wait_until_ready(
+    children: Iterable[Child], timeout_s: float, stop_requested: threading.Event | None = None
+) -> None:
     """Wait for all of them side by side.
 
     Raises:
+        StoppedError: The event was set meanwhile.
         PartFailedError: One ended (its last log lines are in the message), or is not ready in time.
     """
     deadline = time.monotonic() + timeout_s
     waiting = list(children)
     while waiting:
+        if stop_requested is not None and stop_requested.is_set():
+            raise StoppedError("stopped while starting")
         for child in waiting:
             if child.exit_code() is not None:
                 raise PartFailedError(child.failure())

@@ -69,10 +69,11 @@ class LocalCloud:
             self._accounts = load_accounts(self.layout.data, self.layout.ports.base)
         return self._accounts
 
-    def start(self) -> None:
+    def start(self, stop_requested: threading.Event | None = None) -> None:
         """Start all parts side by side and wait until each is ready; then write `endpoints.json`.
 
         Raises:
+            StoppedError: The event was set meanwhile; nothing is left running.
             PortInUseError, DataFolderInUseError, PartFailedError: Says which, why and what to do; nothing is left running.
         """
         self._take_data_folder()
@@ -86,7 +87,7 @@ class LocalCloud:
             self._say(f"starting {', '.join(part.name for part in parts)}")
             from infra.local.provision import provision  # imports Google's client (1 s) while the parts start
 
-            wait_until_ready(self._children.values(), READY_TIMEOUT_S)
+            wait_until_ready(self._children.values(), READY_TIMEOUT_S, stop_requested)
             provision(self.layout.ports)
             self._write_endpoints()
         except BaseException:

@@ -50,9 +50,9 @@ def connector_bodies(accounts: Accounts) -> dict[str, dict[str, Any]]:
                 "database": warehouse.database,
                 "schema": warehouse.schema,
                 "user": warehouse.user,
-                "password": warehouse.password,
                 "sslmode": "disable",
             },
+            "warehouse_password": warehouse.password,
         },
     }
 
@@ -114,7 +114,7 @@ The local cloud is up ({seconds:.1f} s). Everything is on 127.0.0.1; nothing lea
      {curl} -X POST {gateway}/sheets/test
 
   3. upload a table (60 invented volunteers), then export it
-     {curl} -X POST {send} {file("volunteers.csv")} '{_upload_url(layout, "volunteers.csv")}'
+     {curl} -H 'Content-Type: text/csv' --data-binary {file("volunteers.csv")} '{_upload_url(layout, "volunteers.csv")}'
      {curl} {gateway}/export {send} {file("export_volunteers.json")}
 
   4. watch the jobs; with the id of one: it answers when something changes, after 30 s at the latest

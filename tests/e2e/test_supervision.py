@@ -71,8 +71,9 @@ def start(tmp_path: Path, base: int) -> Iterator[Start]:
 
     yield launch
     for process in running:
-        process.kill()
-        process.communicate()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def wait_until_up(process: subprocess.Popen[str], data: Path) -> None:
@@ -148,7 +149,9 @@ def test_a_signal_while_starting_stops_what_was_started(start: Start, tmp_path: 
 
     process.send_signal(signal.SIGINT)
 
-    assert process.wait(timeout=10) == 0
+    said = process.communicate(timeout=10)[0]
+
+    assert process.returncode == 0, said
     assert wait_until_gone(data, 1) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import requests
@@ -16,6 +17,7 @@ from infra.local.demo.story import DemoFailedError, Story
 from infra.local.demo.vendors import VendorAnswerError
 from infra.local.ports import PortInUseError, free_base
 from infra.local.processes import PartFailedError
+from infra.local.stop_signals import StoppedError, stop_signals
 from infra.local.supervisor import DataFolderInUseError, LocalCloud, remove_data
 
 _FAILURES = (
@@ -40,7 +42,7 @@ def main() -> int:
     keep = bool(os.environ.get("KEEP"))
     try:
         agreed = _run(data, screen)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StoppedError):
         screen.step("interrupted; everything is stopped")
         remove_data(data)
         return 130
@@ -59,11 +61,14 @@ def _run(data: Path, screen: Screen) -> bool:
     try:
         cloud = LocalCloud(data, free_base(), screen.say)
         screen.step(f"starting the local cloud in {data} on ports {cloud.layout.ports.base} and up")
+        stop_requested = threading.Event()
         try:
-            cloud.start()
+            with stop_signals(stop_requested):
+                cloud.start(stop_requested)
             return Story(cloud, screen).run()
         finally:
-            cloud.stop()
+            with stop_signals(stop_requested):
+                cloud.stop()
     except _FAILURES as exc:
         screen.say(str(exc))
         return False
