@@ -187,10 +187,10 @@ def _converted(values: pa.Array, field: pa.Field, first_row: int, options: ReadO
 
 def _resolved(values: pa.DictionaryArray, name: str, first_row: int, options: ReadOptions) -> pa.Array:
     words = values.dictionary
-    if (pa.types.is_string(words.type) or pa.types.is_large_string(words.type)) and (pc.max(pc.binary_length(words)).as_py() or 0):
+    if pa.types.is_string(words.type) or pa.types.is_large_string(words.type):
+        check_lengths(words, name, first_row, options)
         lengths = pc.take(pc.binary_length(words), values.indices)
         if (pc.sum(lengths).as_py() or 0) > _MAX_BATCH_BYTES:
-            check_lengths(values.slice(0, 1).dictionary_decode(), name, first_row, options)
             raise too_large(f"column {name!r} takes more than {_MAX_BATCH_BYTES:,} bytes in {len(values):,} rows")
     return values.dictionary_decode()
 

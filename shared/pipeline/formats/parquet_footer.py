@@ -17,6 +17,7 @@ _TRAILER_BYTES = 8
 _MAX_FOOTER_BYTES = 1 << 27
 _MAX_DEPTH = 16
 _BYTE_ARRAY = 6
+_TEXT_OR_UNSAID = (None, 0)  # converted types of byte arrays; a decimal is 5
 _TYPES, _CODECS = range(8), range(8)
 _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 12
 
@@ -85,7 +86,9 @@ def _chunk(column: dict[int, Any], leaf: dict[int, Any], file_bytes: int) -> Col
     start = min(meta[9], meta.get(11, meta[9]))
     if not 0 <= start <= start + _natural(meta[7]) <= file_bytes:
         raise ValueError(f"column {'.'.join(path)} lies outside the file")
-    return ColumnChunk(".".join(path), meta[1] == _BYTE_ARRAY and 11 in meta, _natural(meta[6]))
+    return ColumnChunk(
+        ".".join(path), meta[1] == _BYTE_ARRAY and leaf.get(6) in _TEXT_OR_UNSAID and 11 in meta, _natural(meta[6])
+    )
 
 
 def _natural(value: Any) -> int:
