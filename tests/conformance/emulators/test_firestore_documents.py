@@ -232,7 +232,7 @@ def test_get_all_finds_and_misses(db: firestore.Client) -> None:
 
 def test_one_mebibyte_is_the_limit(db: firestore.Client) -> None:
     db.document("things/fits").set({"x": b"a" * 1_048_000})
-    with pytest.raises(exceptions.InvalidArgument, match="exceeds the maximum allowed size"):
+    with pytest.raises(exceptions.InvalidArgument, match=r"maximum .*size"):
         db.document("things/large").set({"x": b"a" * 600_000, "y": "b" * 600_000})
     with pytest.raises(exceptions.InvalidArgument, match="longer than 1048487 bytes"):
         db.document("things/large").set({"x": b"a" * 1_048_576})
