@@ -201,6 +201,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         table_name: a registered table, else the file `<tables bucket>/<table_name>.<format>`; names the target table too.
         rows: the rows themselves, as objects; instead of a file.
         source: a file, instead of what `table_name` finds.
+        columns: declared types by column name, as in a file source; JSON and CSV have no dates of their own.
         export_format: also keep the exported rows as a file of this format in the exports bucket.
         target: options of the connector's kind, e.g. `worksheet` for Google Sheets.
         refresh_after: refresh what the BI tool computes from the table once it is published.
@@ -211,6 +212,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     mode: Mode = Mode.REPLACE
     rows: list[dict[str, Any]] | None = None
     source: FileSource | None = None
+    columns: dict[str, str] | None = None
     export_format: ExportFormat | None = None
     target: dict[str, Any] = {}
     refresh_after: bool = False

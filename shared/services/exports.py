@@ -12,7 +12,7 @@ import msgspec
 
 from shared import connectors as kinds
 from shared.errors import InvalidRequestError, NotFoundError, UnsupportedError
-from shared.models import ExportRequest, FileSource, Job, JobPage, JobStatus, Phase, new_id
+from shared.models import ExportFormat, ExportRequest, FileSource, Job, JobPage, JobStatus, Phase, new_id
 from shared.ports import Document, ObjectInfo, Query, Stores, Task, Transaction
 from shared.services.connectors import Connectors
 from shared.services.records import (
@@ -197,14 +197,16 @@ class Exports:
     def _source(self, request: ExportRequest, job_id: str) -> dict[str, Any]:
         """Pin the source: rows of the request become an object of ours, a file is taken at its present generation."""
         if request.rows is not None:
-            return _pinned(
-                FileSource(uri="", format=None), self._stage_rows(request.rows, job_id), "jsonl", "rows in the request"
+            source, info = (
+                FileSource(uri="rows in the request", format=ExportFormat.JSONL),
+                self._stage_rows(request.rows, job_id),
             )
-        if request.source is not None:
+        elif request.source is not None:
             source, info = request.source, self._tables.pin(request.source)
         else:
             source, info = self._tables.find(request.table_name)
-        return _pinned(source, info, source_format(source).value, info.uri)
+        declared = {**(source.columns or {}), **(request.columns or {})} or None
+        return _pinned(source, info, declared)
 
     def _stage_rows(self, rows: list[dict[str, Any]], job_id: str) -> ObjectInfo:
         from shared.pipeline.sources import staged_rows
@@ -223,19 +225,14 @@ class Exports:
         return info
 
 
-def _pinned(source: FileSource, info: ObjectInfo, file_format: str, described: str) -> dict[str, Any]:
-    options = {
-        "schema": source.columns,
-        "delimiter": source.delimiter,
-        "encoding": source.encoding,
-        "sheet": source.sheet,
-    }
+def _pinned(source: FileSource, info: ObjectInfo, columns: Mapping[str, str] | None) -> dict[str, Any]:
+    options = {"schema": columns, "delimiter": source.delimiter, "encoding": source.encoding, "sheet": source.sheet}
     return {
-        "uri": described,
+        "uri": source.uri,
         "bucket": info.bucket,
         "name": info.name,
         "generation": info.generation,
         "size_bytes": info.size_bytes,
-        "format": file_format,
+        "format": source_format(source).value,
         "options": options,
     }

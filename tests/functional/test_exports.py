@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from shared.errors import CredentialError, TargetError, VendorUnavailableError
@@ -77,6 +79,12 @@ def test_a_registered_table_is_found_first(registered: World) -> None:
     start(registered, rows=None)
     registered.work()
     assert registered.vendor.live["people"] == [{"id": 9}]
+
+
+def test_declared_columns_are_typed(registered: World) -> None:
+    start(registered, rows=[{"joined": "2024-02-29", "zip": 1234}], columns={"joined": "date", "zip": "string"})
+    registered.work()
+    assert registered.vendor.live["people"] == [{"joined": date(2024, 2, 29), "zip": "1234"}]
 
 
 def test_an_unknown_table_is_404_that_says_where_it_was_looked_for(registered: World) -> None:
