@@ -145,13 +145,14 @@ class PushDelivery:
 
     def read_back(self) -> Fingerprint:
         """Aggregates of the table; for an append, less what they were before. Waits a few seconds for rows to become visible."""
-        table, before = self._table(self._state()["dataset_id"]), self._before()
+        table, before, columns = self._table(self._state()["dataset_id"]), self._before(), self._state()["columns"]
+        found = table.fingerprint(columns)
         for wait_s in SETTLE_WAITS_S:
-            if table.count() >= before.rows + self._plan.rows:
+            if found.rows >= before.rows + self._plan.rows:
                 break
             self._workspace.clock.sleep(wait_s)
-        columns = self._state()["columns"]
-        return aggregates.since(before, table.fingerprint(columns), columns)
+            found = table.fingerprint(columns)
+        return aggregates.since(before, found, columns)
 
     def is_published(self) -> bool:
         """False, always: a push dataset has no publish step, and `publish` makes no call, so repeating it is harmless."""

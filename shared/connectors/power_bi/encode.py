@@ -11,6 +11,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Context, Decimal
 
 import polars as pl
 import pyarrow as pa
@@ -24,6 +25,8 @@ MAX_BODY_BYTES = (
 TICKS_A_DAY = 25_920_000  # a tick is 1/300 s
 _FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_996_666  # years 1 to 9999, still 9999 after rounding
 _INT64_MAX = 2**63 - 1
+_PLACES = Decimal(1).scaleb(-DECIMAL_PLACES)
+_WIDE = Context(prec=80)  # quantizing must not run out of digits
 _BEYOND_UTF16_UNIT = "[\U00010000-\U0010ffff]"
 
 
@@ -125,20 +128,17 @@ def _times(name: str, series: pl.Series) -> pl.Series:
 
 def _decimals(name: str, column: pa.ChunkedArray) -> pl.Series:
     series = pl.Series(name, column)
-    scale = column.type.scale
-    rounded = series
-    if scale > DECIMAL_PLACES:
-        finer = [value is not None and value != round(value, DECIMAL_PLACES) for value in series.to_list()]
-        _refuse(
-            name, pl.Series(name, finer), f"a decimal with more than {DECIMAL_PLACES} places; round it in the mapping"
-        )
-        rounded = pl.Series(name, [value and round(value, DECIMAL_PLACES) for value in series.to_list()])
-    whole = DECIMAL_DIGITS - DECIMAL_PLACES
+    scale, whole = column.type.scale, DECIMAL_DIGITS - DECIMAL_PLACES
     if column.type.precision - scale > whole:
-        limit = 10**whole
-        large = [value is not None and abs(value) >= limit for value in series.to_list()]
-        _refuse(name, pl.Series(name, large), f"a decimal with more than {whole} digits before the point")
-    return rounded.cast(pl.Decimal(38, DECIMAL_PLACES))
+        large = [value is not None and abs(value) >= 10**whole for value in series.to_list()]
+        _refuse(name, pl.Series(name, large, pl.Boolean), f"a decimal with more than {whole} digits before the point")
+    if scale > DECIMAL_PLACES:
+        rounded = [None if value is None else _WIDE.quantize(value, _PLACES) for value in series.to_list()]
+        finer = [value != kept for value, kept in zip(series.to_list(), rounded, strict=True)]
+        rule = f"a decimal with more than {DECIMAL_PLACES} places; round it in the mapping"
+        _refuse(name, pl.Series(name, finer, pl.Boolean), rule)
+        series = pl.Series(name, rounded, pl.Decimal(38, DECIMAL_PLACES))
+    return series.cast(pl.Decimal(38, DECIMAL_PLACES))
 
 
 def _refuse(name: str, broken: pl.Series, rule: str) -> None:

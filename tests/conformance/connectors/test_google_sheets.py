@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -85,6 +86,13 @@ class Book:
         answer = requests.request(method, url, headers={"Authorization": f"Bearer {token}"}, timeout=60, **options)
         assert answer.ok, answer.text
         return answer.json()
+
+    def last_batch(self) -> dict[str, Any]:
+        """The body of the last spreadsheets.batchUpdate that the sandbox saw."""
+        lines = (self.server.data / "sandboxes" / "traffic.jsonl").read_text().splitlines()
+        calls = (json.loads(line) for line in reversed(lines))
+        body: dict[str, Any] = next(call["request_body"] for call in calls if call["path"].endswith(":batchUpdate"))
+        return body
 
     def plan(self, table: pa.Table, job: str = "job-1", mode: Mode = Mode.REPLACE, **fields: Any) -> DeliveryPlan:
         return DeliveryPlan(job, "orders", mode, table.schema, table.num_rows, **fields)
@@ -285,20 +293,29 @@ def test_publish_sent_twice_by_the_network_is_applied_once(book: Book) -> None:
     assert book.values("orders") == [["name", "n"], ["Cy", 9], ["Ada", 1], ["Bob"], [None, 3]]
 
 
-def test_guard_holds_even_if_the_staging_tab_came_back(book: Book) -> None:
-    """The commit mark alone stops a second copy of the same batch."""
-    plan, _, _ = book.stage(book.plan(PEOPLE, mode=Mode.APPEND), PEOPLE)
+@pytest.mark.parametrize(
+    ("staging_is_back", "refusal"), [(False, "deleteSheet: No sheet with id"), (True, "Cannot add developer metadata")]
+)
+def test_late_copy_of_a_publish_is_refused_as_a_whole(book: Book, staging_is_back: bool, refusal: str) -> None:
+    """A request that the network held back, arriving after a newer publish; either guard stops it alone."""
+    book.deliver(OTHERS, job="job-0")
+    plan, _, _ = book.stage(book.plan(OTHERS), OTHERS)
     book.open(plan).publish()
-    create = {
-        "developerMetadata": {
-            "metadataId": plan.state["token_id"],
-            "metadataKey": "x",
-            "visibility": "DOCUMENT",
-            "location": {"spreadsheet": True},
+    late = book.last_batch()
+    book.deliver(PEOPLE, job="job-2")
+    before = book.tab("orders")
+    if staging_is_back:
+        again = {
+            "sheetId": plan.state["staging_id"],
+            "title": "back",
+            "gridProperties": {"rowCount": 2, "columnCount": 2},
         }
-    }
-    with pytest.raises(AssertionError, match="Cannot add developer metadata"):
-        book.api("POST", ":batchUpdate", json={"requests": [{"createDeveloperMetadata": create}]})
+        book.api("POST", ":batchUpdate", json={"requests": [{"addSheet": {"properties": again}}]})
+    else:
+        late = {"requests": [request for request in late["requests"] if "copyPaste" not in request]}
+    with pytest.raises(AssertionError, match=refusal):
+        book.api("POST", ":batchUpdate", json=late)
+    assert book.tab("orders") == before
 
 
 def test_lost_replies_while_staging_do_no_harm(book: Book) -> None:

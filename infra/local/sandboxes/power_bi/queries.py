@@ -96,7 +96,7 @@ def _rows_json(frame: pl.DataFrame, table: Table, *, include_nulls: bool) -> byt
     marker = secrets.token_hex(8)  # around decimals, which Polars writes as text
     decimals = [name for name, kind in table.schema.items() if kind == "Decimal"]
     named = shown(frame, table.schema).with_columns(
-        (marker + pl.col(name).cast(pl.String) + marker) for name in decimals
+        (marker + pl.col(name).cast(pl.String) + marker).alias(name) for name in decimals
     )
     out = io.BytesIO()
     named.rename({name: f"{table.name}[{name}]" for name in named.columns}).write_json(out)

