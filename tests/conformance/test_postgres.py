@@ -196,7 +196,7 @@ def test_lost_accounts_are_explained(data: Path) -> None:
     base = free_base(26700)
     EmbeddedPostgres(data / "postgres", base + 15, account(data, base)).start().stop()
     (data / "accounts.json").unlink()
-    with pytest.raises(PostgresError, match="made with other passwords than accounts.json has"):
+    with pytest.raises(PostgresError, match="made with other passwords than"):
         EmbeddedPostgres(data / "postgres", base + 15, account(data, base)).start()
 
 

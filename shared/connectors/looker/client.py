@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import requests
 from looker_sdk import api_settings, error
-from looker_sdk.rtl import auth_session, requests_transport, serialize
+from looker_sdk.rtl import auth_session, requests_transport, serialize, transport
 from looker_sdk.sdk import constants
 from looker_sdk.sdk.api40 import methods
 
@@ -48,9 +48,24 @@ class StatusTransport(requests_transport.RequestsTransport):
         self.last: requests.Response | None = None
         session.hooks["response"].append(self._keep)
 
-    def request(self, *arguments: Any, **options: Any) -> Any:
+    def request(
+        self,
+        method: transport.HttpMethod,
+        path: str,
+        query_params: MutableMapping[str, str] | None = None,
+        body: bytes | None = None,
+        authenticator: transport.TAuthenticator = None,
+        transport_options: transport.TransportOptions | None = None,
+    ) -> transport.Response:
+        """Send one request; the SDK signs in inside of it, and an answer to that is not the answer to this."""
+
+        def authenticate(options: transport.TransportOptions) -> dict[str, str]:
+            headers = authenticator(options) if authenticator else {}
+            self.last = None
+            return headers
+
         self.last = None
-        return super().request(*arguments, **options)
+        return super().request(method, path, query_params, body, authenticate, transport_options)
 
     def _keep(self, response: requests.Response, *_: Any, **__: Any) -> None:
         self.last = response

@@ -83,12 +83,12 @@ class PostgresDelivery:
         def work(connection: psycopg.Connection) -> Written:
             if not self._has_staging(connection):
                 return Written(0)
-            with connection.transaction():
+            with connection.transaction(), connection.cursor() as cursor:
                 if not self._record(connection, chunk.index, chunk.table.num_rows):
                     return Written(0)
                 statement = sql.SQL("COPY {} ({}) FROM STDIN").format(self._id(self._staging), _names(columns))
                 sent = 0
-                with connection.cursor() as cursor, cursor.copy(statement) as copy:
+                with cursor.copy(statement) as copy:
                     for block in copy_text(chunk.table):
                         copy.write(block)
                         sent += len(block)

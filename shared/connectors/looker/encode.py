@@ -6,18 +6,21 @@ null word cannot be told from the same word as text. In the text format every ba
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Iterator
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shared.errors import SourceError
 
 SLICE_ROWS = 10_000  # our choice: a few MB of text at a time beside the chunk itself
-FIRST_YEAR, LAST_YEAR = (
-    1,
-    9999,
-)  # our choice: what Python, Looker and ISO text agree on; Postgres itself reaches further
+FIRST_DAY = dt.date(1, 1, 1).toordinal() - dt.date(1970, 1, 1).toordinal()
+LAST_DAY = dt.date(9999, 12, 31).toordinal() - dt.date(1970, 1, 1).toordinal()
+"""Our choice: the years 1 to 9999 are what Python, Looker and ISO text agree on; Postgres itself reaches further."""
+_SECONDS_PER_DAY = 86_400
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 _SPECIAL = ["\\", "\n", "\r", "\t"]
 _ESCAPED = ["\\\\", "\\n", "\\r", "\\t"]
 _TIME = "%Y-%m-%d %H:%M:%S%.6f"
@@ -29,15 +32,16 @@ def check_values(table: pa.Table, first_row: int) -> None:
     Raises:
         SourceError: with the one-based row of the source and the column. `first_row` is zero-based.
     """
-    for series in _frame(table).iter_columns():
-        for problem, mask in _problems(series):
-            if mask.any():
-                row = first_row + (mask.arg_max() or 0) + 1
-                raise SourceError(
-                    f"row {row}, column {series.name!r}: {problem}; correct the value or leave it out by the mapping",
-                    row=row,
-                    column=series.name,
-                )
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        problem, wrong = _wrong_values(column)
+        position = pc.index(wrong, True).as_py() if wrong is not None else -1
+        if position >= 0:
+            row = first_row + position + 1
+            raise SourceError(
+                f"row {row}, column {name!r}: {problem}; correct the value or leave it out by the mapping",
+                row=row,
+                column=name,
+            )
 
 
 def copy_text(table: pa.Table) -> Iterator[bytes]:
@@ -100,13 +104,17 @@ def _canonical(series: pl.Series) -> list[str | None]:
     return series.cast(pl.String).to_list()
 
 
-def _problems(series: pl.Series) -> list[tuple[str, pl.Series]]:
-    if series.dtype == pl.Float64:
-        return [("not a finite number (NaN or infinity)", (~series.is_finite()).fill_null(False))]
-    if series.dtype == pl.String:
-        return [("text with a NUL character", series.str.contains("\0", literal=True).fill_null(False))]
-    if series.dtype == pl.Date or isinstance(series.dtype, pl.Datetime):
-        years = series.dt.year()
-        outside = ~years.is_between(FIRST_YEAR, LAST_YEAR)
-        return [(f"a year outside {FIRST_YEAR} to {LAST_YEAR}", outside.fill_null(False))]
-    return []
+def _wrong_values(column: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray | None]:
+    """Return what would be wrong with a value of this type, and where it is (nulls are never wrong)."""
+    kind = column.type
+    if pa.types.is_floating(kind):
+        return "not a finite number (NaN or infinity)", pc.invert(pc.is_finite(column))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "text with a NUL character", pc.match_substring(column, "\0")
+    if not pa.types.is_temporal(kind):
+        return "", None
+    # In integers: Polars turns years beyond its range into nulls, and overflows silently when it changes units.
+    scale = _SECONDS_PER_DAY * _PER_SECOND[kind.unit] if pa.types.is_timestamp(kind) else 1
+    count = column.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64()).cast(pa.int64())
+    outside = pc.or_(pc.less(count, FIRST_DAY * scale), pc.greater_equal(count, (LAST_DAY + 1) * scale))
+    return "a year outside 1 to 9999", outside
