@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gspread.utils import rowcol_to_a1
 
 from shared.connectors._base import DeliveryPlan, Mode
@@ -20,13 +18,18 @@ def place(client: SheetsClient, workbook: Workbook, plan: DeliveryPlan, title: s
     table, to be replaced or appended to. Formulas are never covered.
 
     Raises:
-        TargetError: codes `header_drift`, `formula_in_the_way`, `content_in_the_way`.
+        TargetError: codes `not_a_grid`, `header_drift`, `formula_in_the_way`, `content_in_the_way`.
     """
     tab, columns = workbook.tab(title), len(plan.schema)
     if tab is None:
         taken = {one.sheet_id for one in workbook.tabs}
         sheet_id = int(plan.state.get("target_id") or derived_id(plan.job_id, "target", taken))
         return Placement(None, title, sheet_id, None, 0, plan.rows, columns)
+    if tab.cells == 0:
+        raise TargetError(
+            f"the tab {title!r} is no grid of cells (a chart, or connected data); choose another worksheet",
+            code="not_a_grid",
+        )
     owned = tab.owned or _adopt(client, tab, columns)
     top = 0
     if plan.mode is Mode.APPEND and owned is not None:
@@ -58,7 +61,7 @@ def _adopt(client: SheetsClient, tab: Tab, columns: int) -> Owned | None:
 def _check_header(client: SheetsClient, tab: Tab, owned: Owned, names: list[str]) -> None:
     width = max(owned.columns, len(names))
     (cells,) = client.read_values([Area(0, 1, 0, width).within(tab.rows, tab.columns).a1(tab.title)])
-    present = [_text(column[0]) if column else "" for column in cells]
+    present = [str(column[0]) if column else "" for column in cells]
     present += [""] * (owned.columns - len(present))
     if tab.tokens:
         present = present[: owned.columns]  # what stands to the right of our columns is somebody else's
@@ -89,7 +92,3 @@ def _check_empty(client: SheetsClient, tab: Tab, areas: list[Area]) -> None:
                     "room; move it aside, or choose another worksheet",
                     code="content_in_the_way",
                 )
-
-
-def _text(cell: Any) -> str:
-    return str(cell)

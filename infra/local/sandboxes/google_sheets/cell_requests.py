@@ -61,7 +61,7 @@ def repeat_cell(change: Change, body: dict[str, Any]) -> dict[str, Any]:
 
 def update_cells(change: Change, body: dict[str, Any]) -> dict[str, Any]:
     rows = [row.get("values") or [] for row in body.get("rows") or []]
-    values, formats = _fields(body.get("fields", ""))
+    fields = _fields(body.get("fields", ""))
     if "start" in body:
         start = body["start"]
         sheet = _sheet(change, start.get("sheetId", 0))
@@ -78,20 +78,20 @@ def update_cells(change: Change, body: dict[str, Any]) -> dict[str, Any]:
             raise Refusal(
                 f"Attempting to write column: {rect.right}, beyond the last requested column of: {rect.right - 1}"
             )
-    _put(sheet, rect, rows, values=values, formats=formats, is_range="start" not in body)
+    _put(sheet, rect, rows, fields, is_range="start" not in body)
     return {}
 
 
 def append_cells(change: Change, body: dict[str, Any]) -> dict[str, Any]:
     sheet = _sheet(change, body.get("sheetId", 0))
     rows = [row.get("values") or [] for row in body.get("rows") or []]
-    values, formats = _fields(body.get("fields", ""))
+    fields = _fields(body.get("fields", ""))
     top = sheet.grid.last_row()
     rect = Rect(top, top + len(rows), 0, max(map(len, rows), default=0))
     grid = sheet.properties["gridProperties"]
     grid["rowCount"], grid["columnCount"] = max(grid["rowCount"], rect.bottom), max(grid["columnCount"], rect.right)
     change.check_cells()
-    _put(sheet, rect, rows, values=values, formats=formats, is_range=True)
+    _put(sheet, rect, rows, fields, is_range=True)
     return {}
 
 
@@ -124,11 +124,11 @@ def _put(
     sheet: Sheet,
     rect: Rect,
     rows: list[list[dict[str, Any]]],
+    fields: tuple[bool, list[tuple[str, ...]]],
     *,
-    values: bool,
-    formats: list[tuple[str, ...]],
     is_range: bool,
 ) -> None:
+    values, formats = fields
     if values:
         cells: list[Row] = [[cell_of(cell) for cell in row] for row in rows]
         if not is_range:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -27,23 +28,20 @@ _TOKENS = re.compile(r'"[^"]*"|\\.|y+|m+|d+|h+|s+|\.0+|am/pm|.', re.IGNORECASE)
 
 def read_values(book: Book, sheet: Sheet, rect: Rect, render: str, date_render: str) -> list[list[Any]]:
     """The values of a rectangle by rows: empty cells are "", trailing empty cells and rows are left out."""
-    as_text = {
+    styled = {
         column
         for column in range(rect.left, rect.right)
         if any(rule.rect.left <= column < rule.rect.right for rule in sheet.formats.rules)
     }
+    view = _View(book, sheet, render, date_render)
+    is_plain = render == "UNFORMATTED_VALUE" and date_render == "SERIAL_NUMBER"
     found: list[list[Any]] = []
-    for offset, row in enumerate(sheet.read(rect)):
-        if render == "UNFORMATTED_VALUE" and date_render == "SERIAL_NUMBER" and not _has_formula(row):
+    for at, row in enumerate(sheet.read(rect), rect.top):
+        if is_plain and not _has_formula(row):
             found.append(["" if cell is None else cell for cell in row] if None in row else row)
             continue
-        at = rect.top + offset
-        found.append(
-            [
-                _shown(book, sheet, cell, (at, rect.left + i), render, date_render, rect.left + i in as_text)
-                for i, cell in enumerate(row)
-            ]
-        )
+        cells = enumerate(row, rect.left)
+        found.append([view.show(cell, sheet.formats.number_format(at, i) if i in styled else {}) for i, cell in cells])
     while found and not found[-1]:
         found.pop()
     return found
@@ -129,26 +127,24 @@ def _next_is_second(tokens: list[str], token: str) -> bool:
     return bool(after) and after[0] == "s"
 
 
-def _shown(
-    book: Book,
-    sheet: Sheet,
-    cell: Cell,
-    at: tuple[int, int],
-    render: str,
-    date_render: str,
-    has_format: bool,  # noqa: FBT001
-) -> Any:
-    if cell is None:
-        return ""
-    if isinstance(cell, Formula):
-        if render == "FORMULA":
-            return cell.text
-        cell = evaluate(book, sheet, cell)
-    number_format = sheet.formats.number_format(*at) if has_format else {}
-    is_moment = number_format.get("type") in MOMENTS and not isinstance(cell, bool | str)
-    if render == "FORMATTED_VALUE" or (is_moment and date_render == "FORMATTED_STRING"):
-        return formatted(cell, number_format)
-    return "" if cell is None else cell
+@dataclass(frozen=True)
+class _View:
+    book: Book
+    sheet: Sheet
+    render: str
+    date_render: str
+
+    def show(self, cell: Cell, number_format: dict[str, Any]) -> Any:
+        if cell is None:
+            return ""
+        if isinstance(cell, Formula):
+            if self.render == "FORMULA":
+                return cell.text
+            cell = evaluate(self.book, self.sheet, cell)
+        is_moment = number_format.get("type") in MOMENTS and not isinstance(cell, bool | str)
+        if self.render == "FORMATTED_VALUE" or (is_moment and self.date_render == "FORMATTED_STRING"):
+            return formatted(cell, number_format)
+        return "" if cell is None else cell
 
 
 def _general(value: float) -> str:
