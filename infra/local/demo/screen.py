@@ -30,7 +30,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """One line below a step."""
-        self._console.print(f"           {text}", markup=False)
+        self._console.print(f"           {text}", markup=False, soft_wrap=True)
 
     @contextmanager
     def bars(self, names: Sequence[str]) -> Iterator[Bars]:

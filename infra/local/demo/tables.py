@@ -81,12 +81,9 @@ def write_planes(folder: Path) -> SourceTable:
     return SourceTable("planes", file, table)
 
 
-def inline_table(name: str, rows: list[dict[str, Any]], dates: frozenset[str]) -> SourceTable:
-    """Rows that go in the request itself; `dates` are its columns of ISO dates."""
-    table = pa.Table.from_pylist(rows)
-    for column in dates:
-        table = table.set_column(table.schema.get_field_index(column), column, table[column].cast(pa.date32()))
-    return SourceTable(name, Path(), table)
+def inline_table(name: str, rows: list[dict[str, Any]]) -> SourceTable:
+    """Rows that go in the request itself. JSON has no dates: a text stays a text."""
+    return SourceTable(name, Path(), pa.Table.from_pylist(rows))
 
 
 def _nycflights(name: str) -> pa.Table:
