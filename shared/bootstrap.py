@@ -121,7 +121,7 @@ class Services:
         return Schedules(self.stores, self.connectors, self.exports, self.refreshes, self.settings.urls["refresh"])
 
     def _engine(self) -> Engine:
-        from shared.pipeline.delivery import ExportEngine
+        from shared.pipeline.delivery import ExportEngine, Targets
 
         connectors = self.connectors
         return ExportEngine(
@@ -129,8 +129,7 @@ class Services:
             frozen_bucket=self.settings.frozen_bucket,
             exports_bucket=self.settings.exports_bucket,
             open_connector=lambda name: connectors.open(connectors.get(name)),
-            remembered_target=connectors.target_of,
-            remember_target=connectors.remember_target,
+            targets=Targets(connectors.target_of, connectors.remember_target),
         )
 
 

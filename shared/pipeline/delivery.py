@@ -7,30 +7,30 @@ repeated step harmless lies in the target (`shared.connectors._base.Delivery`), 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any
 
 import msgspec
 
 from shared.connectors._base import Chunk, Connector, Delivery, DeliveryPlan, Mode
 from shared.connectors._fingerprint import Fingerprint
-from shared.errors import BIConnectorsError, InternalError, VendorUnavailableError, VerificationError
-from shared.models import JobStatus, Phase, Progress
+from shared.errors import BIConnectorsError, CredentialError, InternalError, VendorUnavailableError, VerificationError
+from shared.models import SCHEMA, JobStatus, Phase, Progress
 from shared.pipeline import lease as leases
-from shared.pipeline.formats import CONTENT_TYPES, Format, ReadOptions, Scan, reader, writer
+from shared.pipeline.formats import CONTENT_TYPES, Format, writer
+from shared.pipeline.freezing import FrozenSource, freeze, frozen_before
 from shared.pipeline.lease import Busy, Lease, LostLeaseError, Over
-from shared.ports import ObjectInfo, Objects, Stores
+from shared.ports import Stores
 from shared.telemetry import log_event
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 TIME_BOX = timedelta(minutes=8)  # our choice: under the task's 15-minute deadline, so that a box always ends by itself
 MAX_IDLE_CLAIMS = 6  # our choice: a job that stops its worker six times without one checkpoint is not going to pass
 MAX_WAITS = 6  # our choice: 5 + 10 + … + 160 s, about five minutes of a vendor in trouble without a Retry-After
 FIRST_WAIT_S = 5.0
+LONGEST_WAIT_S = 300.0
 SHOWN_DIFFERENCES = 5
 
 
@@ -50,22 +50,15 @@ Outcome = Finished | Continue
 
 
 @dataclass(frozen=True)
-class PinnedObject:
-    """One generation of an object as something that can be opened again (`formats.Opener`)."""
+class Targets:
+    """What deliveries remember from one job to the next, by connector and table."""
 
-    objects: Objects
-    info: ObjectInfo
-
-    @property
-    def size_bytes(self) -> int:
-        return self.info.size_bytes
-
-    def open(self) -> BinaryIO:
-        return self.objects.open(self.info)
+    remembered: Callable[[str, str], Mapping[str, Any]]
+    remember: Callable[[str, str, Mapping[str, Any]], None]
 
 
 class ExportEngine:
-    """Drives one export job. `open_connector` takes a connector's name; targets are remembered by connector and table."""
+    """Drives one export job. `open_connector` takes a connector's name."""
 
     def __init__(
         self,
@@ -74,15 +67,13 @@ class ExportEngine:
         frozen_bucket: str,
         exports_bucket: str,
         open_connector: Callable[[str], Connector],
-        remembered_target: Callable[[str, str], Mapping[str, Any]],
-        remember_target: Callable[[str, str, Mapping[str, Any]], None],
+        targets: Targets,
     ) -> None:
         self._stores = stores
         self._frozen_bucket = frozen_bucket
         self._exports_bucket = exports_bucket
         self._open_connector = open_connector
-        self._remembered_target = remembered_target
-        self._remember_target = remember_target
+        self._targets = targets
 
     def run(self, job_id: str) -> Outcome:
         """Work on the job for at most one time box.
@@ -103,189 +94,157 @@ class ExportEngine:
         except VendorUnavailableError as error:
             return self._wait(held, error)
         except BIConnectorsError as error:
-            return self._fail(held, error)
+            return self._end_badly(held, error)
+        except Exception as error:
+            log_event("job_fault", severity="ERROR", job_id=job_id, stack_trace=traceback.format_exc())
+            held.save({"last_fault": type(error).__name__})
+            raise
 
     def _advance(self, held: Lease) -> Outcome:
         if held.job["idle_claims"] > MAX_IDLE_CLAIMS:
             raise InternalError(
-                f"the worker stopped {MAX_IDLE_CLAIMS} times in phase {held.job['phase']!r} without getting further; "
-                "look for its log lines by this job's id",
+                f"the worker stopped {MAX_IDLE_CLAIMS} times in phase {held.job['phase']!r} without getting further "
+                f"({held.job.get('last_fault') or 'it was killed'}); look for its log lines by this job's id",
                 code="worker_died",
             )
         ends = self._stores.clock.now() + TIME_BOX
-        info, scan = self._freeze(held)
-        connector = self._open_connector(held.job["connector_name"])
-        delivery = self._begin(held, connector, scan)
-        if not self._write(held, delivery, info, scan, ends):
-            held.save({"idle_claims": 0}, release=True)
-            return Continue()
+        source = self._freeze(held)
+        delivery = self._begin(held, source)
         if held.job.get("publishing") and delivery.is_published():
-            return self._finish(held, delivery)
-        self._verify(held, delivery)
-        self._keep_file(held, info, scan)
-        return self._finish(held, delivery)
+            return self._publish(held, delivery)
+        if not self._write(held, delivery, source, ends):
+            held.save({}, release=True)
+            return Continue()
+        verification = self._verify(held, delivery)
+        self._keep_file(held, source)
+        held.save({"phase": Phase.PUBLISH.value, "publishing": True, "verification": verification, "idle_claims": 0})
+        return self._publish(held, delivery)
 
-    def _freeze(self, held: Lease) -> tuple[ObjectInfo, Scan]:
-        """Copy the source's generation once, read its types and count its rows; later attempts use what was recorded."""
-        source = held.job["source"]
-        if held.job.get("frozen"):
-            return ObjectInfo(**held.job["frozen"]), Scan.from_json(json.loads(held.job["scan"]))
-        held.save({"phase": Phase.FREEZE.value})
-        info = ObjectInfo(source["bucket"], source["name"], source["generation"], source["size_bytes"])
-        if info.bucket != self._frozen_bucket:
-            info = self._stores.objects.copy(
-                info, self._frozen_bucket, f"jobs/{held.job['id']}/source.{source['format']}"
-            )
-        scan = reader(Format(source["format"])).scan(
-            PinnedObject(self._stores.objects, info), ReadOptions(**source["options"])
-        )
-        frozen = {
-            "bucket": info.bucket,
-            "name": info.name,
-            "generation": info.generation,
-            "size_bytes": info.size_bytes,
-        }
-        progress = Progress(rows_total=scan.rows)
-        held.save(
-            {
-                "frozen": frozen,
-                "scan": json.dumps(scan.to_json()),
-                "idle_claims": 0,
-                "progress": msgspec.to_builtins(progress),
-            }
-        )
-        return info, scan
+    def _freeze(self, held: Lease) -> FrozenSource:
+        source = frozen_before(self._stores.objects, held.job)
+        if source is None:
+            source = freeze(self._stores.objects, self._frozen_bucket, held.job["id"], held.job["source"])
+            progress = msgspec.to_builtins(Progress(rows_total=source.scan.rows))
+            fields = {"phase": Phase.PREFLIGHT.value, "progress": progress, "idle_claims": 0}
+            held.save({**source.to_record(), **fields})
+        return source
 
-    def _begin(self, held: Lease, connector: Connector, scan: Scan) -> Delivery:
+    def _begin(self, held: Lease, source: FrozenSource) -> Delivery:
         """Check limits and make staging, once; what `begin` returned is recorded before the first chunk is written."""
+        connector = self._open_connector(held.job["connector_name"])
         if held.job.get("begun"):
-            return connector.open_delivery(self._plan(held, scan))
-        held.save({"phase": Phase.PREFLIGHT.value})
-        delivery = connector.open_delivery(self._plan(held, scan))
+            return connector.open_delivery(self._plan(held, source))
+        delivery = connector.open_delivery(self._plan(held, source))
         delivery.preflight()
         begun = delivery.begin()
         if begun.target:
-            self._remember_target(held.job["connector_name"], held.job["table_name"], begun.target)
+            self._targets.remember(held.job["connector_name"], held.job["table_name"], begun.target)
         rows = delivery.chunk_rows
-        progress = Progress(rows_total=scan.rows, chunks_total=-(-scan.rows // rows))
+        progress = Progress(rows_total=source.scan.rows, chunks_total=-(-source.scan.rows // rows))
         held.save(
             {
                 "begun": json.dumps({"state": dict(begun.state)}),
                 "chunk_rows": rows,
                 "next_chunk": 0,
-                "expected": json.dumps(delivery.fingerprint(scan.schema.empty_table()).to_json()),
+                "expected": json.dumps(delivery.fingerprint(source.scan.schema.empty_table()).to_json()),
                 "phase": Phase.WRITE.value,
                 "idle_claims": 0,
                 "progress": msgspec.to_builtins(progress),
             }
         )
-        return connector.open_delivery(self._plan(held, scan))
+        return connector.open_delivery(self._plan(held, source))
 
-    def _plan(self, held: Lease, scan: Scan) -> DeliveryPlan:
+    def _plan(self, held: Lease, source: FrozenSource) -> DeliveryPlan:
         job = held.job
         return DeliveryPlan(
             job_id=job["id"],
             table_name=job["table_name"],
             mode=Mode(job["mode"]),
-            schema=scan.schema,
-            rows=scan.rows,
+            schema=source.scan.schema,
+            rows=source.scan.rows,
             options=job["target"],
-            target=self._remembered_target(job["connector_name"], job["table_name"]),
+            target=self._targets.remembered(job["connector_name"], job["table_name"]),
             state=json.loads(job["begun"])["state"] if job.get("begun") else {},
         )
 
-    def _write(self, held: Lease, delivery: Delivery, info: ObjectInfo, scan: Scan, ends: datetime) -> bool:
+    def _write(self, held: Lease, delivery: Delivery, source: FrozenSource, ends: datetime) -> bool:
         """Write the chunks that are not in yet; return False when the time box ended first."""
-        rows = held.job["chunk_rows"]
-        index = held.job["next_chunk"]
-        for table in self._chunks(held, info, scan, index * rows, rows):
+        rows, index = held.job["chunk_rows"], held.job["next_chunk"]
+        for table in source.tables(index * rows, rows):
             if self._stores.clock.now() >= ends:
                 return False
             chunk = Chunk(index, index * rows, table)
             found = delivery.fingerprint(chunk.table)
             written = delivery.write(chunk)
-            expected = Fingerprint.from_json(json.loads(held.job["expected"]))
-            done = held.job["progress"]
-            progress = {
-                **done,
-                "rows_done": done["rows_done"] + table.num_rows,
-                "chunks_done": index + 1,
-                "sent_bytes": done["sent_bytes"] + written.sent_bytes,
-            }
-            record = {
-                "schema": 1,
-                "index": index,
-                "first_row": chunk.first_row,
-                "rows": table.num_rows,
-                "sent_bytes": written.sent_bytes,
-                "fingerprint": json.dumps(found.to_json()),
-            }
+            self._checkpoint(held, chunk, found, written.sent_bytes)
             index += 1
-            held.save(
-                {
-                    "next_chunk": index,
-                    "expected": json.dumps((expected + found).to_json()),
-                    "progress": progress,
-                    "idle_claims": 0,
-                    "waits": 0,
-                    "phase": Phase.WRITE.value,
-                },
-                also={f"{held.path}/chunks/{index - 1:06d}": record},
-            )
         return True
 
-    def _chunks(self, held: Lease, info: ObjectInfo, scan: Scan, start_row: int, rows: int) -> Iterator[pa.Table]:
-        import pyarrow as pa
+    def _checkpoint(self, held: Lease, chunk: Chunk, found: Fingerprint, sent_bytes: int) -> None:
+        """Record that a chunk is in: the job's sums and the chunk's own line of the manifest, in one transaction."""
+        expected = Fingerprint.from_json(json.loads(held.job["expected"])) + found
+        done = held.job["progress"]
+        progress = {
+            **done,
+            "rows_done": done["rows_done"] + chunk.table.num_rows,
+            "chunks_done": chunk.index + 1,
+            "sent_bytes": done["sent_bytes"] + sent_bytes,
+        }
+        is_last = progress["chunks_done"] == progress["chunks_total"]
+        record = {
+            "schema": SCHEMA,
+            "index": chunk.index,
+            "first_row": chunk.first_row,
+            "rows": chunk.table.num_rows,
+            "sent_bytes": sent_bytes,
+            "fingerprint": json.dumps(found.to_json()),
+        }
+        held.save(
+            {
+                "next_chunk": chunk.index + 1,
+                "expected": json.dumps(expected.to_json()),
+                "progress": progress,
+                "idle_claims": 0,
+                "waits": 0,
+                "phase": (Phase.VERIFY if is_last else Phase.WRITE).value,
+            },
+            also={f"{held.path}/chunks/{chunk.index:06d}": record},
+        )
 
-        source = reader(Format(held.job["source"]["format"]))
-        for batch in source.batches(PinnedObject(self._stores.objects, info), scan, start_row, rows):
-            yield pa.Table.from_batches([batch])
-
-    def _verify(self, held: Lease, delivery: Delivery) -> None:
-        held.save({"phase": Phase.VERIFY.value})
+    def _verify(self, held: Lease, delivery: Delivery) -> dict[str, Any]:
         expected = Fingerprint.from_json(json.loads(held.job["expected"]))
         found = delivery.read_back()
         differences = expected.differences(found)
-        verification = {
+        if differences:
+            shown = "; ".join(differences[:SHOWN_DIFFERENCES])
+            raise VerificationError(f"what the vendor holds is not what was sent: {shown}; report this")
+        return {
             "by": "rows" if found.checksum is not None else "aggregates",
             "expected": {"rows": expected.rows, "checksum": expected.to_json()["checksum"]},
             "found": {"rows": found.rows, "checksum": found.to_json()["checksum"]},
         }
-        if differences:
-            held.save({"verification": verification})
-            raise VerificationError(
-                "what the vendor holds is not what was sent: "
-                + "; ".join(differences[:SHOWN_DIFFERENCES])
-                + "; report this"
-            )
-        held.save({"verification": verification, "idle_claims": 0})
 
-    def _keep_file(self, held: Lease, info: ObjectInfo, scan: Scan) -> None:
+    def _keep_file(self, held: Lease, source: FrozenSource) -> None:
         """Write the rows as a file of `export_format`, before publishing: a failure here leaves the target as it was."""
         wanted = held.job.get("export_format")
         if not wanted or held.job.get("export_uri"):
             return
         name = f"{held.job['table_name']}/{held.job['id']}.{wanted}"
-        batches = (
-            batch for table in self._chunks(held, info, scan, 0, held.job["chunk_rows"]) for batch in table.to_batches()
-        )
-        with self._stores.objects.writer(
-            self._exports_bucket, name, content_type=CONTENT_TYPES[Format(wanted)]
-        ) as sink:
-            size = writer(Format(wanted)).write(scan.schema, batches, sink)
+        batches = (batch for table in source.tables(0, held.job["chunk_rows"]) for batch in table.to_batches())
+        media = CONTENT_TYPES[Format(wanted)]
+        with self._stores.objects.writer(self._exports_bucket, name, content_type=media) as sink:
+            size = writer(Format(wanted)).write(source.scan.schema, batches, sink)
         held.save({"export_uri": f"gs://{self._exports_bucket}/{name}", "file_size_bytes": size, "idle_claims": 0})
 
-    def _finish(self, held: Lease, delivery: Delivery) -> Outcome:
-        held.save({"phase": Phase.PUBLISH.value, "publishing": True})
+    def _publish(self, held: Lease, delivery: Delivery) -> Outcome:
         published = delivery.publish()
         if "target" in published.details:
-            self._remember_target(held.job["connector_name"], held.job["table_name"], published.details["target"])
-        now = self._stores.clock.now()
+            self._targets.remember(held.job["connector_name"], held.job["table_name"], published.details["target"])
         held.save(
             {
                 "status": JobStatus.SUCCESS.value,
                 "phase": Phase.FINISHED.value,
-                "completed_at": now,
+                "completed_at": self._stores.clock.now(),
                 "record_count": held.job["progress"]["rows_total"],
                 "file_size_bytes": held.job.get("file_size_bytes") or held.job["frozen"]["size_bytes"],
                 "location": published.location,
@@ -293,15 +252,19 @@ class ExportEngine:
             },
             release=True,
         )
-        self._log_end(held)
+        _log_end(held.job)
         return Finished()
 
     def _wait(self, held: Lease, error: VendorUnavailableError) -> Outcome:
-        """Give the job back until the vendor may answer again; fail it when it kept us waiting too often."""
+        """Give the job back until the vendor may answer again; end it when it kept us waiting too often."""
         waits = held.job.get("waits", 0) + 1
         if waits > MAX_WAITS:
-            return self._fail(held, error)
-        pause = error.retry_after_s if error.retry_after_s is not None else FIRST_WAIT_S * 2 ** (waits - 1)
+            return self._end_badly(held, error)
+        return self._give_back(held, error, waits)
+
+    def _give_back(self, held: Lease, error: BIConnectorsError, waits: int) -> Outcome:
+        asked = error.retry_after_s if isinstance(error, VendorUnavailableError) else None
+        pause = asked if asked is not None else min(FIRST_WAIT_S * 2.0 ** (waits - 1), LONGEST_WAIT_S)
         at = self._stores.clock.now() + timedelta(seconds=pause)
         waiting = f"until {at:%Y-%m-%dT%H:%M:%SZ}: {error.message}"
         try:
@@ -310,44 +273,52 @@ class ExportEngine:
             return Finished()
         return Continue(at)
 
-    def _fail(self, held: Lease, error: BIConnectorsError) -> Outcome:
-        """End the job with its reason, staging removed. If the vendor cannot be asked to remove it, the reason says so."""
-        message = error.message
+    def _end_badly(self, held: Lease, error: BIConnectorsError) -> Outcome:
+        """End the job with its reason, staging removed; unless its publish took effect, of which the target is asked first.
+
+        A job whose publish was sent and whose target cannot be asked does not end: it waits until it can be.
+        """
         try:
-            if held.job.get("begun"):
-                message += self._abandon(held)
-            held.save(
-                {
-                    "status": JobStatus.FAILED.value,
-                    "completed_at": self._stores.clock.now(),
-                    "error_message": message,
-                    "error": {"code": error.code, "message": message, "retryable": error.retryable, "details": {}},
-                },
-                release=True,
-            )
+            message = error.message
+            if source := frozen_before(self._stores.objects, held.job):
+                delivery = self._open_connector(held.job["connector_name"]).open_delivery(self._plan(held, source))
+                if held.job.get("publishing") and delivery.is_published():
+                    return self._publish(held, delivery)
+                message += _abandon(delivery)
+        except (VendorUnavailableError, CredentialError) as unknown:
+            if isinstance(unknown, VendorUnavailableError) or held.job.get("publishing"):
+                return self._give_back(held, unknown, held.job.get("waits", 0) + 1)
+            message += f" (its staging was not removed: {unknown.message})"
+        except BIConnectorsError as also:
+            message += f" (its staging was not removed: {also.message})"
+        try:
+            info = {"code": error.code, "message": message, "retryable": error.retryable, "details": {}}
+            failed = {"status": JobStatus.FAILED.value, "completed_at": self._stores.clock.now(), "waiting": None}
+            held.save({**failed, "error_message": message, "error": info}, release=True)
         except LostLeaseError:
             return Finished()
-        self._log_end(held)
+        _log_end(held.job)
         return Finished()
 
-    def _abandon(self, held: Lease) -> str:
-        try:
-            scan = Scan.from_json(json.loads(held.job["scan"]))
-            self._open_connector(held.job["connector_name"]).open_delivery(self._plan(held, scan)).abandon()
-        except BIConnectorsError as error:
-            return f" (its staging was not removed: {error.message})"
-        return ""
 
-    def _log_end(self, held: Lease) -> None:
-        job = held.job
-        log_event(
-            "job_finished",
-            severity="INFO" if job["status"] == JobStatus.SUCCESS.value else "WARNING",
-            job_id=job["id"],
-            connector=job["connector_name"],
-            table=job["table_name"],
-            status=job["status"],
-            rows=job.get("record_count"),
-            sent_bytes=job["progress"]["sent_bytes"],
-            error_code=(job.get("error") or {}).get("code"),
-        )
+def _abandon(delivery: Delivery) -> str:
+    """Remove the job's staging; return words for the reason if that could not be done."""
+    try:
+        delivery.abandon()
+    except BIConnectorsError as error:
+        return f" (its staging could not be removed: {error.message})"
+    return ""
+
+
+def _log_end(job: Mapping[str, Any]) -> None:
+    log_event(
+        "job_finished",
+        severity="INFO" if job["status"] == JobStatus.SUCCESS.value else "WARNING",
+        job_id=job["id"],
+        connector=job["connector_name"],
+        table=job["table_name"],
+        status=job["status"],
+        rows=job.get("record_count"),
+        sent_bytes=job["progress"]["sent_bytes"],
+        error_code=(job.get("error") or {}).get("code"),
+    )

@@ -80,8 +80,8 @@ class InMemoryDelivery:
         self._vendor.step("preflight")
 
     def begin(self) -> Begun:
-        self._vendor.step("begin")
         self._vendor.staging[self._plan.job_id] = {}
+        self._vendor.step("begin")
         return Begun({"staging": self._plan.job_id}, {"remembered": self._plan.table_name})
 
     def write(self, chunk: Chunk) -> Written:
