@@ -1,0 +1,84 @@
+"""Which warehouse hosts may be dialled, COPY text, and what imports with the light part."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+
+from shared.connectors.looker.encode import canonical_rows, copy_text
+from shared.connectors.looker.warehouse import require_allowed
+from shared.errors import TargetError
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("10.2.3.4", ["10.0.0.0/8"]),
+        ("db.example.com", ["db.example.com"]),
+        ("DB.Example.com.", ["db.example.com"]),
+        ("a.db.internal", ["10.0.0.0/8", ".db.internal"]),
+        ("fd00::1", ["fd00::/8"]),
+    ],
+)
+def test_host_on_the_list_is_allowed(host: str, allowed: list[str]) -> None:
+    require_allowed(host, allowed)
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("127.0.0.1", []),
+        ("127.0.0.1", [""]),
+        ("11.0.0.1", ["10.0.0.0/8"]),
+        ("localhost", ["127.0.0.1", "127.0.0.0/8"]),
+        ("evil-db.internal", [".db.internal"]),
+        ("db.internal", [".db.internal"]),
+        ("notdb.example.com", ["db.example.com"]),
+        ("/var/run/postgresql", ["/var/run/postgresql"]),
+        ("a.db.internal,10.0.0.1.db.internal", [".db.internal"]),
+        ("x@y.db.internal", [".db.internal"]),
+        ("", ["", "."]),
+        ("0x7f000001", ["127.0.0.1"]),
+    ],
+)
+def test_host_off_the_list_is_refused_naming_the_setting(host: str, allowed: list[str]) -> None:
+    with pytest.raises(TargetError, match="WAREHOUSE_HOSTS") as caught:
+        require_allowed(host, allowed)
+    assert caught.value.code == "host_not_allowed"
+
+
+def test_copy_text_tells_null_from_empty_and_escapes_what_ends_a_field() -> None:
+    table = pa.table(
+        {"a": ["", None, "\\N", "x\ty\nz\\\r"], "b": [True, None, False, None], "c": [1e-7, 0.1, None, 2.0]}
+    )
+    assert b"".join(copy_text(table)) == (
+        b"\ttrue\t1e-7\n\\N\t\\N\t0.1\n\\\\N\tfalse\t\\N\nx\\ty\\nz\\\\\\r\t\\N\t2.0\n"
+    )
+
+
+def test_canonical_rows_are_exact_text() -> None:
+    table = pa.table(
+        {
+            "f": pa.array([0.1, None], pa.float32()),
+            "t": pa.array([1, None], pa.timestamp("ms", "America/New_York")),
+            "u": pa.array([2**64 - 1, None], pa.uint64()),
+            "s": ["", None],
+        }
+    )
+    assert list(canonical_rows(table)) == [
+        ("0.10000000149011612", "1970-01-01 00:00:00.001000", "18446744073709551615", ""),
+        (None, None, None, None),
+    ]
+
+
+def test_light_part_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, shared.connectors.looker as light; light.Config;"
+        "print(sorted({'psycopg', 'looker_sdk', 'polars', 'pyarrow', 'requests'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
