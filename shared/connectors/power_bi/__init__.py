@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from shared.connectors._base import Capabilities, Mode, Verification
@@ -43,14 +45,24 @@ class Config(
 
 
 class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where an export goes. `delivery`: `at_least_once` is needed to append where sequence numbers do not work."""
+    """Where an export goes.
+
+    Attributes:
+        dataset_name: the push dataset to find or create; without it, the table's name. Not used with `Config.dataset_id`.
+        delivery: `at_least_once` is needed to append where Power BI keeps no sequence numbers: rows could come twice.
+    """
 
     dataset_name: str | None = None
-    delivery: str = "exactly_once"
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
 
 
 class RefreshOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Enhanced refresh fields (Premium, PPU, Fabric); all empty gives a standard refresh."""
+    """Fields of an enhanced refresh (Premium, PPU, Fabric), which alone can be cancelled; all empty gives a standard one.
+
+    Attributes:
+        type: Full, ClearValues, Calculate, DataOnly, Automatic or Defragment.
+        timeout: limit of one attempt, `hh:mm:ss` below 24 hours.
+    """
 
     type: str | None = None
     timeout: str | None = None

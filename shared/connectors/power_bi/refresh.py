@@ -10,16 +10,25 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared.connectors._base import RefreshStatus, VendorRefresh
 from shared.connectors.power_bi.client import exact_json, segment
 from shared.connectors.power_bi.dataset import Workspace, is_missing, values_of
-from shared.errors import BIConnectorsError, ConflictError, InvalidRequestError, TargetError, UnsupportedError
+from shared.errors import (
+    BIConnectorsError,
+    ConflictError,
+    InvalidRequestError,
+    TargetError,
+    UnsupportedError,
+    VendorUnavailableError,
+)
 
 TYPES = ("Full", "ClearValues", "Calculate", "DataOnly", "Automatic", "Defragment")
 TIMEOUT = re.compile(r"([0-1]?[0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]")  # rest/api/power-bi/datasets/refresh-dataset
+LOOKUP_WAITS_S = (1.0, 2.0, 4.0)  # our choice: a refresh shows in the history with a delay
+CLOCK_SKEW = timedelta(seconds=30)  # our choice: between Power BI's clock and ours
 HISTORY_ROWS = "60"  # what the API gives by default, too
 ENHANCED = "ViaEnhancedApi"
 _STATUS = {
@@ -48,6 +57,8 @@ class Model:
     def start(self, options: Mapping[str, Json]) -> VendorRefresh:
         """Trigger one refresh; never sent twice, because a second one would be another refresh.
 
+        Without an answer, the refresh that now runs and began after the call is taken for it: a model runs one at a time.
+
         Raises:
             ConflictError: code `refresh_running`.
             TargetError: code `refresh_quota`: 8 a day on shared capacity, scheduled ones included.
@@ -55,10 +66,16 @@ class Model:
         """
         enhanced = _enhanced(options)
         body = enhanced or {"notifyOption": "NoNotification"}
+        called_at = self.workspace.clock.now()
         try:
             answer = self.workspace.call(
                 "POST", self._path, f"starting a refresh of dataset {self.dataset_id}", body=body
             )
+        except VendorUnavailableError as error:
+            found = self._started_since(called_at) if error.code == "vendor_unreachable" else None
+            if found is None:
+                raise
+            return VendorRefresh(found, RefreshStatus.RUNNING, "Accepted")
         except BIConnectorsError as error:
             raise _start_refused(error, self.dataset_id) from error
         vendor_id = (enhanced and answer.headers.get("x-ms-request-id")) or answer.headers.get("RequestId")
@@ -115,6 +132,18 @@ class Model:
                     f"Power BI does not know refresh {vendor_id} as one that can be cancelled"
                 ) from error
             raise
+
+    def _started_since(self, called_at: datetime) -> str | None:
+        """The id of the refresh in progress that began after a call without an answer; None if there is none."""
+        earliest = called_at - CLOCK_SKEW
+        for wait_s in LOOKUP_WAITS_S:
+            self.workspace.clock.sleep(wait_s)
+            for entry in self.history("5"):
+                started_at = _moment(entry.get("startTime"))
+                is_running = str(entry.get("status")).casefold() not in _STATUS
+                if is_running and started_at is not None and started_at >= earliest:
+                    return str(entry.get("requestId"))
+        return None
 
     def _find(self, vendor_id: str) -> dict[str, Json] | None:
         for entry in self.history():

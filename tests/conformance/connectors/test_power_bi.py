@@ -259,6 +259,16 @@ def test_an_append_without_sequence_numbers_is_refused_before_a_row_is_sent(
     assert len(account.held(begun)) == 6
 
 
+def test_where_an_empty_request_is_refused_a_replace_works_and_a_first_append_is_refused(
+    account: Account, vendors: SandboxServer
+) -> None:
+    vendors.settings("power_bi", empty_rows="refuse")
+    with pytest.raises(UnsupportedError, match="at_least_once"):
+        deliver(account, plan_of("probed", TYPES, Mode.APPEND), TYPES)
+    begun, published = deliver(account, plan_of("probed", TYPES), TYPES)
+    assert (len(account.held(begun)), published.details["exact"]) == (3, False)
+
+
 def test_a_counter_that_starts_again_after_a_delete_loses_no_row(account: Account, vendors: SandboxServer) -> None:
     vendors.settings("power_bi", sequence_resets_on_delete=True)
     begun, _ = deliver(account, plan_of("reset", NUMBERS), NUMBERS)
@@ -481,6 +491,28 @@ def test_an_enhanced_refresh_is_cancelled_and_a_standard_one_is_not(account: Acc
     standard = connector.start_refresh("run", {})
     with pytest.raises(UnsupportedError, match="standard refresh"):
         connector.cancel_refresh(standard.vendor_id)
+
+
+@pytest.mark.parametrize("options", [{}, {"type": "Full"}])
+def test_a_refresh_whose_answer_was_lost_is_found_again(
+    account: Account, idle: SandboxServer, options: dict[str, str]
+) -> None:
+    idle.settings("power_bi", history_delay_seconds=2)
+    idle.fault(vendor="power_bi", method="POST", path="/refreshes$", kind="lost_reply")
+    connector = account.connect()
+    started = connector.start_refresh("run", options)
+    assert connector.poll_refresh(started.vendor_id).status is RefreshStatus.RUNNING
+    idle.clock.advance(61)
+    assert connector.poll_refresh(started.vendor_id).status is RefreshStatus.SUCCEEDED
+
+
+def test_a_refresh_that_never_arrived_is_not_found_but_may_be_tried_again(
+    account: Account, idle: SandboxServer
+) -> None:
+    idle.fault(vendor="power_bi", method="POST", path="/refreshes$", kind="reset_before")
+    with pytest.raises(VendorUnavailableError) as caught:
+        account.connect().start_refresh("run", {})
+    assert caught.value.code == "vendor_unreachable"
 
 
 def test_refresh_options_are_checked_before_a_call(account: Account) -> None:
