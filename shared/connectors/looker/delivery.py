@@ -83,20 +83,12 @@ class PostgresDelivery:
         def work(connection: psycopg.Connection) -> Written:
             if not self._has_staging(connection):
                 return Written(0)
-            with connection.transaction(), connection.cursor() as cursor:
-                if not self._record(connection, chunk.index, chunk.table.num_rows):
-                    return Written(0)
-                statement = sql.SQL("COPY {} ({}) FROM STDIN").format(self._id(self._staging), _names(columns))
-                sent = 0
-                with cursor.copy(statement) as copy:
-                    for block in copy_text(chunk.table):
-                        copy.write(block)
-                        sent += len(block)
-                if cursor.rowcount != chunk.table.num_rows:
-                    raise InternalError(
-                        f"chunk {chunk.index}: sent {chunk.table.num_rows} rows, Postgres took {cursor.rowcount}"
-                    )
-            return Written(sent)
+            try:
+                return self._copy(connection, chunk, columns)
+            except psycopg.errors.UndefinedTable:
+                if self._has_staging(connection):
+                    raise
+                return Written(0)  # another worker of this job published in the meantime
 
         return self._do(f"writing chunk {chunk.index}", work)
 
@@ -111,7 +103,12 @@ class PostgresDelivery:
         def work(connection: psycopg.Connection) -> Fingerprint:
             if not self._has_staging(connection):
                 return self._published_fingerprint(connection)
-            found = row_fingerprint(self._staged_rows(connection, columns))
+            try:
+                found = row_fingerprint(self._staged_rows(connection, columns))
+            except psycopg.errors.UndefinedTable:
+                if self._has_staging(connection):
+                    raise
+                return self._published_fingerprint(connection)
             self._record(connection, staging.READ_BACK, found.rows, f"{found.checksum:032x}")
             return found
 
@@ -147,6 +144,23 @@ class PostgresDelivery:
                 return work(connection)
 
         return _retry.call(once, self._clock)
+
+    def _copy(self, connection: psycopg.Connection, chunk: Chunk, columns: list[Column]) -> Written:
+        """Record and COPY one chunk in one transaction; nothing if it is recorded already."""
+        with connection.transaction(), connection.cursor() as cursor:
+            if not self._record(connection, chunk.index, chunk.table.num_rows):
+                return Written(0)
+            statement = sql.SQL("COPY {} ({}) FROM STDIN").format(self._id(self._staging), _names(columns))
+            sent = 0
+            with cursor.copy(statement) as copy:
+                for block in copy_text(chunk.table):
+                    copy.write(block)
+                    sent += len(block)
+            if cursor.rowcount != chunk.table.num_rows:
+                raise InternalError(
+                    f"chunk {chunk.index}: sent {chunk.table.num_rows} rows, Postgres took {cursor.rowcount}"
+                )
+        return Written(sent)
 
     def _id(self, name: str) -> sql.Identifier:
         return sql.Identifier(self._schema, name)

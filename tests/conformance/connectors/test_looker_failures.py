@@ -144,6 +144,63 @@ def test_two_jobs_that_replace_the_same_missing_table_leave_one_of_them_whole(cl
         assert rows == [(3000, 3000, 1)]
 
 
+def test_two_first_publishes_at_the_same_moment_both_succeed_in_turn(cloud: Cloud) -> None:
+    plans = [plan_of(numbered(50, version), "newborn") for version in (1, 2)]
+    deliveries = [connector(cloud).open_delivery(plan) for plan in plans]
+    for version, delivery in enumerate(deliveries, start=1):
+        delivery.begin()
+        delivery.write(Chunk(0, 0, numbered(50, version)))
+    with psycopg.connect(cloud.postgres.dsn("bi_loader")) as blocker:
+        blocker.execute("LOCK TABLE bi._bi_publications IN SHARE MODE")  # both get as far as their own locks let them
+        release = threading.Timer(0.5, blocker.rollback)
+        release.start()
+        side_by_side([deliveries[0].publish, deliveries[1].publish])
+        release.join()
+    rows = cloud.sql("SELECT count(*), count(DISTINCT id), count(DISTINCT version) FROM bi.newborn")
+    assert rows == [(50, 50, 1)]
+
+
+def test_row_that_somebody_else_is_writing_is_waited_for_and_replaced(cloud: Cloud) -> None:
+    deliver(connector(cloud), plan_of(numbered(3, 1), "elsewhere"), numbered(3, 1))
+    plan = plan_of(numbered(4, 2), "elsewhere")
+    delivery = connector(cloud).open_delivery(plan)
+    delivery.begin()
+    delivery.write(Chunk(0, 0, numbered(4, 2)))
+    with psycopg.connect(cloud.postgres.dsn("bi_loader")) as writer:
+        writer.execute("INSERT INTO bi.elsewhere VALUES (99, 99)")
+        commit = threading.Timer(0.5, writer.commit)
+        commit.start()
+        delivery.publish()
+        commit.join()
+    assert cloud.sql("SELECT count(*), max(version) FROM bi.elsewhere") == [(4, 2)]
+
+
+def test_worker_that_is_overtaken_by_a_publish_ends_quietly(cloud: Cloud) -> None:
+    table = numbered(10, 1)
+    plan = plan_of(table, "overtaken")
+    late, prompt = (connector(cloud).open_delivery(plan) for _ in range(2))
+    prompt.begin()
+    with psycopg.connect(cloud.postgres.dsn("bi_loader")) as blocker:
+        blocker.execute(
+            "LOCK TABLE bi._bi_chunks IN SHARE MODE"
+        )  # the late worker has seen staging, and waits to record
+        outcomes: list[int] = []
+        writer = threading.Thread(target=lambda: outcomes.append(late.write(Chunk(0, 0, table)).sent_bytes))
+        writer.start()
+        time.sleep(0.3)
+        staging = prompt.begin().state["staging"]
+        blocker.execute(f"DROP TABLE bi.{staging}")  # what the prompt worker's publish ends with
+        blocker.execute(
+            f"INSERT INTO bi._bi_publications (job_id, table_name, mode, rows) VALUES ('{plan.job_id}', 'overtaken', 'replace', 10)"
+        )
+        blocker.commit()
+        writer.join(30)
+    assert outcomes == [0]
+    assert late.is_published()
+    assert late.write(Chunk(0, 0, table)).sent_bytes == 0
+    assert cloud.sql(f"SELECT count(*) FROM bi._bi_chunks WHERE job_id = '{plan.job_id}'") == [(0,)]
+
+
 def test_drift_between_preflight_and_publish_leaves_the_table_as_it_was(cloud: Cloud) -> None:
     deliver(connector(cloud), plan_of(numbered(3, 1), "late"), numbered(3, 1))
     plan = plan_of(numbered(4, 2), "late")
