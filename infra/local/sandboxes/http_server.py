@@ -191,7 +191,13 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             pass
         return body.getvalue()
 
+    def _acknowledge(self) -> None:
+        """Acknowledge what came at once: behind a proxy urllib3 keeps Nagle's algorithm on, and the body waits for it (40 ms)."""
+        if hasattr(socket, "TCP_QUICKACK"):
+            self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
     def _read(self, length: int) -> bytes:
+        self._acknowledge()
         data = self.rfile.read(length)
         if len(data) < length:
             raise ConnectionResetError("the client hung up within its request body")
