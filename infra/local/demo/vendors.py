@@ -93,12 +93,17 @@ class Vendors:
         )
         credentials.refresh(GoogleRequest(session=self._session))
         headers = {"Authorization": f"Bearer {credentials.token}"}
-        values = f"https://sheets.googleapis.com/v4/spreadsheets/{self._accounts.google.spreadsheet_id}/values"
+        book = f"https://sheets.googleapis.com/v4/spreadsheets/{self._accounts.google.spreadsheet_id}"
+        fields = {"fields": "sheets.properties(title,gridProperties.rowCount)"}
+        sheets = self._json("GET", book, params=fields, headers=headers)["sheets"]
+        heights = {sheet["properties"]["title"]: sheet["properties"]["gridProperties"]["rowCount"] for sheet in sheets}
+        if tab not in heights:
+            raise VendorAnswerError(f"the spreadsheet has no tab {tab!r}; it has {sorted(heights)}")
 
         def page(first: int, last: int) -> list[list[Any]]:
             cells = quote(f"'{tab}'!{first}:{last}", safe="")
             shown = {"valueRenderOption": "UNFORMATTED_VALUE", "dateTimeRenderOption": "SERIAL_NUMBER"}
-            rows: list[list[Any]] = self._json("GET", f"{values}/{cells}", params=shown, headers=headers).get(
+            rows: list[list[Any]] = self._json("GET", f"{book}/values/{cells}", params=shown, headers=headers).get(
                 "values", []
             )
             return rows
@@ -106,14 +111,13 @@ class Vendors:
         header = (page(1, 1) or [[]])[0]
         if header != list(kinds):
             raise VendorAnswerError(f"expected the header {list(kinds)} in tab {tab}, found {header}")
-        first = 2
-        while rows := page(first, first + _SHEETS_PAGE_ROWS - 1):
+        for first in range(2, heights[tab] + 1, _SHEETS_PAGE_ROWS):
+            rows = page(first, min(first + _SHEETS_PAGE_ROWS - 1, heights[tab]))
             for row in rows:
                 cells = [*row, *[None] * (len(kinds) - len(row))]
                 yield tuple(_SHEETS[kind](cell) for kind, cell in zip(kinds.values(), cells, strict=True))
             if len(rows) < _SHEETS_PAGE_ROWS:
                 return
-            first += _SHEETS_PAGE_ROWS
 
     def looker(self, table: str, kinds: Mapping[str, str]) -> Iterator[Row]:
         """Rows of the warehouse table as Looker shows them, through run_inline_query."""
