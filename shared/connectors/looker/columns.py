@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from shared.connectors._base import Mode
 from shared.errors import TargetError
 
 MAX_COLUMNS = 1600  # postgresql.org/docs/current/limits.html
@@ -31,7 +30,6 @@ class TargetColumn:
 
     name: str
     type: str
-    not_null: bool = False
     is_filled: bool = False
 
 
@@ -101,11 +99,11 @@ def require_identifier(name: str, what: str) -> None:
         )
 
 
-def compare(wanted: Sequence[Column], existing: Sequence[TargetColumn], mode: Mode) -> Drift:
+def compare(wanted: Sequence[Column], existing: Sequence[TargetColumn]) -> Drift:
     """Return how an existing table differs from the export. Columns are matched by name; their order does not matter.
 
     New columns of the export are additions. Everything that would lose or change values is a problem: another type, and a
-    column of the table that the export does not have, unless Postgres fills it by itself (or, for append, it may be null).
+    column of the table that the export does not have, unless Postgres fills it by itself.
     """
     by_name = {column.name: column for column in existing}
     names = {column.name for column in wanted}
@@ -115,7 +113,7 @@ def compare(wanted: Sequence[Column], existing: Sequence[TargetColumn], mode: Mo
         if column.name in by_name and not _holds(by_name[column.name].type, column.type)
     ]
     for column in existing:
-        if column.name in names or column.is_filled or (mode is Mode.APPEND and not column.not_null):
+        if column.name in names or column.is_filled:
             continue
         problems.append(f"column {column.name!r} ({column.type}) is in the table and not in the export")
     return Drift(tuple(column for column in wanted if column.name not in by_name), tuple(problems))

@@ -74,10 +74,8 @@ class PostgresDelivery:
         """COPY one chunk and record it, in one transaction; a chunk that is recorded already is left as it is.
 
         Raises:
-            SourceError: a value that Postgres cannot hold, with row and column.
             TargetError: staging is gone (the job was abandoned by another process).
         """
-        check_values(chunk.table, chunk.first_row)
         columns = postgres_columns(self._plan.schema)
 
         def work(connection: psycopg.Connection) -> Written:
@@ -92,8 +90,13 @@ class PostgresDelivery:
 
         return self._do(f"writing chunk {chunk.index}", work)
 
-    def fingerprint(self, table: pa.Table) -> Fingerprint:
-        """Return the checksum of these rows in canonical form (`encode.canonical_rows`). Pure."""
+    def fingerprint(self, table: pa.Table, first_row: int = 0) -> Fingerprint:
+        """Return the checksum of these rows in canonical form (`encode.canonical_rows`). Pure.
+
+        Raises:
+            SourceError: a value that Postgres cannot hold, with row and column.
+        """
+        check_values(table, first_row)
         return row_fingerprint(canonical_rows(table))
 
     def read_back(self) -> Fingerprint:
@@ -173,7 +176,7 @@ class PostgresDelivery:
         place = f"{self._schema}.{self._table}"
         if found[1] not in _TABLE_KINDS:
             raise TargetError(f"{place} is not a table (a view, or the like); choose another name")
-        drift = compare(columns, staging.columns_of(connection, found[0]), self._plan.mode)
+        drift = compare(columns, staging.columns_of(connection, found[0]))
         if drift.problems:
             raise TargetError(
                 f"{place} does not fit the export: {'; '.join(drift.problems)}. Change the table or the mapping, "

@@ -41,7 +41,7 @@ def publish(
         staging.lock(connection, schema, table)
         if not _claim(connection, plan, schema, table):
             return False
-        _prepare_target(connection, plan, columns, schema=schema, table=table)
+        _prepare_target(connection, columns, schema=schema, table=table)
         live = sql.Identifier(schema, table)
         if plan.mode is Mode.REPLACE:
             connection.execute(sql.SQL("DELETE FROM {}").format(live))
@@ -75,9 +75,7 @@ def _claim(connection: psycopg.Connection, plan: DeliveryPlan, schema: str, tabl
     return connection.execute(statement).rowcount == 1
 
 
-def _prepare_target(
-    connection: psycopg.Connection, plan: DeliveryPlan, columns: Sequence[Column], *, schema: str, table: str
-) -> None:
+def _prepare_target(connection: psycopg.Connection, columns: Sequence[Column], *, schema: str, table: str) -> None:
     """Create a missing table (default privileges apply), or lock an existing one against writers and add new columns."""
     if staging.oid(connection, schema, table) is None:
         staging.make_table(connection, schema, table, columns)
@@ -86,7 +84,7 @@ def _prepare_target(
     connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(live))
     found = staging.oid(connection, schema, table)
     existing = staging.columns_of(connection, found[0]) if found else []
-    drift = compare(columns, existing, plan.mode)
+    drift = compare(columns, existing)
     if drift.problems:
         raise TargetError(
             f"{schema}.{table} changed since the job began: {'; '.join(drift.problems)}; nothing was changed",

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS {publications} (
     published_at timestamptz NOT NULL DEFAULT now());
 """
 _COLUMNS = """
-SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
+SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
        a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> ''
 FROM pg_catalog.pg_attribute a WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """

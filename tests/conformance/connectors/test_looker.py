@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import threading
 import time
@@ -11,8 +12,10 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
+import requests
 
 from shared.connectors._base import Mode
+from shared.connectors.looker.connector import LookerConnector
 from shared.errors import (
     TargetError,
 )
@@ -25,6 +28,7 @@ from tests.conformance.connectors.looker_support import (
     plan_of,
     planes,
 )
+from tests.conformance.connectors.suite import SCHEMA, ConnectorSuite, Row
 from tests.conformance.sandboxes.looker_support import Cloud, LossyLink, QuickClock, looker_cloud, looker_parts  # noqa: F401
 
 
@@ -164,3 +168,43 @@ def test_hundred_thousand_rows_of_twenty_columns(cloud: Cloud, capsys: pytest.Ca
             f"read back {read_back:.2f} s, publish {publish:.2f} s"
         )
     assert cloud.sql("SELECT count(*), count(DISTINCT id_0) FROM bi.large") == [(100_000, 100_000)]
+
+
+class LookerRig:
+    """The demo connector; rows are read by a query through Looker's API."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    @property
+    def connector(self) -> LookerConnector:
+        return connector(self._cloud)
+
+    def rows(self, table_name: str) -> list[Row]:
+        known = self._cloud.server.accounts.looker
+        url = f"{known.base_url}/api/4.0"
+        key = {"client_id": known.client_id, "client_secret": known.client_secret}
+        token = requests.post(f"{url}/login", data=key, timeout=30).json()["access_token"]
+        query = {"model": known.model, "view": table_name, "limit": "-1"}
+        query["fields"] = [f"{table_name}.{name}" for name in SCHEMA.names]
+        answer = requests.post(
+            f"{url}/queries/run/json", json=query, headers={"Authorization": f"token {token}"}, timeout=60
+        )
+        assert answer.status_code == 200, answer.text
+        return [self._typed({name.split(".")[1]: value for name, value in row.items()}) for row in answer.json()]
+
+    def _typed(self, row: Row) -> Row:
+        """Looker's JSON has dates and times as text and yes/no for booleans."""
+        joined, seen, active = row["joined"], row["seen"], row["active"]
+        row["joined"] = joined and dt.date.fromisoformat(joined)
+        row["seen"] = seen and dt.datetime.fromisoformat(seen)
+        row["active"] = active and active == "Yes"
+        return row
+
+
+class TestLooker(ConnectorSuite):
+    kind = "looker"
+
+    @pytest.fixture
+    def rig(self, cloud: Cloud) -> LookerRig:
+        return LookerRig(cloud)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from shared.connectors._base import Mode
 from shared.connectors.looker.columns import Column, TargetColumn, compare, postgres_columns, postgres_type
 from shared.connectors.looker.staging import staging_name
 from shared.errors import TargetError
@@ -64,19 +63,13 @@ def test_drift_tells_additions_from_problems() -> None:
         TargetColumn("old", "text"),
         TargetColumn("loaded_at", "timestamp with time zone", is_filled=True),
     ]
-    drift = compare(wanted, existing, Mode.REPLACE)
+    drift = compare(wanted, existing)
     assert drift.additions == (Column("new", "date"),)
     assert drift.problems == (
         "column 'id' is integer in the table and bigint in the export",
         "column 'n' is numeric(6,2) in the table and numeric(5,2) in the export",
         "column 'old' (text) is in the table and not in the export",
     )
-
-
-def test_append_leaves_a_nullable_column_empty_but_not_a_required_one() -> None:
-    existing = [TargetColumn("id", "bigint"), TargetColumn("note", "text"), TargetColumn("by", "text", not_null=True)]
-    drift = compare([Column("id", "bigint")], existing, Mode.APPEND)
-    assert drift.problems == ("column 'by' (text) is in the table and not in the export",)
 
 
 def test_staging_name_is_stable_and_fits_whatever_the_job_is_called() -> None:
