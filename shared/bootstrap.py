@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shared.services.exports import Engine, Exports
     from shared.services.refreshes import Refreshes
     from shared.services.schedules import Schedules
+    from shared.services.sweeper import Sweeper
     from shared.services.tables import Tables
 
 
@@ -119,6 +120,12 @@ class Services:
         from shared.services.schedules import Schedules
 
         return Schedules(self.stores, self.connectors, self.exports, self.refreshes, self.settings.urls["refresh"])
+
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        from shared.services.sweeper import Sweeper
+
+        return Sweeper(self.stores, self.exports, self.refreshes)
 
     def _engine(self) -> Engine:
         from shared.pipeline.delivery import ExportEngine, Targets

@@ -205,6 +205,8 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         export_format: also keep the exported rows as a file of this format in the exports bucket.
         target: options of the connector's kind, e.g. `worksheet` for Google Sheets.
         refresh_after: refresh what the BI tool computes from the table once it is published.
+        max_shrink: a replace is held for approval if it would take away more than this share of the rows published before,
+            or all of them; 1 lets everything through.
     """
 
     connector_name: str
@@ -216,6 +218,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     export_format: ExportFormat | None = None
     target: dict[str, Any] = {}
     refresh_after: bool = False
+    max_shrink: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.5
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,6 +265,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
     refresh_after: bool = False
     refresh_run_id: str | None = None
+    max_shrink: float = 0.5
+    held_reason: str | None = None
+    retry_of: str | None = None
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):

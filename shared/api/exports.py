@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.api.dispatch import Call, Reply, etag
 from shared.api.routes import API
-from shared.models import Job
+from shared.models import Job, JobStatus
 from shared.ports import Document
 from shared.services.exports import RETRY_AFTER_S
 from shared.services.records import Page, from_record
@@ -13,8 +13,7 @@ from shared.services.records import Page, from_record
 def start_export(call: Call) -> Reply:
     """Accept one export: 202 and the job, or the first answer again for a repeated idempotency key."""
     document = call.services.exports.start(call.body, call.caller.email, call.idempotency())
-    headers = {"Location": f"{API}/export-jobs/{document.data['id']}", **_headers(document)}
-    return Reply(from_record(Job, document.data), headers=headers)
+    return _job(call, document.data["id"])
 
 
 def get_job(call: Call) -> Reply:
@@ -27,6 +26,51 @@ def list_jobs(call: Call) -> Reply:
     """List jobs, newest first."""
     page = Page(call.query.get("page_size", Page().size), call.query.get("page_token"))
     return Reply(call.services.exports.list_jobs(call.query.get("connector_name"), call.query.get("status"), page))
+
+
+def cancel_job(call: Call) -> Reply:
+    """Cancel: the job as it is now; a running one ends at its next checkpoint."""
+    call.services.exports.operations.cancel(call.path["id"])
+    return _job(call, call.path["id"])
+
+
+def approve_job(call: Call) -> Reply:
+    """Let a held job go on."""
+    call.services.exports.operations.approve(call.path["id"], force=bool(call.query.get("force")))
+    return _job(call, call.path["id"])
+
+
+def reject_job(call: Call) -> Reply:
+    """End a held job."""
+    call.services.exports.operations.reject(call.path["id"])
+    return _job(call, call.path["id"])
+
+
+def retry_job(call: Call) -> Reply:
+    """Start a new job from the rows of one that did not succeed."""
+    return _again(call, frozenset({JobStatus.FAILED, JobStatus.CANCELLED}))
+
+
+def republish_job(call: Call) -> Reply:
+    """Start a new job from the rows of one that succeeded."""
+    return _again(call, frozenset({JobStatus.SUCCESS}))
+
+
+def erase_job(call: Call) -> Reply:
+    """Erase a job that has ended."""
+    call.services.exports.operations.erase(call.path["id"])
+    return Reply(status=204)
+
+
+def _again(call: Call, after: frozenset[JobStatus]) -> Reply:
+    new = call.services.exports.operations.again(call.path["id"], call.caller.email, call.idempotency(), after=after)
+    return _job(call, new)
+
+
+def _job(call: Call, job_id: str) -> Reply:
+    document = call.services.exports.get(job_id)
+    headers = {"Location": f"{API}/export-jobs/{job_id}", **_headers(document)}
+    return Reply(from_record(Job, document.data), headers=headers)
 
 
 def _headers(document: Document) -> dict[str, str]:

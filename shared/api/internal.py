@@ -36,3 +36,9 @@ def fire_schedule(call: Call) -> Reply:
     planned = planned if planned.tzinfo else planned.replace(tzinfo=UTC)
     call.services.schedules.fire(call.path["id"], planned)
     return Reply(status=204)
+
+
+def sweep(call: Call) -> Reply:
+    """Wake jobs and runs that nobody drives, forget rows past their time."""
+    call.services.sweeper.sweep()
+    return Reply(status=204)

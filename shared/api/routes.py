@@ -65,6 +65,7 @@ OF_CONNECTOR = Parameter("connector_name", "string", "Only those of this connect
 FORCE = Parameter(
     "force", "boolean", "Delete even while jobs run or schedules point at it; its schedules are deleted too."
 )
+OVERTAKEN = Parameter("force", "boolean", "Approve even if a job accepted later has published to the target since.")
 WAIT = Parameter(
     "wait", "duration", "Hold the answer until the job changes, at most this long, e.g. `30s` (60 s at most)."
 )
@@ -100,6 +101,19 @@ ROUTES: tuple[Route, ...] = (
           reply="JobPage", query=(OF_CONNECTOR, STATUS, *PAGE)),
     Route("GET", f"{API}/export-jobs/{{id}}", "export", VIEW, f"{_EXPORTS}:get_job", "Get one export job",
           reply="Job", errors=(404,), query=(WAIT,)),
+    Route("DELETE", f"{API}/export-jobs/{{id}}", "export", ADMIN, f"{_EXPORTS}:erase_job",
+          "Erase a job that has ended, with the rows that it kept", status=204, errors=(404, 409)),
+    Route("POST", f"{API}/export-jobs/{{id}}:cancel", "export", OPERATE, f"{_EXPORTS}:cancel_job",
+          "Cancel a job that has not published", reply="Job", errors=(404, 409)),
+    Route("POST", f"{API}/export-jobs/{{id}}:approve", "export", OPERATE, f"{_EXPORTS}:approve_job",
+          "Let a held job go on", reply="Job", status=202, errors=(404, 409), query=(OVERTAKEN,)),
+    Route("POST", f"{API}/export-jobs/{{id}}:reject", "export", OPERATE, f"{_EXPORTS}:reject_job",
+          "End a held job", reply="Job", errors=(404, 409)),
+    Route("POST", f"{API}/export-jobs/{{id}}:retry", "export", OPERATE, f"{_EXPORTS}:retry_job",
+          "Start a failed or cancelled job again, from the same rows", reply="Job", status=202, errors=(404, 409, 422),
+          idempotency=True),
+    Route("POST", f"{API}/export-jobs/{{id}}:republish", "export", OPERATE, f"{_EXPORTS}:republish_job",
+          "Publish again what a successful job froze", reply="Job", status=202, errors=(404, 409, 422), idempotency=True),
     Route("PUT", f"{API}/tables/{{name}}", "export", ADMIN, "shared.api.tables:put_table", "Register a table",
           request="TableBody", reply="Table", also=(201,)),
     Route("GET", f"{API}/tables", "export", VIEW, "shared.api.tables:list_tables", "List tables",
@@ -125,6 +139,8 @@ ROUTES: tuple[Route, ...] = (
           status=204, errors=(404,)),
     Route("POST", "/internal/export-jobs/{id}:run", "export_worker", Permission.TASKS, "shared.api.internal:run_job",
           "Work on an export job", request="object", status=204, errors=(404,), body_required=False),
+    Route("POST", "/internal/sweep", "export_worker", Permission.SCHEDULER, "shared.api.internal:sweep",
+          "Wake what nobody drives", request="object", status=204, body_required=False),
     Route("POST", "/internal/refresh-runs/{id}:look", "refresh", Permission.TASKS, "shared.api.internal:look_at_run",
           "Trigger or follow a refresh", request="object", status=204, errors=(404,), body_required=False),
     Route("POST", "/internal/schedules/{id}:fire", "refresh", Permission.SCHEDULER, "shared.api.internal:fire_schedule",

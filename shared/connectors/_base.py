@@ -130,8 +130,12 @@ class Delivery(Protocol):
     def write(self, chunk: Chunk) -> Written:
         """Put one chunk in, by position: the same chunk again overwrites itself."""
 
-    def fingerprint(self, table: pa.Table) -> Fingerprint:
-        """Return what these source rows look like once the target holds them. Pure; adds up over chunks."""
+    def fingerprint(self, table: pa.Table, first_row: int = 0) -> Fingerprint:
+        """Return what these source rows look like once the target holds them. Pure; adds up over chunks.
+
+        Raises:
+            TargetError: the target cannot hold a value; names the column and the one-based row, counted from `first_row`.
+        """
 
     def read_back(self) -> Fingerprint:
         """Return what the vendor holds of this job: in staging, or of the target since `begin`."""

@@ -6,6 +6,7 @@ repeated step harmless lies in the target (`shared.connectors._base.Delivery`), 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import traceback
 from collections.abc import Callable, Mapping
@@ -22,7 +23,8 @@ from shared.models import SCHEMA, JobStatus, Phase, Progress
 from shared.pipeline import lease as leases
 from shared.pipeline.formats import CONTENT_TYPES, Format, writer
 from shared.pipeline.freezing import FrozenSource, freeze, frozen_before
-from shared.pipeline.lease import Busy, Lease, LostLeaseError, Over
+from shared.pipeline.guards import shrink_reason
+from shared.pipeline.lease import Busy, CancelRequestedError, Lease, LostLeaseError, Over
 from shared.ports import Stores
 from shared.telemetry import log_event
 
@@ -32,11 +34,16 @@ MAX_WAITS = 6  # our choice: 5 + 10 + … + 160 s, about five minutes of a vendo
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 300.0
 SHOWN_DIFFERENCES = 5
+OWN_WAITS = frozenset({"quota_wait", "breaker_open"})
+"""Waits that we ask for ourselves: they say nothing of the vendor's health and do not count towards `MAX_WAITS`."""
 
 
 @dataclass(frozen=True)
 class Finished:
     """Nothing more to do for this task."""
+
+    goes_on = False
+    at = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class Continue:
     """Enqueue another task for the job, at `at` (None: at once)."""
 
     at: datetime | None = None
+    goes_on = True
 
 
 Outcome = Finished | Continue
@@ -91,14 +99,21 @@ class ExportEngine:
             return self._advance(held)
         except LostLeaseError:
             return Finished()
+        except CancelRequestedError:
+            return self._end(held, JobStatus.CANCELLED, "cancelled", "cancelled by request")
         except VendorUnavailableError as error:
             return self._wait(held, error)
         except BIConnectorsError as error:
             return self._end_badly(held, error)
         except Exception as error:
             log_event("job_fault", severity="ERROR", job_id=job_id, stack_trace=traceback.format_exc())
-            held.save({"last_fault": type(error).__name__})
+            self._note_fault(held, error)
             raise
+
+    def _note_fault(self, held: Lease, error: Exception) -> None:
+        """Keep the fault's kind for the job's reason, if the store can be reached; the lease ends, so that the retry may go on."""
+        with contextlib.suppress(Exception):
+            held.save({"last_fault": type(error).__name__}, release=True)
 
     def _advance(self, held: Lease) -> Outcome:
         if held.job["idle_claims"] > MAX_IDLE_CLAIMS:
@@ -109,6 +124,8 @@ class ExportEngine:
             )
         ends = self._stores.clock.now() + TIME_BOX
         source = self._freeze(held)
+        if self._is_held(held, source):
+            return Finished()
         delivery = self._begin(held, source)
         if held.job.get("publishing") and delivery.is_published():
             return self._publish(held, delivery)
@@ -126,8 +143,26 @@ class ExportEngine:
             source = freeze(self._stores.objects, self._frozen_bucket, held.job["id"], held.job["source"])
             progress = msgspec.to_builtins(Progress(rows_total=source.scan.rows))
             fields = {"phase": Phase.PREFLIGHT.value, "progress": progress, "idle_claims": 0}
-            held.save({**source.to_record(), **fields})
+            held.save({**source.to_record(), **fields, "rows_kept": True})
         return source
+
+    def _is_held(self, held: Lease, source: FrozenSource) -> bool:
+        """Hold a replace that would take away too many rows, before the target is touched, until somebody approves it."""
+        job = held.job
+        if job.get("begun") or job.get("approved") or Mode(job["mode"]) is not Mode.REPLACE:
+            return False
+        turn = self._turn(held)
+        reason = shrink_reason(turn.get("last_rows"), source.scan.rows, job["max_shrink"])
+        if reason is None:
+            return False
+        fields = {"status": JobStatus.HELD.value, "held_reason": reason, "idle_claims": 0}
+        held.save(fields, also={f"targets/{job['target_key']}": {**turn, "holder": None}}, release=True)
+        log_event("job_held", severity="WARNING", job_id=job["id"], reason=reason)
+        return True
+
+    def _turn(self, held: Lease) -> dict[str, Any]:
+        found = self._stores.documents.get(f"targets/{held.job['target_key']}")
+        return dict(found.data) if found else {"schema": SCHEMA}
 
     def _begin(self, held: Lease, source: FrozenSource) -> Delivery:
         """Check limits and make staging, once; what `begin` returned is recorded before the first chunk is written."""
@@ -174,7 +209,7 @@ class ExportEngine:
             if self._stores.clock.now() >= ends:
                 return False
             chunk = Chunk(index, index * rows, table)
-            found = delivery.fingerprint(chunk.table)
+            found = delivery.fingerprint(chunk.table, chunk.first_row)
             written = delivery.write(chunk)
             self._checkpoint(held, chunk, found, written.sent_bytes)
             index += 1
@@ -240,16 +275,26 @@ class ExportEngine:
         published = delivery.publish()
         if "target" in published.details:
             self._targets.remember(held.job["connector_name"], held.job["table_name"], published.details["target"])
+        job, rows = held.job, held.job["progress"]["rows_total"]
+        turn = self._turn(held)
+        appended = turn.get("last_rows") or 0 if Mode(job["mode"]) is Mode.APPEND else 0
+        turn |= {
+            "holder": None,
+            "last_job_id": job["id"],
+            "last_accepted_at": job["created_at"],
+            "last_rows": appended + rows,
+        }
         held.save(
             {
                 "status": JobStatus.SUCCESS.value,
                 "phase": Phase.FINISHED.value,
                 "completed_at": self._stores.clock.now(),
-                "record_count": held.job["progress"]["rows_total"],
-                "file_size_bytes": held.job.get("file_size_bytes") or held.job["frozen"]["size_bytes"],
+                "record_count": rows,
+                "file_size_bytes": job.get("file_size_bytes") or job["frozen"]["size_bytes"],
                 "location": published.location,
                 "published": dict(published.details),
             },
+            also={f"targets/{job['target_key']}": turn},
             release=True,
         )
         _log_end(held.job)
@@ -257,6 +302,8 @@ class ExportEngine:
 
     def _wait(self, held: Lease, error: VendorUnavailableError) -> Outcome:
         """Give the job back until the vendor may answer again; end it when it kept us waiting too often."""
+        if error.code in OWN_WAITS:
+            return self._give_back(held, error, held.job.get("waits", 0))
         waits = held.job.get("waits", 0) + 1
         if waits > MAX_WAITS:
             return self._end_badly(held, error)
@@ -271,15 +318,20 @@ class ExportEngine:
             held.save({"waits": waits, "waiting": waiting, "idle_claims": 0}, release=True)
         except LostLeaseError:
             return Finished()
+        except CancelRequestedError:
+            return Continue()
         return Continue(at)
 
     def _end_badly(self, held: Lease, error: BIConnectorsError) -> Outcome:
+        return self._end(held, JobStatus.FAILED, error.code, error.message, retryable=error.retryable)
+
+    def _end(self, held: Lease, status: JobStatus, code: str, reason: str, *, retryable: bool = False) -> Outcome:
         """End the job with its reason, staging removed; unless its publish took effect, of which the target is asked first.
 
         A job whose publish was sent and whose target cannot be asked does not end: it waits until it can be.
         """
         try:
-            message = error.message
+            message = reason
             if source := frozen_before(self._stores.objects, held.job):
                 delivery = self._open_connector(held.job["connector_name"]).open_delivery(self._plan(held, source))
                 if held.job.get("publishing") and delivery.is_published():
@@ -291,10 +343,18 @@ class ExportEngine:
             message += f" (its staging was not removed: {unknown.message})"
         except BIConnectorsError as also:
             message += f" (its staging was not removed: {also.message})"
+        turn = self._turn(held)
+        if turn.get("holder") == held.job["id"]:
+            turn["holder"] = None
+        ended = {
+            "status": status.value,
+            "completed_at": self._stores.clock.now(),
+            "waiting": None,
+            "error_message": message,
+            "error": {"code": code, "message": message, "retryable": retryable, "details": {}},
+        }
         try:
-            info = {"code": error.code, "message": message, "retryable": error.retryable, "details": {}}
-            failed = {"status": JobStatus.FAILED.value, "completed_at": self._stores.clock.now(), "waiting": None}
-            held.save({**failed, "error_message": message, "error": info}, release=True)
+            held.save(ended, also={f"targets/{held.job['target_key']}": turn}, release=True)
         except LostLeaseError:
             return Finished()
         _log_end(held.job)

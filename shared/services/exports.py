@@ -13,8 +13,10 @@ import msgspec
 from shared import connectors as kinds
 from shared.errors import InvalidRequestError, NotFoundError, UnsupportedError
 from shared.models import ExportFormat, ExportRequest, FileSource, Job, JobPage, JobStatus, Phase, new_id
+from shared.pipeline.lease import target_key
 from shared.ports import Document, ObjectInfo, Query, Stores, Task, Transaction
 from shared.services.connectors import Connectors
+from shared.services.job_operations import JobOperations, fresh_state
 from shared.services.records import (
     Idempotency,
     Page,
@@ -33,10 +35,20 @@ LONGEST_WAIT_S = 60.0
 RETRY_AFTER_S = 2
 
 
+class Outcome(Protocol):
+    """Whether a job goes on in another task, and when (None: at once)."""
+
+    @property
+    def goes_on(self) -> bool: ...
+
+    @property
+    def at(self) -> datetime | None: ...
+
+
 class Engine(Protocol):
     """What drives one job for one time box; `shared.pipeline.delivery.ExportEngine`."""
 
-    def run(self, job_id: str) -> Any: ...
+    def run(self, job_id: str) -> Outcome: ...
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,7 @@ class Exports:
         self._settings = settings
         self._engine = engine
         self._after_success = after_success
+        self.operations = JobOperations(stores, self._enqueue)
         self._waiters = threading.BoundedSemaphore(max(1, settings.threads // 4))
 
     def start(self, request: ExportRequest, caller: str, idempotency: Idempotency | None = None) -> Document:
@@ -99,9 +112,11 @@ class Exports:
             export_format=request.export_format,
             note=kinds.capabilities(kind).note or None,
             refresh_after=request.refresh_after,
+            max_shrink=request.max_shrink,
             source=self._source(request, job_id),
         )
-        record = to_record(job, fence=0, lease_until=now, idle_claims=0, waits=0, seq=0)
+        key = target_key(request.connector_name, request.table_name, target)
+        record = to_record(job, target_key=key, **fresh_state(now))
 
         def work(tx: Transaction) -> str:
             earlier = earlier_result(tx, idempotency, now)
@@ -151,27 +166,34 @@ class Exports:
     def run(self, job_id: str) -> None:
         """Work on the job for one time box, and enqueue what must go on. For the worker only."""
         outcome = self._engine().run(job_id)
-        at = getattr(outcome, "at", None)
-        if type(outcome).__name__ == "Continue":
-            self._continue(job_id, at)
+        if outcome.goes_on:
+            self.wake(job_id, outcome.at)
             return
         job = self.get(job_id).data
         if job["status"] == JobStatus.SUCCESS.value and job["refresh_after"] and not job.get("refresh_run_id"):
             run_id = self._after_success(job)
             self._stores.documents.update(f"export_jobs/{job_id}", {"refresh_run_id": run_id})
+        self._wake_next(job["target_key"])
 
-    def _continue(self, job_id: str, at: datetime | None) -> None:
-        """Enqueue the next task of a job. The number is raised first: a task of the old name would be taken for a repeat."""
+    def wake(self, job_id: str, at: datetime | None = None) -> None:
+        """Enqueue the next task of a job. Its number is raised first: a task of the old name would be taken for a repeat."""
 
         def work(tx: Transaction) -> int:
             document = tx.get(f"export_jobs/{job_id}")
             if document is None:
                 raise NotFoundError(f"export job {job_id!r} does not exist")
             seq: int = document.data["seq"] + 1
-            tx.update(f"export_jobs/{job_id}", {"seq": seq})
+            tx.update(f"export_jobs/{job_id}", {"seq": seq, "next_task_at": at or self._stores.clock.now()})
             return seq
 
         self._enqueue(job_id, self._stores.documents.transact(work), at)
+
+    def _wake_next(self, target: str) -> None:
+        """Wake the job that waits longest for the target's turn, if there is one."""
+        where = (("target_key", "==", target), ("status", "in", [JobStatus.PENDING.value, JobStatus.RUNNING.value]))
+        for item in self._stores.documents.query(Query("export_jobs", where, order_by="created_at", limit=1)):
+            if item.data["lease_until"] <= self._stores.clock.now():
+                self.wake(item.data["id"])
 
     def _enqueue(self, job_id: str, seq: int, at: datetime | None) -> None:
         url = f"{self._settings.worker_url}/internal/export-jobs/{job_id}:run"

@@ -25,8 +25,12 @@ IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 
 def to_record(value: msgspec.Struct, **more: Any) -> dict[str, Any]:
     """Return the document of a model: builtins, datetimes kept as such, the schema version beside them."""
-    record: dict[str, Any] = msgspec.to_builtins(value, builtin_types=(datetime,))
-    return {**record, **more, "schema": SCHEMA}
+    return {**to_builtins(value), **more, "schema": SCHEMA}
+
+
+def to_builtins(value: Any) -> Any:
+    """Return a model as builtins, datetimes kept as such."""
+    return msgspec.to_builtins(value, builtin_types=(datetime,))
 
 
 def from_record(kind: type[T], record: Mapping[str, Any]) -> T:

@@ -97,7 +97,7 @@ class Refreshes:
                 return earlier
             if run_id is not None and tx.get(f"refresh_runs/{run_id}") is not None:
                 return run_id
-            tx.create(f"refresh_runs/{run.id}", to_record(run, failed_looks=0))
+            tx.create(f"refresh_runs/{run.id}", to_record(run, failed_looks=0, next_look_at=now))
             keep_result(tx, idempotency, run.id, now)
             return run.id
 
@@ -160,9 +160,10 @@ class Refreshes:
             fields |= _failure(
                 "refresh_timeout", f"the vendor still says {seen.vendor_status} after {GIVE_UP}", retryable=True
             )
-        self._stores.documents.update(f"refresh_runs/{run['id']}", fields)
+        at = now + timedelta(seconds=_pause_s(fields["polls"]))
+        self._stores.documents.update(f"refresh_runs/{run['id']}", {**fields, "next_look_at": at})
         if not RunStatus(fields["status"]).is_final:
-            self._enqueue(run["id"], fields["polls"], now + timedelta(seconds=_pause_s(fields["polls"])))
+            self._enqueue(run["id"], fields["polls"], at)
 
     def _look_later(self, run: Mapping[str, Any], error: VendorUnavailableError) -> None:
         failed = run["failed_looks"] + 1
@@ -174,9 +175,17 @@ class Refreshes:
         at = now + timedelta(seconds=pause)
         polls = run["polls"] + 1
         waiting = f"until {at:%Y-%m-%dT%H:%M:%SZ}: {error.message}"
-        fields = {"failed_looks": failed, "polls": polls, "waiting": waiting, "updated_at": now}
+        fields = {"failed_looks": failed, "polls": polls, "waiting": waiting, "updated_at": now, "next_look_at": at}
         self._stores.documents.update(f"refresh_runs/{run['id']}", fields)
         self._enqueue(run["id"], polls, at)
+
+    def wake(self, run: Mapping[str, Any]) -> None:
+        """Enqueue a look at a run whose task was lost; under a new name, because the old one may be taken for a repeat."""
+        polls = run["polls"] + 1
+        self._stores.documents.update(
+            f"refresh_runs/{run['id']}", {"polls": polls, "next_look_at": self._stores.clock.now()}
+        )
+        self._enqueue(run["id"], polls, None)
 
     def _end_with(self, run: Mapping[str, Any], error: BIConnectorsError) -> None:
         now = self._stores.clock.now()

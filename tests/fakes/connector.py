@@ -89,7 +89,7 @@ class InMemoryDelivery:
         self._vendor.staging[self._plan.job_id][chunk.index] = chunk.table.to_pylist()
         return Written(100)
 
-    def fingerprint(self, table: pa.Table) -> Fingerprint:
+    def fingerprint(self, table: pa.Table, first_row: int = 0) -> Fingerprint:
         return _fingerprint(table.to_pylist())
 
     def read_back(self) -> Fingerprint:

@@ -113,20 +113,31 @@ class World:
         for _ in range(100):
             if not self.fakes.tasks.pending:
                 return
-            task = self.fakes.tasks.pending.pop(0)
-            if task.at is not None and task.at > self.fakes.clock.now():
-                self.fakes.clock.sleep((task.at - self.fakes.clock.now()).total_seconds())
-            origin, _, path = task.url.removeprefix("http://").partition("/")
-            function = {"worker": "export_worker", "refresh": "refresh"}[origin]
-            self.claims["tasks"] = {
-                "aud": f"http://{origin}",
-                "iss": "https://accounts.google.com",
-                "email": "tasks@fake.iam",
-                "email_verified": True,
-            }
-            answer = self.call(function, "POST", f"/{path}", {}, Authorization="Bearer tasks")
-            assert answer.status == 204, answer.body
+            self.work_once()
         raise AssertionError("the tasks never end")
+
+    def work_once(self, *, newest: bool = False) -> None:
+        """Run one enqueued task, at its time."""
+        task = self.fakes.tasks.pending.pop(-1 if newest else 0)
+        if task.at is not None and task.at > self.fakes.clock.now():
+            self.fakes.clock.sleep((task.at - self.fakes.clock.now()).total_seconds())
+        origin, _, path = task.url.removeprefix("http://").partition("/")
+        function = {"worker": "export_worker", "refresh": "refresh"}[origin]
+        answer = self.call(function, "POST", f"/{path}", {}, Authorization=self._bearer("tasks", origin))
+        assert answer.status == 204, answer.body
+
+    def sweep(self) -> None:
+        """Do what Cloud Scheduler does every five minutes."""
+        answer = self.call(
+            "export_worker", "POST", "/internal/sweep", {}, Authorization=self._bearer("scheduler", "worker")
+        )
+        assert answer.status == 204, answer.body
+
+    def _bearer(self, who: str, origin: str) -> str:
+        issuer = "https://accounts.google.com"
+        claims = {"aud": f"http://{origin}", "iss": issuer, "email": f"{who}@fake.iam", "email_verified": True}
+        self.claims[f"{who} {origin}"] = claims
+        return f"Bearer {who} {origin}"
 
 
 @pytest.fixture

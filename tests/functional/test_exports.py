@@ -50,7 +50,7 @@ def test_append_adds_and_replace_replaces(registered: World) -> None:
     start(registered, mode="append", rows=[{"id": 4, "name": "Di"}])
     registered.work()
     assert [row["id"] for row in registered.vendor.live["people"]] == [1, 2, 3, 4]
-    start(registered, rows=[])
+    start(registered, rows=[], max_shrink=1.0)
     registered.work()
     assert registered.vendor.live["people"] == []
 
@@ -149,7 +149,7 @@ def test_a_refusal_at_any_step_leaves_the_target_as_it_was(registered: World, st
     start(registered)
     registered.work()
     registered.vendor.errors = [(step, TargetError("the grid is full"))]
-    job_id = start(registered, rows=[{"id": 8, "name": "H"}])
+    job_id = start(registered, rows=[{"id": 8, "name": "H"}], max_shrink=1.0)
     registered.work()
     failed = job(registered, job_id)
     assert (failed["status"], failed["error_message"]) == ("failed", "the grid is full")

@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "functions": {"shared.api", "shared.bootstrap", "shared.config"},
     "shared.bootstrap": {"shared.services", "shared.pipeline", "shared.connectors", "shared.stores", *LEAVES},
     "shared.api": {"shared.services", "shared.connectors", "shared.bootstrap", *LEAVES},
-    "shared.services": {"shared.connectors", "shared.pipeline.sources", *LEAVES},
+    "shared.services": {"shared.connectors", "shared.pipeline.sources", "shared.pipeline.lease", *LEAVES},
     "shared.pipeline": {"shared.connectors._base", "shared.connectors._fingerprint", *LEAVES},
     "shared.connectors": LEAVES - {"shared.config"},
     "shared.stores": LEAVES - {"shared.config"},

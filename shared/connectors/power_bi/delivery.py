@@ -138,9 +138,9 @@ class PushDelivery:
             self._position = None  # the next attempt asks again
             raise
 
-    def fingerprint(self, table: pa.Table) -> Fingerprint:
+    def fingerprint(self, table: pa.Table, first_row: int = 0) -> Fingerprint:
         """Aggregates of these rows as Power BI holds them. Raises `TargetError` for a value that it cannot hold (row, column)."""
-        rows = aggregates.of_rows(encode.held(table))
+        rows = aggregates.of_rows(encode.held(table, first_row))
         return aggregates.comparable(self._before(), rows, self._begun.get("columns", []))
 
     def read_back(self) -> Fingerprint:

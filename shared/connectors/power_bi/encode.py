@@ -38,16 +38,17 @@ class Body:
     data: bytes
 
 
-def held(table: pa.Table) -> pl.DataFrame:
+def held(table: pa.Table, first_row: int = 0) -> pl.DataFrame:
     """Return the rows as Power BI holds them, in the same order and columns.
 
     Types: Int64, Float64, Boolean, String; dates and times as `Datetime("ms")` (UTC, on the 1/300 s grid, shown to the
     millisecond); decimals as `Decimal(38, 4)`. Null stays null.
 
     Raises:
-        TargetError: a value that Power BI cannot hold; details `row` (one-based, within these rows), `column`, `rule`.
+        TargetError: a value that Power BI cannot hold; details `row` (one-based, counted from the zero-based `first_row`),
+            `column`, `rule`.
     """
-    return pl.DataFrame([_held_column(name, table.column(name)) for name in table.column_names])
+    return pl.DataFrame([_held_column(_Where(name, first_row), table.column(name)) for name in table.column_names])
 
 
 def bodies(frame: pl.DataFrame) -> Iterator[Body]:
@@ -93,62 +94,79 @@ def utf16_length(column: pl.Expr) -> pl.Expr:
     return column.str.len_chars() + column.str.count_matches(_BEYOND_UTF16_UNIT)
 
 
-def _held_column(name: str, column: pa.ChunkedArray) -> pl.Series:
+@dataclass(frozen=True)
+class _Where:
+    """A column of the rows at hand, and the zero-based row of the source that they start at."""
+
+    column: str
+    first_row: int
+
+
+def _held_column(where: _Where, column: pa.ChunkedArray) -> pl.Series:
     kind = column.type
     if pa.types.is_decimal(kind):
-        return _decimals(name, column)
-    series = pl.Series(name, column)
+        return _decimals(where, column)
+    series = pl.Series(where.column, column)
     if pa.types.is_temporal(kind):
-        return _times(name, series)
+        return _times(where, series)
     if series.dtype == pl.String:
-        too_long = pl.Series(name, series).to_frame().select(utf16_length(pl.col(name)) > MAX_TEXT_LENGTH).to_series()
-        _refuse(name, too_long, f"text of more than {MAX_TEXT_LENGTH} characters")
+        too_long = (
+            pl.Series(where.column, series)
+            .to_frame()
+            .select(utf16_length(pl.col(where.column)) > MAX_TEXT_LENGTH)
+            .to_series()
+        )
+        _refuse(where, too_long, f"text of more than {MAX_TEXT_LENGTH} characters")
         return series
     if series.dtype.is_float():
         series = series.cast(pl.Float64)
-        _refuse(name, ~series.is_finite(), "NaN or infinity")
-        _refuse(name, series.abs() == sys.float_info.max, "the largest or smallest double")
+        _refuse(where, ~series.is_finite(), "NaN or infinity")
+        _refuse(where, series.abs() == sys.float_info.max, "the largest or smallest double")
         return series
     if series.dtype.is_integer():
         rule = "an integer at or beyond the ends of Int64"  # the ends themselves are not allowed either
         if series.dtype == pl.UInt64:
-            _refuse(name, series >= _INT64_MAX, rule)
+            _refuse(where, series >= _INT64_MAX, rule)
         series = series.cast(pl.Int64)
-        _refuse(name, (series == _INT64_MAX) | (series == -_INT64_MAX - 1), rule)
+        _refuse(where, (series == _INT64_MAX) | (series == -_INT64_MAX - 1), rule)
         return series
     return series
 
 
-def _times(name: str, series: pl.Series) -> pl.Series:
+def _times(where: _Where, series: pl.Series) -> pl.Series:
     microseconds = series.cast(pl.Datetime("us")).cast(pl.Int64)
-    _refuse(name, (microseconds < _FIRST_US) | (microseconds > _LAST_US), "a year outside 1 to 9999")
+    _refuse(where, (microseconds < _FIRST_US) | (microseconds > _LAST_US), "a year outside 1 to 9999")
     ticks = (microseconds * 3 + 5_000) // 10_000
     return ((ticks * 10 + 1) // 3).cast(pl.Datetime("ms"))
 
 
-def _decimals(name: str, column: pa.ChunkedArray) -> pl.Series:
-    series = pl.Series(name, column)
+def _decimals(where: _Where, column: pa.ChunkedArray) -> pl.Series:
+    series = pl.Series(where.column, column)
     scale, whole = column.type.scale, DECIMAL_DIGITS - DECIMAL_PLACES
     if column.type.precision - scale > whole:
         large = [value is not None and abs(value) >= 10**whole for value in series.to_list()]
-        _refuse(name, pl.Series(name, large, pl.Boolean), f"a decimal with more than {whole} digits before the point")
+        _refuse(
+            where,
+            pl.Series(where.column, large, pl.Boolean),
+            f"a decimal with more than {whole} digits before the point",
+        )
     if scale > DECIMAL_PLACES:
         rounded = [None if value is None else _WIDE.quantize(value, _PLACES) for value in series.to_list()]
         finer = [value != kept for value, kept in zip(series.to_list(), rounded, strict=True)]
         rule = f"a decimal with more than {DECIMAL_PLACES} places; round it in the mapping"
-        _refuse(name, pl.Series(name, finer, pl.Boolean), rule)
-        series = pl.Series(name, rounded, pl.Decimal(38, DECIMAL_PLACES))
+        _refuse(where, pl.Series(where.column, finer, pl.Boolean), rule)
+        series = pl.Series(where.column, rounded, pl.Decimal(38, DECIMAL_PLACES))
     return series.cast(pl.Decimal(38, DECIMAL_PLACES))
 
 
-def _refuse(name: str, broken: pl.Series, rule: str) -> None:
+def _refuse(where: _Where, broken: pl.Series, rule: str) -> None:
     """Raise for the first true value of `broken`; null counts as false."""
     if not broken.any():
         return
-    row = (broken.fill_null(value=False).arg_max() or 0) + 1
+    row = where.first_row + (broken.fill_null(value=False).arg_max() or 0) + 1
     raise TargetError(
-        f"Row {row} of these rows holds in column {name!r} {rule}, which Power BI cannot hold; change or leave out the value",
+        f"row {row} holds in column {where.column!r} {rule}, which Power BI cannot hold; change or leave out the value",
         row=row,
-        column=name,
+        column=where.column,
         rule=rule,
     )

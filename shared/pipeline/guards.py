@@ -1,0 +1,22 @@
+"""What is checked before a target is touched, whatever its kind."""
+
+from __future__ import annotations
+
+
+def shrink_reason(rows_before: int | None, rows_now: int, max_shrink: float) -> str | None:
+    """Return why a replace should wait for approval, None if it may go on.
+
+    `rows_before` is what the last successful job left on the target, None if there was none; `max_shrink` is the largest share
+    of them, 0 to 1, that may go. A table that becomes empty is held unless everything may go.
+    """
+    if not rows_before or max_shrink >= 1.0:
+        return None
+    if rows_now == 0:
+        return f"the source is empty and the target holds {rows_before} rows; approve the job if that is right"
+    lost = (rows_before - rows_now) / rows_before
+    if lost <= max_shrink:
+        return None
+    return (
+        f"the source has {rows_now} rows and the target holds {rows_before}: {lost:.0%} would go, more than max_shrink "
+        f"({max_shrink:.0%}); approve the job if that is right"
+    )

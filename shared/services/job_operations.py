@@ -1,0 +1,212 @@
+"""What people do to an export job that exists: cancel, approve, reject, retry, republish, erase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from shared.errors import ConflictError, NotFoundError
+from shared.models import JobStatus, Phase, Progress, new_id
+from shared.ports import Document, ObjectInfo, Query, Stores, Transaction
+from shared.services.records import Idempotency, earlier_result, keep_result, to_builtins
+
+Enqueue = Callable[[str, int, datetime | None], None]
+
+# What a new job takes over from the one it repeats; all else is its own.
+KEPT = (
+    "schema",
+    "connector_name",
+    "connector_type",
+    "table_name",
+    "mode",
+    "target",
+    "target_key",
+    "export_format",
+    "refresh_after",
+    "max_shrink",
+    "note",
+)
+
+
+class JobOperations:
+    """Changes to `export_jobs/{id}` from outside the engine, each decided in one transaction."""
+
+    def __init__(self, stores: Stores, enqueue: Enqueue) -> None:
+        self._stores = stores
+        self._enqueue = enqueue
+
+    def cancel(self, job_id: str) -> None:
+        """End a job that has not published. A running one stops at its next checkpoint, at most one chunk later.
+
+        Raises:
+            ConflictError: it has ended, or its publish has begun.
+        """
+        now = self._stores.clock.now()
+
+        def work(tx: Transaction) -> int | None:
+            job = _read(tx, job_id)
+            status = JobStatus(job["status"])
+            if status.is_final:
+                raise ConflictError(
+                    f"the job has ended as {status.value}; there is nothing to cancel", code="job_ended"
+                )
+            if job.get("publishing"):
+                raise ConflictError("the job is publishing and cannot be cancelled any more", code="job_publishing")
+            if status is JobStatus.HELD or job["fence"] == 0:
+                tx.update(_path(job_id), _ended(now, "cancelled", "cancelled by request"))
+                return None
+            seq: int = job["seq"] + 1
+            tx.update(_path(job_id), {"cancel_requested": True, "seq": seq})
+            return seq
+
+        seq = self._stores.documents.transact(work)
+        if seq is not None:
+            self._enqueue(job_id, seq, None)
+
+    def approve(self, job_id: str, *, force: bool) -> None:
+        """Let a held job go on.
+
+        Raises:
+            ConflictError: it is not held; or (code `superseded`) a job accepted later has published since, and not `force`.
+        """
+
+        def work(tx: Transaction) -> int:
+            job = _read(tx, job_id)
+            _require_held(job)
+            turn = tx.get(f"targets/{job['target_key']}")
+            last = turn.data.get("last_accepted_at") if turn else None
+            if last is not None and last > job["created_at"] and not force:
+                raise ConflictError(
+                    "a job that was accepted later has published to this target; approving would bring older rows back: "
+                    "reject this job, or approve it with ?force=true",
+                    code="superseded",
+                )
+            seq: int = job["seq"] + 1
+            approved = {"status": JobStatus.PENDING.value, "approved": True, "held_reason": None, "seq": seq}
+            tx.update(_path(job_id), {**approved, "updated_at": self._stores.clock.now()})
+            return seq
+
+        self._enqueue(job_id, self._stores.documents.transact(work), None)
+
+    def reject(self, job_id: str) -> None:
+        """End a held job; the target stays as it is. Raises `ConflictError` if it is not held."""
+        now = self._stores.clock.now()
+
+        def work(tx: Transaction) -> None:
+            _require_held(_read(tx, job_id))
+            tx.update(_path(job_id), _ended(now, "rejected", "rejected: the rows were not to be published"))
+
+        self._stores.documents.transact(work)
+
+    def again(self, job_id: str, caller: str, idempotency: Idempotency | None, *, after: frozenset[JobStatus]) -> str:
+        """Start a new job from what this one froze (or pinned, if it froze nothing). Returns the new job's id.
+
+        Raises:
+            ConflictError: the job did not end in one of `after`, or its rows were erased.
+        """
+        now = self._stores.clock.now()
+        new = new_id(now)
+
+        def work(tx: Transaction) -> str:
+            earlier = earlier_result(tx, idempotency, now)
+            if earlier is not None:
+                return earlier
+            job = _read(tx, job_id)
+            if JobStatus(job["status"]) not in after:
+                able = " or ".join(sorted(status.value for status in after))
+                raise ConflictError(
+                    f"the job is {job['status']}; this is for jobs that ended as {able}", code="wrong_state"
+                )
+            if job.get("frozen_erased"):
+                raise ConflictError(
+                    "the rows that this job froze are not kept any more; export again", code="rows_erased"
+                )
+            tx.create(_path(new), self._copy(job, new, caller, now))
+            keep_result(tx, idempotency, new, now)
+            return new
+
+        started = self._stores.documents.transact(work)
+        self._enqueue(started, 0, None)
+        return started
+
+    def erase(self, job_id: str) -> None:
+        """Delete a job that has ended: its frozen rows, its kept file, its manifest and its record. Repeatable.
+
+        Raises:
+            ConflictError: it has not ended.
+        """
+        job = self._get(job_id)
+        if not JobStatus(job["status"]).is_final:
+            raise ConflictError("the job has not ended; cancel it first", code="job_running")
+        self.forget_rows(job)
+        if job.get("export_uri"):
+            bucket, _, name = job["export_uri"].removeprefix("gs://").partition("/")
+            self._stores.objects.delete(bucket, name)
+        for chunk in self._stores.documents.query(Query(f"{_path(job_id)}/chunks")):
+            self._stores.documents.delete(chunk.path)
+        self._stores.documents.delete(_path(job_id))
+
+    def forget_rows(self, job: Mapping[str, Any]) -> None:
+        """Delete the frozen rows of a job; it cannot be retried or republished afterwards."""
+        source = ObjectInfo(**job["frozen"]) if job.get("frozen") else _own_staged(job)
+        if source is not None:
+            self._stores.objects.delete(source.bucket, source.name)
+
+    def _copy(self, job: Mapping[str, Any], new: str, caller: str, now: datetime) -> dict[str, Any]:
+        frozen = job.get("frozen")
+        source = {**job["source"], **(frozen or {})}
+        return {
+            **{name: job.get(name) for name in KEPT},
+            "source": source,
+            "id": new,
+            "status": JobStatus.PENDING.value,
+            "phase": Phase.QUEUED.value,
+            "created_at": now,
+            "updated_at": now,
+            "requested_by": caller,
+            "retry_of": job["id"],
+            "progress": to_builtins(Progress()),
+            **fresh_state(now),
+        }
+
+    def _get(self, job_id: str) -> dict[str, Any]:
+        found: Document | None = self._stores.documents.get(_path(job_id))
+        if found is None:
+            raise NotFoundError(f"export job {job_id!r} does not exist; check the id, or list the jobs")
+        return found.data
+
+
+def fresh_state(now: datetime) -> dict[str, Any]:
+    """Return the engine's own fields of a job that nobody has worked on."""
+    return {"fence": 0, "lease_until": now, "idle_claims": 0, "waits": 0, "seq": 0, "next_task_at": now}
+
+
+def _path(job_id: str) -> str:
+    return f"export_jobs/{job_id}"
+
+
+def _read(tx: Transaction, job_id: str) -> dict[str, Any]:
+    found = tx.get(_path(job_id))
+    if found is None:
+        raise NotFoundError(f"export job {job_id!r} does not exist; check the id, or list the jobs")
+    return found.data
+
+
+def _require_held(job: Mapping[str, Any]) -> None:
+    if job["status"] != JobStatus.HELD.value:
+        raise ConflictError(f"the job is {job['status']}, not held", code="wrong_state")
+
+
+def _ended(now: datetime, code: str, message: str) -> dict[str, Any]:
+    error = {"code": code, "message": message, "retryable": False, "details": {}}
+    ended = {"status": JobStatus.CANCELLED.value, "completed_at": now, "updated_at": now}
+    return {**ended, "error_message": message, "error": error}
+
+
+def _own_staged(job: Mapping[str, Any]) -> ObjectInfo | None:
+    """Return the object that the rows of a request were staged in, None if the source is somebody else's file."""
+    source = job["source"]
+    if source["name"] != f"jobs/{job['id']}/source.{source['format']}":
+        return None
+    return ObjectInfo(source["bucket"], source["name"], source["generation"], source["size_bytes"])

@@ -1,0 +1,59 @@
+"""Finds what nobody drives: jobs and refresh runs whose task was lost or gave up, and frozen rows past their time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared.models import JobStatus, RunStatus
+from shared.ports import Query, Stores
+from shared.services.exports import Exports
+from shared.services.refreshes import Refreshes
+from shared.telemetry import log_event
+
+GRACE = timedelta(seconds=60)  # our choice: longer than Cloud Tasks takes to deliver what is due
+RETENTION = timedelta(
+    days=7
+)  # our choice: how long frozen rows can be retried and republished; the bucket's rule is longer
+MOST = 200  # our choice: what one sweep looks at; the next one is five minutes later
+
+
+class Sweeper:
+    """One sweep: Cloud Scheduler calls it every five minutes. Everything it does may be done twice."""
+
+    def __init__(self, stores: Stores, exports: Exports, refreshes: Refreshes) -> None:
+        self._stores = stores
+        self._exports = exports
+        self._refreshes = refreshes
+
+    def sweep(self) -> dict[str, int]:
+        """Wake what is stuck, forget what is too old; return how many of each."""
+        now = self._stores.clock.now()
+        done = {"jobs_woken": 0, "runs_woken": 0, "rows_forgotten": 0}
+        unfinished = (("status", "in", [JobStatus.PENDING.value, JobStatus.RUNNING.value]),)
+        for item in self._stores.documents.query(Query("export_jobs", unfinished, order_by="created_at", limit=MOST)):
+            if _is_stuck(item.data, now):
+                self._exports.wake(item.data["id"])
+                done["jobs_woken"] += 1
+        running = (("status", "in", [RunStatus.PENDING.value, RunStatus.RUNNING.value]),)
+        for item in self._stores.documents.query(Query("refresh_runs", running, order_by="created_at", limit=MOST)):
+            if item.data["next_look_at"] < now - GRACE:
+                self._refreshes.wake(item.data)
+                done["runs_woken"] += 1
+        done["rows_forgotten"] = self._forget(now)
+        log_event("sweep", severity="WARNING" if done["jobs_woken"] or done["runs_woken"] else "INFO", **done)
+        return done
+
+    def _forget(self, now: datetime) -> int:
+        old = (("rows_kept", "==", True), ("completed_at", "<", now - RETENTION))
+        found = self._stores.documents.query(Query("export_jobs", old, order_by="completed_at", limit=MOST))
+        for item in found:
+            self._exports.operations.forget_rows(item.data)
+            self._stores.documents.update(item.path, {"frozen_erased": True, "rows_kept": False})
+        return len(found)
+
+
+def _is_stuck(job: Mapping[str, Any], now: datetime) -> bool:
+    """Whether nobody works on the job and no task of it is due later."""
+    return bool(max(job["lease_until"], job["next_task_at"]) < now - GRACE)

@@ -1,0 +1,212 @@
+"""Cancel, hold, approve, reject, retry, republish, erase, turns on a target, the sweeper: over HTTP on fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from shared.errors import TargetError, VendorUnavailableError
+from tests.functional.conftest import Answer, World
+from tests.functional.test_exports import API, ROWS, job, start
+
+
+def do(world: World, job_id: str, verb: str, **headers: str) -> Answer:
+    return world.call("export", "POST", f"{API}/export-jobs/{job_id}:{verb}", **headers)
+
+
+def at_step(world: World, name: str, act: Callable[[], object]) -> None:
+    """Do something the first time that the vendor is asked for a step."""
+    original, done = world.vendor.step, []
+
+    def step(called: str) -> None:
+        if called == name and not done:
+            done.append(1)
+            act()
+        original(called)
+
+    world.vendor.step = step  # type: ignore[method-assign]
+
+
+def test_a_job_nobody_works_on_is_cancelled_at_once(registered: World) -> None:
+    job_id = start(registered)
+    assert do(registered, job_id, "cancel").body["status"] == "cancelled"
+    registered.work()
+    assert registered.vendor.calls == []
+    again = do(registered, job_id, "cancel")
+    assert (again.status, again.body["code"]) == (409, "job_ended")
+
+
+def test_a_running_job_stops_at_its_next_checkpoint_and_leaves_no_staging(registered: World) -> None:
+    start(registered)
+    registered.work()
+    registered.vendor.calls.clear()
+    job_id = start(registered, rows=[{"id": n, "name": "x"} for n in range(10)])
+    at_step(registered, "write", lambda: do(registered, job_id, "cancel"))
+    registered.work()
+    ended = job(registered, job_id)
+    assert (ended["status"], ended["error_message"]) == ("cancelled", "cancelled by request")
+    assert registered.vendor.calls.count("write") == 1
+    assert registered.vendor.live == {"people": ROWS}
+    assert registered.vendor.staging == {}
+
+
+def test_a_job_that_waits_for_the_vendor_is_cancelled_without_waiting(registered: World) -> None:
+    registered.vendor.errors = [("write", VendorUnavailableError("busy", retry_after_s=3600.0))]
+    job_id = start(registered)
+    task = registered.fakes.tasks.pending.pop(0)
+    registered.fakes.tasks.pending.append(task)
+    registered.work_once()
+    assert "until" in str(job(registered, job_id)["waiting"])
+    do(registered, job_id, "cancel")
+    registered.work_once(newest=True)
+    assert job(registered, job_id)["status"] == "cancelled"
+
+
+def test_a_job_that_publishes_cannot_be_cancelled(registered: World) -> None:
+    job_id = start(registered)
+    answers: list[Answer] = []
+    at_step(registered, "publish", lambda: answers.append(do(registered, job_id, "cancel")))
+    registered.work()
+    assert (answers[0].status, answers[0].body["code"]) == (409, "job_publishing")
+    assert job(registered, job_id)["status"] == "success"
+
+
+@pytest.mark.parametrize("rows", [[], [{"id": 1, "name": "Ann"}]])
+def test_a_replace_that_takes_too_much_away_is_held_until_approved(
+    registered: World, rows: list[dict[str, object]]
+) -> None:
+    start(registered)
+    registered.work()
+    job_id = start(registered, rows=rows)
+    registered.work()
+    held = job(registered, job_id)
+    assert held["status"] == "held"
+    assert "the target holds 3" in str(held["held_reason"])
+    assert registered.vendor.live == {"people": ROWS}
+    assert do(registered, job_id, "approve").status == 202
+    registered.work()
+    assert job(registered, job_id)["status"] == "success"
+    assert registered.vendor.live == {"people": rows}
+
+
+def test_a_held_job_lets_others_pass_and_is_then_superseded(registered: World) -> None:
+    start(registered)
+    registered.work()
+    held = start(registered, rows=[])
+    registered.work()
+    registered.fakes.clock.sleep(1)
+    start(registered, rows=[*ROWS, {"id": 4, "name": "Di"}])
+    registered.work()
+    assert len(registered.vendor.live["people"]) == 4
+    refused = do(registered, held, "approve")
+    assert (refused.status, refused.body["code"]) == (409, "superseded")
+    assert registered.call("export", "POST", f"{API}/export-jobs/{held}:approve?force=true").status == 202
+    registered.work()
+    assert registered.vendor.live["people"] == []
+
+
+def test_a_rejected_job_ends_and_touches_nothing(registered: World) -> None:
+    start(registered)
+    registered.work()
+    held = start(registered, rows=[])
+    registered.work()
+    assert do(registered, held, "reject").body["status"] == "cancelled"
+    assert do(registered, held, "approve").body["code"] == "wrong_state"
+    registered.work()
+    assert registered.vendor.live == {"people": ROWS}
+
+
+def test_appends_are_never_held_and_count_towards_the_next_guard(registered: World) -> None:
+    start(registered)
+    registered.work()
+    start(registered, mode="append", rows=[{"id": n, "name": "x"} for n in range(9)])
+    registered.work()
+    held = start(registered, rows=ROWS)
+    registered.work()
+    assert "the target holds 12" in str(job(registered, held)["held_reason"])
+
+
+def test_retry_starts_a_new_job_from_the_same_rows(registered: World) -> None:
+    registered.fakes.objects.put("tables", "people.csv", b"id\n1\n")
+    registered.vendor.errors = [("publish", TargetError("no"))]
+    failed = start(registered, rows=None)
+    registered.work()
+    registered.fakes.objects.put("tables", "people.csv", b"id\n2\n")
+    answer = do(registered, failed, "retry", Idempotency_Key="r1")
+    assert (answer.status, answer.body["retry_of"]) == (202, failed)
+    assert do(registered, failed, "retry", Idempotency_Key="r1").body["id"] == answer.body["id"]
+    registered.work()
+    assert job(registered, answer.body["id"])["status"] == "success"
+    assert registered.vendor.live["people"] == [{"id": 1}]
+    assert do(registered, answer.body["id"], "retry").body["code"] == "wrong_state"
+
+
+def test_republish_brings_back_what_a_past_job_froze(registered: World) -> None:
+    first = start(registered)
+    registered.work()
+    start(registered, rows=[{"id": n, "name": "later"} for n in range(5)])
+    registered.work()
+    again = do(registered, first, "republish")
+    registered.work()
+    assert job(registered, again.body["id"])["status"] == "success"
+    assert registered.vendor.live == {"people": ROWS}
+
+
+def test_erase_leaves_nothing_of_a_job(registered: World) -> None:
+    job_id = start(registered, export_format="csv")
+    assert registered.call("export", "DELETE", f"{API}/export-jobs/{job_id}").body["code"] == "job_running"
+    registered.work()
+    assert registered.call("export", "DELETE", f"{API}/export-jobs/{job_id}").status == 204
+    assert registered.call("export", "GET", f"{API}/export-jobs/{job_id}").status == 404
+    assert [path for path in registered.fakes.documents._documents if job_id in path] == []
+    assert [name for bucket, name in registered.fakes.objects._live if job_id in name] == []
+
+
+def test_jobs_on_one_target_take_turns_in_order_of_acceptance(registered: World) -> None:
+    first = start(registered)
+    registered.fakes.clock.sleep(1)
+    second = start(registered, rows=[{"id": n, "name": "second"} for n in range(4)])
+    registered.fakes.tasks.pending.reverse()  # Cloud Tasks keeps no order
+    registered.work()
+    assert [job(registered, job_id)["status"] for job_id in (first, second)] == ["success", "success"]
+    assert [row["name"] for row in registered.vendor.live["people"]] == ["second"] * 4
+
+
+def test_the_sweeper_wakes_a_job_whose_task_was_lost_and_leaves_waiting_ones(registered: World) -> None:
+    lost = start(registered)
+    registered.fakes.tasks.pending.clear()
+    registered.sweep()
+    assert registered.fakes.tasks.pending == []  # its time has not come
+    registered.fakes.clock.sleep(61)
+    registered.sweep()
+    registered.work()
+    assert job(registered, lost)["status"] == "success"
+    registered.vendor.errors = [("write", VendorUnavailableError("busy", retry_after_s=3600.0))]
+    start(registered, rows=ROWS)
+    registered.work_once()
+    registered.fakes.clock.sleep(600)
+    before = len(registered.fakes.tasks.pending)
+    registered.sweep()
+    assert len(registered.fakes.tasks.pending) == before
+
+
+def test_the_sweeper_forgets_rows_past_their_time(registered: World) -> None:
+    job_id = start(registered)
+    registered.work()
+    registered.fakes.clock.sleep(timedelta(days=7, minutes=1).total_seconds())
+    registered.sweep()
+    assert registered.fakes.objects.stat("frozen", f"jobs/{job_id}/source.jsonl") is None
+    assert do(registered, job_id, "republish").body["code"] == "rows_erased"
+
+
+def test_document_writes_of_a_small_job_are_few(registered: World) -> None:
+    documents = registered.fakes.documents
+    before = documents._writes
+    start(registered)
+    accepted = documents._writes - before
+    registered.work()
+    assert accepted == 1  # the job; one more with an Idempotency-Key
+    # claim (job, turn), frozen, begun (job, remembered target), 2 chunks (job, manifest), publishing, end (job, turn)
+    assert documents._writes - before - accepted == 2 + 1 + 2 + 2 * 2 + 1 + 2
