@@ -202,6 +202,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         rows: the rows themselves, as objects; instead of a file.
         source: a file, instead of what `table_name` finds.
         columns: declared types by column name, as in a file source; JSON and CSV have no dates of their own.
+        key: for `upsert`: the columns that tell rows apart; unique and not null in the source.
         export_format: also keep the exported rows as a file of this format in the exports bucket.
         target: options of the connector's kind, e.g. `worksheet` for Google Sheets.
         refresh_after: refresh what the BI tool computes from the table once it is published.
@@ -215,6 +216,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     rows: list[dict[str, Any]] | None = None
     source: FileSource | None = None
     columns: dict[str, str] | None = None
+    key: list[str] = []
     export_format: ExportFormat | None = None
     target: dict[str, Any] = {}
     refresh_after: bool = False
@@ -266,6 +268,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     refresh_after: bool = False
     refresh_run_id: str | None = None
     max_shrink: float = 0.5
+    key: list[str] = []
     held_reason: str | None = None
     retry_of: str | None = None
 

@@ -60,6 +60,7 @@ class DeliveryPlan:
         job_id: stable over retries and continuations; every name at the target that must be unique derives from it.
         schema: columns after mapping, in order.
         rows: rows of the frozen source.
+        key: for `Mode.UPSERT`, the columns that tell rows apart, not empty; else empty.
         options: the kind's `TargetOptions`, validated, as builtins.
         target: what an earlier job on this connector and table remembered (`Begun.target`), empty the first time.
         state: what this job's `begin` returned, empty before it ran.
@@ -70,6 +71,7 @@ class DeliveryPlan:
     mode: Mode
     schema: pa.Schema
     rows: int
+    key: tuple[str, ...] = ()
     options: Mapping[str, Json] = field(default_factory=dict)
     target: Mapping[str, Json] = field(default_factory=dict)
     state: Mapping[str, Json] = field(default_factory=dict)

@@ -197,6 +197,7 @@ class ExportEngine:
             mode=Mode(job["mode"]),
             schema=source.scan.schema,
             rows=source.scan.rows,
+            key=tuple(job.get("key") or ()),
             options=job["target"],
             target=self._targets.remembered(job["connector_name"], job["table_name"]),
             state=json.loads(job["begun"])["state"] if job.get("begun") else {},

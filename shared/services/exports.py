@@ -12,7 +12,7 @@ import msgspec
 
 from shared import connectors as kinds
 from shared.errors import InvalidRequestError, NotFoundError, UnsupportedError
-from shared.models import ExportFormat, ExportRequest, FileSource, Job, JobPage, JobStatus, Phase, new_id
+from shared.models import ExportFormat, ExportRequest, FileSource, Job, JobPage, JobStatus, Mode, Phase, new_id
 from shared.pipeline.lease import target_key
 from shared.ports import Document, ObjectInfo, Query, Stores, Task, Transaction
 from shared.services.connectors import Connectors
@@ -113,6 +113,7 @@ class Exports:
             note=kinds.capabilities(kind).note or None,
             refresh_after=request.refresh_after,
             max_shrink=request.max_shrink,
+            key=request.key,
             source=self._source(request, job_id),
         )
         key = target_key(request.connector_name, request.table_name, target)
@@ -205,6 +206,10 @@ class Exports:
         if request.mode not in capabilities.modes:
             able = ", ".join(sorted(capabilities.modes))
             raise UnsupportedError(f"{kind} cannot {request.mode.value}; it can {able}", code="mode_unsupported")
+        if bool(request.key) != (request.mode is Mode.UPSERT):
+            raise InvalidRequestError(
+                "key belongs to the mode upsert, which needs it: the columns that tell rows apart", field="key"
+            )
         if request.refresh_after:
             self._connectors.require_refresh(connector)
         if request.rows is not None and request.source is not None:

@@ -20,6 +20,7 @@ KEPT = (
     "connector_type",
     "table_name",
     "mode",
+    "key",
     "target",
     "target_key",
     "export_format",

@@ -133,12 +133,11 @@ class Window:
             free = self.limit.ours - self.used
             share = min(free // (1 + len(self.tickets)), free - sum(ticket.units for ticket in self.tickets))
             wanted = min(wanted, share)
-        units = max(cost, wanted - wanted % cost)
-        return self.count(holder, units, now)
+        return self.count(holder, cost, wanted, now)
 
-    def count(self, holder: str, units: int, now: float) -> Grant:
-        """Record a block without asking whether it fits."""
-        given = Grant(now + self.block_s, units, holder)
+    def count(self, holder: str, cost: int, wanted: int, now: float) -> Grant:
+        """Record a block without asking whether it fits: a multiple of `cost` up to `wanted`, at least `cost`."""
+        given = Grant(now + self.block_s, max(cost, wanted - wanted % cost), holder)
         if not self.limit.window_s:
             given.units += sum(grant.units for grant in self.grants if grant.holder == holder)
             given.until += LONGEST_CALL_S

@@ -72,12 +72,19 @@ class Export:
     mode: Mode = Mode.REPLACE
     table_name: str = "people"
     target: Mapping[str, Any] = field(default_factory=dict)
+    key: tuple[str, ...] = ()
     job_id: str = field(default_factory=lambda: f"job{uuid.uuid4().hex[:20]}")
     expected: Fingerprint = field(default_factory=Fingerprint)
 
     def __post_init__(self) -> None:
         self.plan = DeliveryPlan(
-            self.job_id, self.table_name, self.mode, self.table.schema, self.table.num_rows, {}, self.target
+            self.job_id,
+            self.table_name,
+            self.mode,
+            self.table.schema,
+            self.table.num_rows,
+            key=self.key,
+            target=self.target,
         )
 
     def open(self) -> Any:
@@ -171,6 +178,34 @@ class ConnectorSuite:
         export.publish()
         export.publish()
         assert same(rig.rows("people"), people(0, 9))
+
+    def test_upsert_changes_the_rows_of_its_keys_and_adds_the_others(self, rig: Rig) -> None:
+        if Mode.UPSERT not in kinds.capabilities(self.kind).modes:
+            return  # declared: the kind cannot
+        target = Export(rig, people(0, 20)).run()
+        changed = people(0, 20).slice(15).to_pylist()
+        for row in changed:
+            row["name"], row["hours"] = f"changed {row['id']}", None
+        update = pa.Table.from_pylist([*changed, *people(40, 4).to_pylist()], SCHEMA)
+        export = Export(rig, update, Mode.UPSERT, target=target, key=("id",)).begin().write(twice=True)
+        assert export.differences() == []
+        assert same(rig.rows("people"), people(0, 20))
+        target = export.publish()
+        export.publish()
+        expected = pa.concat_tables([people(0, 15), update])
+        assert same(rig.rows("people"), expected)
+        Export(rig, people(0, 2), Mode.UPSERT, target=target, key=("id",)).run()
+        assert same(rig.rows("people"), expected)
+
+    def test_upsert_of_a_key_that_is_twice_in_the_source_is_refused(self, rig: Rig) -> None:
+        if Mode.UPSERT not in kinds.capabilities(self.kind).modes:
+            return  # declared: the kind cannot
+        target = Export(rig, people(0, 5)).run()
+        twice = pa.concat_tables([people(7, 2), people(8, 1)])
+        with pytest.raises(BIConnectorsError) as refused:
+            Export(rig, twice, Mode.UPSERT, target=target, key=("id",)).run()
+        assert "id" in refused.value.message
+        assert same(rig.rows("people"), people(0, 5))
 
     def test_before_publish_a_reader_sees_the_old_table_only(self, rig: Rig) -> None:
         if not self.is_atomic():
