@@ -51,7 +51,7 @@ _known = _Known()
 
 def remember(secrets: Mapping[str, object]) -> None:
     """Register the text values of credential fields; of an object among them (a key file) only the members that are secret."""
-    for name, value in secrets.items():
+    for value in secrets.values():
         if isinstance(value, str):
             _known.add(value)
         elif isinstance(value, Mapping):
