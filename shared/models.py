@@ -271,6 +271,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     key: list[str] = []
     held_reason: str | None = None
     retry_of: str | None = None
+    repair_job_id: str | None = None
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -110,6 +110,20 @@ class ExportEngine:
             self._note_fault(held, error)
             raise
 
+    def differences_now(self, job: Mapping[str, Any]) -> list[str]:
+        """Return how what the target holds differs from what a successful job delivered, in words; empty if it does not.
+
+        For targets without an atomic replace, where a vendor may still apply an old request after the job was verified.
+
+        Raises:
+            VendorUnavailableError: the vendor cannot be asked now.
+        """
+        source = frozen_before(self._stores.objects, job)
+        if source is None:
+            return []
+        delivery = self._open_connector(job["connector_name"]).open_delivery(self._plan(job, source))
+        return Fingerprint.from_json(json.loads(job["expected"])).differences(delivery.read_back())
+
     def _note_fault(self, held: Lease, error: Exception) -> None:
         """Keep the fault's kind for the job's reason, if the store can be reached; the lease ends, so that the retry may go on."""
         with contextlib.suppress(Exception):
@@ -168,8 +182,8 @@ class ExportEngine:
         """Check limits and make staging, once; what `begin` returned is recorded before the first chunk is written."""
         connector = self._open_connector(held.job["connector_name"])
         if held.job.get("begun"):
-            return connector.open_delivery(self._plan(held, source))
-        delivery = connector.open_delivery(self._plan(held, source))
+            return connector.open_delivery(self._plan(held.job, source))
+        delivery = connector.open_delivery(self._plan(held.job, source))
         delivery.preflight()
         begun = delivery.begin()
         if begun.target:
@@ -187,10 +201,9 @@ class ExportEngine:
                 "progress": msgspec.to_builtins(progress),
             }
         )
-        return connector.open_delivery(self._plan(held, source))
+        return connector.open_delivery(self._plan(held.job, source))
 
-    def _plan(self, held: Lease, source: FrozenSource) -> DeliveryPlan:
-        job = held.job
+    def _plan(self, job: Mapping[str, Any], source: FrozenSource) -> DeliveryPlan:
         return DeliveryPlan(
             job_id=job["id"],
             table_name=job["table_name"],
@@ -334,7 +347,7 @@ class ExportEngine:
         try:
             message = reason
             if source := frozen_before(self._stores.objects, held.job):
-                delivery = self._open_connector(held.job["connector_name"]).open_delivery(self._plan(held, source))
+                delivery = self._open_connector(held.job["connector_name"]).open_delivery(self._plan(held.job, source))
                 if held.job.get("publishing") and delivery.is_published():
                     return self._publish(held, delivery)
                 message += _abandon(delivery)

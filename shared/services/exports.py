@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import msgspec
 
 from shared import connectors as kinds
-from shared.errors import InvalidRequestError, NotFoundError, UnsupportedError
+from shared.errors import ConflictError, InvalidRequestError, NotFoundError, UnsupportedError
 from shared.models import ExportFormat, ExportRequest, FileSource, Job, JobPage, JobStatus, Mode, Phase, new_id
-from shared.pipeline.lease import target_key
+from shared.pipeline.lease import LEASE, target_key
 from shared.ports import Document, ObjectInfo, Query, Stores, Task, Transaction
 from shared.services.connectors import Connectors
 from shared.services.job_operations import JobOperations, fresh_state
@@ -28,11 +28,14 @@ from shared.services.records import (
     to_record,
 )
 from shared.services.tables import Tables, source_format
+from shared.telemetry import log_event
 
 TASK_DEADLINE_S = 900.0
 POLL_S = 1.0
 LONGEST_WAIT_S = 60.0
 RETRY_AFTER_S = 2
+REPAIR = "repair"
+"""Who asks for a job that mends a target without atomic replace."""
 
 
 class Outcome(Protocol):
@@ -49,6 +52,8 @@ class Engine(Protocol):
     """What drives one job for one time box; `shared.pipeline.delivery.ExportEngine`."""
 
     def run(self, job_id: str) -> Outcome: ...
+
+    def differences_now(self, job: Mapping[str, Any]) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,50 @@ class Exports:
         if job["status"] == JobStatus.SUCCESS.value and job["refresh_after"] and not job.get("refresh_run_id"):
             run_id = self._after_success(job)
             self._stores.documents.update(f"export_jobs/{job_id}", {"refresh_run_id": run_id})
+        self._mend(job)
         self._wake_next(job["target_key"])
+
+    def recheck(self, job: Mapping[str, Any]) -> bool:
+        """Ask whether the target still holds what a replace without atomicity delivered; repair it if not. Returns whether.
+
+        Raises:
+            VendorUnavailableError: the vendor cannot be asked now; the next sweep asks again.
+        """
+        turn = self._stores.documents.get(f"targets/{job['target_key']}")
+        is_last = turn is not None and turn.data.get("last_job_id") == job["id"] and turn.data.get("holder") is None
+        differs = bool(is_last and self._engine().differences_now(job))
+        if differs:
+            self._repair(job, job["id"])
+        self._stores.documents.update(f"export_jobs/{job['id']}", {"recheck_at": None})
+        return differs
+
+    def _mend(self, job: Mapping[str, Any]) -> None:
+        """See to a target that has no atomic replace: look again a lease after success, push the last good rows after a failure."""
+        atomic = kinds.capabilities(job["connector_type"]).atomic_replace
+        if atomic or job["mode"] != Mode.REPLACE.value or not job.get("begun"):
+            return
+        if job["status"] == JobStatus.SUCCESS.value:
+            if "recheck_at" not in job:
+                at = job["completed_at"] + LEASE
+                self._stores.documents.update(f"export_jobs/{job['id']}", {"recheck_at": at})
+            return
+        turn = self._stores.documents.get(f"targets/{job['target_key']}")
+        last = turn.data.get("last_job_id") if turn else None
+        if last and job["requested_by"] != REPAIR:
+            self._repair(job, last)
+
+    def _repair(self, job: Mapping[str, Any], good_job_id: str) -> None:
+        """Publish a past job's rows again because of `job`; once, however often this is called."""
+        key = Idempotency(job["id"], "repair", REPAIR, {})
+        try:
+            repair = self.operations.again(
+                good_job_id, REPAIR, key, after=frozenset({JobStatus.SUCCESS}), approved=True
+            )
+        except (ConflictError, NotFoundError) as error:
+            log_event("repair_impossible", severity="ERROR", job_id=job["id"], reason=error.message)
+            return
+        self._stores.documents.update(f"export_jobs/{job['id']}", {"repair_job_id": repair})
+        log_event("repair_started", severity="WARNING", job_id=job["id"], repair_job_id=repair, rows_of=good_job_id)
 
     def wake(self, job_id: str, at: datetime | None = None) -> None:
         """Enqueue the next task of a job. Its number is raised first: a task of the old name would be taken for a repeat."""

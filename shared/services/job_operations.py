@@ -100,7 +100,15 @@ class JobOperations:
 
         self._stores.documents.transact(work)
 
-    def again(self, job_id: str, caller: str, idempotency: Idempotency | None, *, after: frozenset[JobStatus]) -> str:
+    def again(
+        self,
+        job_id: str,
+        caller: str,
+        idempotency: Idempotency | None,
+        *,
+        after: frozenset[JobStatus],
+        approved: bool = False,
+    ) -> str:
         """Start a new job from what this one froze (or pinned, if it froze nothing). Returns the new job's id.
 
         Raises:
@@ -123,7 +131,7 @@ class JobOperations:
                 raise ConflictError(
                     "the rows that this job froze are not kept any more; export again", code="rows_erased"
                 )
-            tx.create(_path(new), self._copy(job, new, caller, now))
+            tx.create(_path(new), {**self._copy(job, new, caller, now), "approved": approved})
             keep_result(tx, idempotency, new, now)
             return new
 

@@ -25,6 +25,10 @@ PARTS_OF_BLOCK = 6  # our choice: a block lives a sixth of the window (see tests
 LONGEST_BLOCK_S = 30.0
 LONGEST_CALL_S = 200.0  # the longest time-out of a vendor call (connectors/_http.py): 10 s to connect, 190 s to answer
 IN_FLIGHT_BLOCK_S = 40.0  # our choice: an instance asks this often for its place among the calls in flight
+IN_FLIGHT_WAIT_S = 5.0  # our choice: a call in flight can end at any time, so a look now and then beats a forecast
+BLOCKS_IN_LINE = (
+    10  # our choice: who waits, waits for a tenth of the window at most, so that one transaction serves several calls
+)
 TICKET_GRACE_S = 15.0  # our choice: a task that was scheduled for that moment is there by then
 UNSETTLED_S = 60.0  # our choice: after that a holder's block is taken as used, and merged with its neighbours
 BUCKETS = 60  # grants that ended in the same sixtieth of a window are kept as one: the document stays small
@@ -111,28 +115,43 @@ class Window:
         else:
             self._close(Grant(last_use, used))
 
-    def due(self, holder: str, cost: int, now: float) -> float:
-        """Return when `cost` units will be free for this holder: `now`, or a later moment that earlier tickets allow for."""
-        if self.limit.ours is None:
-            return max(now, self.full_until)
-        lacking = self.used + sum(ticket.units for ticket in self._ahead(holder)) + cost - self.limit.ours
-        due = now
-        for grant in sorted(self.grants, key=self._counts_until):
-            if lacking <= 0:
-                break
-            lacking -= grant.units
-            due = self._counts_until(grant)
-        if lacking > 0:  # more tickets ahead than one window serves
-            due = max(due, now) + self.limit.window_s
-        return max(due, now, self.full_until)
+    def due(self, holder: str, cost: int, calls: int, now: float) -> float:
+        """Return when this holder may have a block: `now`, or a later moment, behind the tickets ahead of it.
+
+        One call's `cost` is enough for a block while nobody waits; else it must be worth a place in the line.
+        """
+        ours = self.limit.ours
+        ahead, is_in_line = self._ahead(holder), self._ticket(holder) is not None
+        needed = cost if is_in_line or not self.tickets else self._units_in_line(holder, cost, calls)
+        if ours is not None and self.used + ahead + needed > ours:
+            return max(self._free_at(ahead + needed, now), self.full_until)
+        return max(now, self.full_until)
+
+    def wait(self, holder: str, cost: int, calls: int, now: float) -> float:
+        """Put `holder` in line, or keep its place; return when to come back: when a block worth coming for is free.
+
+        That is at most `calls` calls, and less the more holders wait.
+        """
+        units = self._units_in_line(holder, cost, calls)
+        due = max(self._free_at(self._ahead(holder) + units, now), self.full_until)
+        if not self.limit.window_s:
+            due = min(due, now + IN_FLIGHT_WAIT_S)
+        mine = self._ticket(holder)
+        if mine is not None:
+            mine.units, mine.due = units, due
+        elif len(self.tickets) < MAX_TICKETS:
+            self.tickets.append(Ticket(holder, units, due))
+        return due
 
     def grant(self, holder: str, cost: int, wanted: int, now: float) -> Grant:
         """Give `holder` a block: `wanted` units where nobody waits, else its share, and `cost` at least. `due` must be now."""
+        ahead = self._ahead(holder)
+        mine = self._ticket(holder)
         self.tickets = [ticket for ticket in self.tickets if ticket.holder != holder]
         if self.limit.ours is not None and self.limit.window_s:
             free = self.limit.ours - self.used
             share = min(free // (1 + len(self.tickets)), free - sum(ticket.units for ticket in self.tickets))
-            wanted = min(wanted, share)
+            wanted = min(wanted, max(share, min(mine.units if mine else 0, free - ahead)))
         return self.count(holder, cost, wanted, now)
 
     def count(self, holder: str, cost: int, wanted: int, now: float) -> Grant:
@@ -144,15 +163,6 @@ class Window:
             self.grants = [grant for grant in self.grants if grant.holder != holder]
         self.grants.append(given)
         return given
-
-    def wait(self, holder: str, cost: int, due: float) -> None:
-        """Put `holder` in line, or keep its place there."""
-        for ticket in self.tickets:
-            if ticket.holder == holder:
-                ticket.due, ticket.units = due, cost
-                return
-        if len(self.tickets) < MAX_TICKETS:
-            self.tickets.append(Ticket(holder, cost, due))
 
     def refuse(self, retry_after_s: float | None, now: float) -> None:
         """Take the window as full for that long; without a time for a sixth of it, doubled while it goes on."""
@@ -176,13 +186,36 @@ class Window:
     def _counts_until(self, grant: Grant) -> float:
         return grant.until + self.limit.window_s + MARGIN_S
 
-    def _ahead(self, holder: str) -> list[Ticket]:
-        ahead: list[Ticket] = []
+    def _ticket(self, holder: str) -> Ticket | None:
+        return next((ticket for ticket in self.tickets if ticket.holder == holder), None)
+
+    def _units_in_line(self, holder: str, cost: int, calls: int) -> int:
+        line = len(self.tickets) + (self._ticket(holder) is None)
+        most = (self.limit.ours or UNKNOWN_BLOCK) // cost // max(BLOCKS_IN_LINE, line)
+        return cost * max(1, min(calls, most))
+
+    def _ahead(self, holder: str) -> int:
+        """Units of the tickets before this holder's; of all, if it has none."""
+        units = 0
         for ticket in self.tickets:
             if ticket.holder == holder:
                 break
-            ahead.append(ticket)
-        return ahead
+            units += ticket.units
+        return units
+
+    def _free_at(self, units: int, now: float) -> float:
+        """When that many units no longer count, if nobody settles earlier and nobody else is granted any."""
+        if self.limit.ours is None:
+            return now
+        lacking, at = self.used + units - self.limit.ours, now
+        for grant in sorted(self.grants, key=self._counts_until):
+            if lacking <= 0:
+                break
+            lacking -= grant.units
+            at = self._counts_until(grant)
+        if lacking > 0:  # more tickets ahead than one window serves
+            at += self.limit.window_s
+        return max(at, now)
 
     def _prune(self, now: float) -> None:
         self.grants = [grant for grant in self.grants if self._counts_until(grant) > now]

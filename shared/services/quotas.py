@@ -6,7 +6,7 @@ One transaction takes a block of calls; a call that the block covers costs nothi
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -148,7 +148,7 @@ class Quotas:
         def work(tx: Transaction) -> tuple[list[tuple[Limit, float]], dict[Limit, Grant]]:
             now = self._now()
             windows = [(need, self._settled(tx, need.limit, now)) for need in lacking]
-            waits, given = _places_in_line(windows, self._holder, now), {}
+            waits, given = _places_in_line(windows, calls, self._holder, now), {}
             for need, window in windows:
                 if not waits:
                     give = window.grant if need.is_binding else window.count
@@ -211,18 +211,15 @@ def path_of(limit: Limit) -> str:
     )
 
 
-def _places_in_line(windows: Sequence[tuple[Need, Window]], holder: str, now: float) -> list[tuple[Limit, float]]:
+def _places_in_line(
+    windows: Sequence[tuple[Need, Window]], calls: Mapping[Limit, int], holder: str, now: float
+) -> list[tuple[Limit, float]]:
     """Put the holder in line at every window that cannot serve it now; return those limits with the times to come back."""
-    waits = []
-    for need, window in windows:
-        due = window.due(holder, need.cost, now)
-        if not need.is_binding or due <= now:
-            continue
-        if not need.limit.window_s:
-            due = min(due, now + LONGEST_SLEEP_S / 4)  # a call in flight can end at any time
-        window.wait(holder, need.cost, due)
-        waits.append((need.limit, due))
-    return waits
+    return [
+        (need.limit, window.wait(holder, need.cost, calls[need.limit], now))
+        for need, window in windows
+        if need.is_binding and window.due(holder, need.cost, calls[need.limit], now) > now
+    ]
 
 
 def _must_wait(limit: Limit, due: float, wait_s: float) -> VendorUnavailableError:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared.errors import VendorUnavailableError
 from shared.models import JobStatus, RunStatus
 from shared.ports import Query, Stores
 from shared.services.exports import Exports
@@ -30,7 +31,7 @@ class Sweeper:
     def sweep(self) -> dict[str, int]:
         """Wake what is stuck, forget what is too old; return how many of each."""
         now = self._stores.clock.now()
-        done = {"jobs_woken": 0, "runs_woken": 0, "rows_forgotten": 0}
+        done = {"jobs_woken": 0, "runs_woken": 0}
         unfinished = (("status", "in", [JobStatus.PENDING.value, JobStatus.RUNNING.value]),)
         for item in self._stores.documents.query(Query("export_jobs", unfinished, order_by="created_at", limit=MOST)):
             if _is_stuck(item.data, now):
@@ -41,9 +42,20 @@ class Sweeper:
             if item.data["next_look_at"] < now - GRACE:
                 self._refreshes.wake(item.data)
                 done["runs_woken"] += 1
+        done["targets_repaired"] = self._recheck(now)
         done["rows_forgotten"] = self._forget(now)
         log_event("sweep", severity="WARNING" if done["jobs_woken"] or done["runs_woken"] else "INFO", **done)
         return done
+
+    def _recheck(self, now: datetime) -> int:
+        due = Query("export_jobs", (("recheck_at", "<", now),), order_by="recheck_at", limit=MOST)
+        repaired = 0
+        for item in self._stores.documents.query(due):
+            try:
+                repaired += self._exports.recheck(item.data)
+            except VendorUnavailableError as error:
+                log_event("recheck_postponed", severity="WARNING", job_id=item.data["id"], reason=error.message)
+        return repaired
 
     def _forget(self, now: datetime) -> int:
         old = (("rows_kept", "==", True), ("completed_at", "<", now - RETENTION))

@@ -210,3 +210,32 @@ def test_document_writes_of_a_small_job_are_few(registered: World) -> None:
     assert accepted == 1  # the job; one more with an Idempotency-Key
     # claim (job, turn), frozen, begun (job, remembered target), 2 chunks (job, manifest), publishing, end (job, turn)
     assert documents._writes - before - accepted == 2 + 1 + 2 + 2 * 2 + 1 + 2
+
+
+def test_a_failed_replace_of_power_bi_pushes_the_last_good_rows_again(registered: World) -> None:
+    start(registered, connector_name="ymca_powerbi")
+    registered.work()
+    registered.fakes.clock.sleep(1)
+    registered.vendor.errors = [("read_back", TargetError("the vendor lost rows"))]
+    failed = start(registered, connector_name="ymca_powerbi", rows=[{"id": 7, "name": "G"}] * 2)
+    registered.work()
+    ended = job(registered, failed)
+    assert ended["status"] == "failed"
+    repair = job(registered, str(ended["repair_job_id"]))
+    assert (repair["status"], repair["requested_by"]) == ("success", "repair")
+    assert registered.vendor.live == {"people": ROWS}
+
+
+def test_a_late_delete_of_power_bi_is_seen_a_lease_later_and_repaired(registered: World) -> None:
+    done = start(registered, connector_name="ymca_powerbi")
+    registered.work()
+    registered.fakes.clock.sleep(91)
+    registered.vendor.staging[done] = {}  # what the vendor now holds of it: nothing
+    registered.sweep()
+    registered.work()
+    repaired = job(registered, done)
+    assert job(registered, str(repaired["repair_job_id"]))["status"] == "success"
+    registered.vendor.staging[str(repaired["repair_job_id"])] = {0: ROWS}
+    registered.fakes.clock.sleep(91)
+    registered.sweep()
+    assert registered.fakes.tasks.pending == []
