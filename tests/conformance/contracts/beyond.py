@@ -123,7 +123,11 @@ def _closed(required: str, optional: dict[str, Any] | None = None, **properties:
 
 _PBI_DETAIL = _closed("code detail", code=TEXT, detail=_closed("type value", type=WHOLE, value=TEXT))
 _PBI_ERROR = _closed(
-    "code", code=TEXT, parameters={"type": "object"}, details={"type": "array", "items": _PBI_DETAIL}, exceptionCulprit=WHOLE
+    "code",
+    code=TEXT,
+    parameters={"type": "object"},
+    details={"type": "array", "items": _PBI_DETAIL},
+    exceptionCulprit=WHOLE,
 )
 _GOOGLE_DETAIL = _closed(
     "@type",
@@ -160,9 +164,7 @@ ERROR_FORMS: dict[str, dict[str, Any]] = {
 
 def _parameters(*names: str) -> list[dict[str, Any]]:
     guids = {"groupId", "datasetId"}
-    return [
-        {"name": name, "in": "path", "required": True, "schema": GUID if name in guids else TEXT} for name in names
-    ]
+    return [{"name": name, "in": "path", "required": True, "schema": GUID if name in guids else TEXT} for name in names]
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
@@ -175,24 +177,27 @@ def _form(schema: dict[str, Any]) -> dict[str, Any]:
 
 _TEXTS = {"type": "array", "items": TEXT}
 _URL = {"type": "string", "format": "url"}
+_URLS_OF = (
+    "issuer",
+    "authorization_endpoint",
+    "token_endpoint",
+    "device_authorization_endpoint",
+    "jwks_uri",
+    "rbac_url",
+)
+_LISTS_OF = (
+    "token_endpoint_auth_methods_supported",
+    "response_modes_supported",
+    "subject_types_supported",
+    "id_token_signing_alg_values_supported",
+    "response_types_supported",
+    "scopes_supported",
+)
 _CONFIGURATION = _closed(
     "issuer authorization_endpoint token_endpoint jwks_uri response_types_supported subject_types_supported",
-    {name: TEXT for name in ("tenant_region_scope", "cloud_instance_name", "cloud_graph_host_name", "msgraph_host")},
-    **{
-        name: _URL
-        for name in ("issuer", "authorization_endpoint", "token_endpoint", "device_authorization_endpoint", "jwks_uri", "rbac_url")
-    },
-    **{
-        name: _TEXTS
-        for name in (
-            "token_endpoint_auth_methods_supported",
-            "response_modes_supported",
-            "subject_types_supported",
-            "id_token_signing_alg_values_supported",
-            "response_types_supported",
-            "scopes_supported",
-        )
-    },
+    dict.fromkeys(("tenant_region_scope", "cloud_instance_name", "cloud_graph_host_name", "msgraph_host"), TEXT),
+    **dict.fromkeys(_URLS_OF, _URL),
+    **dict.fromkeys(_LISTS_OF, _TEXTS),
 )
 _ENTRA_TOKEN = _closed(
     "token_type expires_in access_token",
@@ -236,18 +241,28 @@ _NUMBERS = _closed(
     {"@odata.context": TEXT},
     value={
         "type": "array",
-        "items": _closed("clientId sequenceNumber", clientId=TEXT, sequenceNumber={"type": "integer", "format": "int64"}),
+        "items": _closed(
+            "clientId sequenceNumber", clientId=TEXT, sequenceNumber={"type": "integer", "format": "int64"}
+        ),
     },
 )
 
 ROUTES: dict[str, dict[str, Any]] = {
     "power_bi": {
-        _SEQUENCE: {"get": {"parameters": _parameters("groupId", "datasetId", "tableName"), "responses": {"200": _json(_NUMBERS)}}}
+        _SEQUENCE: {
+            "get": {
+                "parameters": _parameters("groupId", "datasetId", "tableName"),
+                "responses": {"200": _json(_NUMBERS)},
+            }
+        }
     },
     "looker": {"/api/logout": {"delete": {"responses": {"204": {}}}}},
     "entra_id": {
         "/{tenant}/v2.0/.well-known/openid-configuration": {
-            "get": {"parameters": _parameters("tenant"), "responses": {"200": _json(_CONFIGURATION), "400": _json(_ENTRA_ERROR)}}
+            "get": {
+                "parameters": _parameters("tenant"),
+                "responses": {"200": _json(_CONFIGURATION), "400": _json(_ENTRA_ERROR)},
+            }
         },
         "/{tenant}/oauth2/v2.0/token": {
             "post": {

@@ -13,10 +13,19 @@ from tests.conformance.contracts.schema import Problem, Schema, SchemaChecker
 MAX_LOGGED_BYTES = 2_000_000  # infra/local/sandboxes/traffic.py logs larger bodies by their size only
 # RFC 9110, 9111, 9112: any HTTP message may have these, so no contract lists them.
 REQUEST_HEADERS = frozenset(
-    "host user-agent accept accept-encoding connection content-type content-length content-encoding".split()
+    [
+        "host",
+        "user-agent",
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-type",
+        "content-length",
+        "content-encoding",
+    ]
 )
 ANSWER_HEADERS = frozenset(
-    "content-type content-length connection date server cache-control pragma retry-after".split()
+    ["content-type", "content-length", "connection", "date", "server", "cache-control", "pragma", "retry-after"]
 )
 
 Json = Any
@@ -163,7 +172,9 @@ class _Request:
             yield Problem("body", "", "no body is documented", body)
             return
         if body is None and size > MAX_LOGGED_BYTES:
-            yield Problem("body", "", f"{size} bytes are not in the log, so they cannot be checked; send less in this test")
+            yield Problem(
+                "body", "", f"{size} bytes are not in the log, so they cannot be checked; send less in this test"
+            )
             return
         media = _media(self.entry["request_headers"])
         if self.operation.body_types and media not in self.operation.body_types:

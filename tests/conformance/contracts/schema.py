@@ -139,7 +139,7 @@ def _check_scalar(flat: Schema, value: Any, at: str) -> Iterator[Problem]:
 
 def _is_uuid(value: Any) -> bool:
     try:
-        return str(UUID(value)) == value.lower()
+        return str(UUID(value)) == str(value).lower()
     except (ValueError, AttributeError):
         return False
 
@@ -154,7 +154,7 @@ def _is_moment(value: Any) -> bool:
 
 def _is_date(value: Any) -> bool:
     try:
-        return date.fromisoformat(value).isoformat() == value
+        return date.fromisoformat(value).isoformat() == str(value)
     except (ValueError, TypeError):
         return False
 

@@ -9,6 +9,7 @@ import gspread
 import looker_sdk
 import pytest
 import requests
+from gspread.utils import Dimension, InsertDataOption, ValueInputOption, ValueRenderOption
 from looker_sdk import api_settings
 from looker_sdk.sdk.api40 import models
 
@@ -25,13 +26,15 @@ def sheets(recorder: Recorder) -> None:
     book = client.open_by_key(google.spreadsheet_id)
     tab = book.add_worksheet("Stranger", 20, 5)
     tab.update([["a", 1, None], ["=1+1", 2.5, True]], "A1")
-    tab.update([["2024-01-31", "=A1"]], "A3", value_input_option="USER_ENTERED")
+    tab.update([["2024-01-31", "=A1"]], "A3", value_input_option=ValueInputOption.user_entered)
     tab.append_row(["appended", 7])
-    tab.append_rows([["x"], ["y"]], insert_data_option="INSERT_ROWS", table_range="A1")
-    assert tab.find("appended").row == 4
+    tab.append_rows([["x"], ["y"]], insert_data_option=InsertDataOption.insert_rows, table_range="A1")
+    found = tab.find("appended")
+    assert found is not None
+    assert found.row == 4
     tab.batch_get(["A1:B2", "C1"])
     tab.batch_update([{"range": "A5", "values": [[1, 2]]}])
-    tab.get("A1:C3", value_render_option="UNFORMATTED_VALUE", major_dimension="COLUMNS")
+    tab.get("A1:C3", value_render_option=ValueRenderOption.unformatted, major_dimension=Dimension.cols)
     tab.get_all_values()
     tab.batch_clear(["A5"])
     tab.clear()
@@ -164,7 +167,10 @@ def power_bi(recorder: Recorder) -> None:
     assert call("POST", rows, json={"rows": [{"n": 1, "d": 1.5}, {"n": None}]}).ok
     assert call("GET", f"{group}/datasets/{made.json()['id']}/tables").json()["value"]
     queries = f"{group}/datasets/{made.json()['id']}/executeQueries"
-    asked = {"queries": [{"query": "EVALUATE ROW(\"n\", COUNTROWS('t'))"}], "serializerSettings": {"includeNulls": True}}
+    asked = {
+        "queries": [{"query": "EVALUATE ROW(\"n\", COUNTROWS('t'))"}],
+        "serializerSettings": {"includeNulls": True},
+    }
     assert call("POST", queries, json=asked).ok
     model = f"{group}/datasets/{place.refresh_dataset_id}"
     assert call("GET", f"{model}/refreshes", params={"$top": "1"}).ok

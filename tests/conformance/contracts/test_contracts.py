@@ -15,6 +15,7 @@ from tests.conformance.contracts.recorder import Recorder, Sent
 
 pytestmark = [pytest.mark.contract, pytest.mark.skipif(bool(loaders.missing()), reason=loaders.missing() or "here")]
 VENDORS = ("power_bi", "looker", "google_sheets", "entra_id", "google_identity")
+FREE_BODIES = {("POST /api/4.0/login", "request_body")}  # the contract itself says: any object
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,26 @@ def test_the_run_covers_what_our_connectors_are_made_for(recorder: Recorder, che
     refused = {("entra_id", 401), ("power_bi", 403), ("power_bi", 404), ("power_bi", 409), ("google_identity", 400)}
     refused |= {("google_sheets", status) for status in (400, 401, 403, 404, 429)}
     assert refused | {("looker", 401), ("looker", 404)} <= statuses
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_one_wrong_thing_in_any_recorded_exchange_is_found(
+    recorder: Recorder, checks: dict[str, Check], vendor: str
+) -> None:
+    """Adds a member, a parameter and a header that do not exist to what was valid, for every operation in turn."""
+    wrong, tried = {"noSuchThing": 1}, set()
+    for entry in (sent.entry for sent in recorder.sent if sent.entry["vendor"] == vendor):
+        if entry["status"] != 200 or entry["fault"]:
+            continue
+        mutants = [{**entry, "query": {**entry["query"], "noSuchThing": "1"}}]
+        mutants += [{**entry, "response_headers": {**entry["response_headers"], "x-no-such-thing": "1"}}]
+        for body in ("request_body", "response_body"):
+            if isinstance(entry[body], dict) and (entry["route"], body) not in FREE_BODIES:
+                mutants.append({**entry, body: {**entry[body], **wrong}})
+        for mutant in mutants:
+            assert Ledger().unknown(checks[vendor].findings(mutant)), f"{entry['method']} {entry['path']}"
+        tried.add(entry["route"])
+    assert tried
 
 
 def _operation(checks: dict[str, Check], sent: Sent) -> str:
