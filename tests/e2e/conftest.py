@@ -141,9 +141,9 @@ def upload(cloud: LocalCloud) -> Callable[[str, bytes], None]:
 
 
 def finish(api: Api, job: dict[str, Any], timeout_s: float = JOB_TIMEOUT_S) -> dict[str, Any]:
-    """Follow an export job to its end."""
+    """Follow an export job to its end, or to where a person has to decide."""
     deadline = time.monotonic() + timeout_s
-    while job["status"] not in FINAL:
+    while job["status"] not in FINAL | {"held"}:
         assert time.monotonic() < deadline, f"job is still {job['status']} ({job['phase']}): {job}"
         time.sleep(0.2)
         job = api.job(job["id"])

@@ -44,7 +44,7 @@ def test_a_wrong_credential_fails_the_test_and_the_job_and_leaves_the_target(
     name = api.register(spoil(kind, bodies))["name"]
 
     tested = api.test(name)
-    job = finish(api, api.export(connector_name=name, table_name=table, rows=ROWS[:1])) if kind != "looker" else None
+    job = finish(api, api.export(connector_name=name, table_name=table, rows=ROWS[:2])) if kind != "looker" else None
 
     assert tested["ok"] is False
     assert any(not check["ok"] and check["message"] for check in tested["checks"])
@@ -111,7 +111,7 @@ def test_a_vendor_that_refuses_every_write_fails_the_job_and_leaves_the_target(
     finish(api, api.export(connector_name=connectors[kind], table_name=table, rows=ROWS))
     sandbox.fault(**fault, times=-1, body={"error": {"code": 403, "message": "no", "status": "PERMISSION_DENIED"}})
 
-    job = finish(api, api.export(connector_name=connectors[kind], table_name=table, rows=ROWS[:1]))
+    job = finish(api, api.export(connector_name=connectors[kind], table_name=table, rows=ROWS[:2]))
 
     sandbox.clear_faults()
     assert job["status"] == "failed"

@@ -163,6 +163,8 @@ class Story:
             bars.move(export.label, progress.get("rows_done", 0), total, phase)
             if job["status"] in FINAL:
                 return job
+            if job["status"] == "held":
+                raise DemoFailedError(f"job {job['id']} is held: {job.get('held_reason')}")
             if time.monotonic() > deadline:
                 raise DemoFailedError(
                     f"job {job['id']} is still {job['status']} ({job['phase']}) after {JOB_TIMEOUT_S:.0f} s"
