@@ -12,7 +12,8 @@ from shared.telemetry import bind
 def run_job(call: Call) -> Reply:
     """Work on one export job for a time box."""
     bind(job_id=call.path["id"])
-    call.services.exports.run(call.path["id"])
+    seq = call.body.get("seq")
+    call.services.exports.run(call.path["id"], seq if isinstance(seq, int) else None)
     return Reply(status=204)
 
 

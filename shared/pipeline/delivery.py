@@ -18,7 +18,14 @@ import msgspec
 
 from shared.connectors._base import Chunk, Connector, Delivery, DeliveryPlan, Mode
 from shared.connectors._fingerprint import Fingerprint
-from shared.errors import BIConnectorsError, CredentialError, InternalError, VendorUnavailableError, VerificationError
+from shared.errors import (
+    BIConnectorsError,
+    ConflictError,
+    CredentialError,
+    InternalError,
+    VendorUnavailableError,
+    VerificationError,
+)
 from shared.models import SCHEMA, JobStatus, Phase, Progress
 from shared.pipeline import lease as leases
 from shared.pipeline.formats import CONTENT_TYPES, Format, writer
@@ -137,6 +144,7 @@ class ExportEngine:
                 code="worker_died",
             )
         ends = self._stores.clock.now() + TIME_BOX
+        self._refuse_overtaken(held)
         source = self._freeze(held)
         if self._is_held(held, source):
             return Finished()
@@ -165,18 +173,30 @@ class ExportEngine:
         job = held.job
         if job.get("begun") or job.get("approved") or Mode(job["mode"]) is not Mode.REPLACE:
             return False
-        turn = self._turn(held)
-        reason = shrink_reason(turn.get("last_rows"), source.scan.rows, job["max_shrink"])
+        reason = shrink_reason(self._target(held).get("last_rows"), source.scan.rows, job["max_shrink"])
         if reason is None:
             return False
         fields = {"status": JobStatus.HELD.value, "held_reason": reason, "idle_claims": 0}
-        held.save(fields, also={f"targets/{job['target_key']}": {**turn, "holder": None}}, release=True)
+        held.save(fields, release=True)
         log_event("job_held", severity="WARNING", job_id=job["id"], reason=reason)
         return True
 
-    def _turn(self, held: Lease) -> dict[str, Any]:
+    def _target(self, held: Lease) -> Mapping[str, Any]:
+        """Return what is known of the job's target; nobody else publishes to it while this job has the turn."""
         found = self._stores.documents.get(f"targets/{held.job['target_key']}")
-        return dict(found.data) if found else {"schema": SCHEMA}
+        return found.data if found else {}
+
+    def _refuse_overtaken(self, held: Lease) -> None:
+        """Refuse a job that was held and approved when one accepted later has published since, unless that was forced."""
+        job = held.job
+        if (
+            job.get("approved")
+            and not job.get("forced")
+            and self._target(held).get("last_accepted", 0) > job["accepted"]
+        ):
+            raise ConflictError(
+                "a job that was accepted later published to this target in the meantime", code="superseded"
+            )
 
     def _begin(self, held: Lease, source: FrozenSource) -> Delivery:
         """Check limits and make staging, once; what `begin` returned is recorded before the first chunk is written."""
@@ -290,14 +310,9 @@ class ExportEngine:
         if "target" in published.details:
             self._targets.remember(held.job["connector_name"], held.job["table_name"], published.details["target"])
         job, rows = held.job, held.job["progress"]["rows_total"]
-        turn = self._turn(held)
-        appended = turn.get("last_rows") or 0 if Mode(job["mode"]) is Mode.APPEND else 0
-        turn |= {
-            "holder": None,
-            "last_job_id": job["id"],
-            "last_accepted_at": job["created_at"],
-            "last_rows": appended + rows,
-        }
+        before = self._target(held).get("last_rows", 0)
+        after = {Mode.REPLACE: rows, Mode.APPEND: before + rows, Mode.UPSERT: max(before, rows)}[Mode(job["mode"])]
+        target = {"last_job_id": job["id"], "last_accepted": job["accepted"], "last_rows": after}
         held.save(
             {
                 "status": JobStatus.SUCCESS.value,
@@ -308,7 +323,7 @@ class ExportEngine:
                 "location": published.location,
                 "published": dict(published.details),
             },
-            also={f"targets/{job['target_key']}": turn},
+            target=target,
             release=True,
         )
         _log_end(held.job)
@@ -357,9 +372,6 @@ class ExportEngine:
             message += f" (its staging was not removed: {unknown.message})"
         except BIConnectorsError as also:
             message += f" (its staging was not removed: {also.message})"
-        turn = self._turn(held)
-        if turn.get("holder") == held.job["id"]:
-            turn["holder"] = None
         ended = {
             "status": status.value,
             "completed_at": self._stores.clock.now(),
@@ -368,7 +380,7 @@ class ExportEngine:
             "error": {"code": code, "message": message, "retryable": retryable, "details": {}},
         }
         try:
-            held.save(ended, also={f"targets/{held.job['target_key']}": turn}, release=True)
+            held.save(ended, release=True)
         except LostLeaseError:
             return Finished()
         _log_end(held.job)

@@ -1,7 +1,7 @@
 """One worker at a time on one job, and one job at a time on one target: a lease with a fencing token, and turns.
 
-Both live in documents: `export_jobs/{id}` holds the lease, `targets/{key}` says whose turn it is. Every write of a worker
-goes through `Lease.save`, which checks the fencing token in the transaction of the write.
+Both live in documents: `export_jobs/{id}` holds the lease and the job's number in its target's line, `targets/{key}` the last
+number. Every write of a worker goes through `Lease.save`, which checks the fencing token in the transaction of the write.
 """
 
 from __future__ import annotations
@@ -61,9 +61,10 @@ class Lease:
         fields: Mapping[str, Any],
         *,
         also: Mapping[str, Mapping[str, Any]] | None = None,
+        target: Mapping[str, Any] | None = None,
         release: bool = False,
     ) -> None:
-        """Update the job's fields in one transaction, and set the documents of `also` (path to data) with them.
+        """Update the job's fields in one transaction; with them set the documents of `also`, and update the target's fields.
 
         Raises:
             LostLeaseError: another worker took over; nothing was written.
@@ -83,6 +84,8 @@ class Lease:
             tx.update(self.path, changes)
             for path, data in (also or {}).items():
                 tx.set(path, data)
+            if target:
+                tx.update(f"targets/{found.data['target_key']}", target)
 
         self._documents.transact(work)
         self.job.update(changes)
@@ -94,15 +97,29 @@ def target_key(connector_name: str, table_name: str, options: Mapping[str, Any])
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
+def join_line(tx: Transaction, key: str) -> int:
+    """Return the next number in a target's line, taken in the transaction that stores the job under it.
+
+    A smaller number is always stored before a larger one is given out, which no clock could promise.
+    """
+    found = tx.get(f"targets/{key}")
+    number = (found.data["line"] if found else 0) + 1
+    if found:
+        tx.update(f"targets/{key}", {"line": number})
+    else:
+        tx.create(f"targets/{key}", {"schema": SCHEMA, "line": number})
+    return number
+
+
 def claim(documents: Documents, clock: Clock, path: str) -> Lease | Busy | Over:
-    """Take the job if nobody holds it and it is its turn. Each claim raises the fencing token.
+    """Take the job if nobody holds it and it is first in its target's line. Each claim raises the fencing token.
 
     Raises:
         NotFoundError: there is no such job.
     """
     now = clock.now()
     seen = documents.get(path)
-    if seen is not None and _older_waits(documents, seen.data):
+    if seen is not None and not _is_first(documents, seen.data):
         return Busy(now + TURN)
 
     def work(tx: Transaction) -> Lease | Busy | Over:
@@ -115,10 +132,6 @@ def claim(documents: Documents, clock: Clock, path: str) -> Lease | Busy | Over:
             return Over(status)
         if job["lease_until"] > now:
             return Busy(job["lease_until"])
-        turn_path = f"targets/{job['target_key']}"
-        turn = tx.get(turn_path)
-        if turn is not None and (until := _taken_until(tx, turn.data, job["id"], now)):
-            return Busy(until)
         changes = {
             "fence": job["fence"] + 1,
             "lease_until": now + LEASE,
@@ -129,26 +142,18 @@ def claim(documents: Documents, clock: Clock, path: str) -> Lease | Busy | Over:
             "waiting": None,
         }
         tx.update(path, changes)
-        tx.set(turn_path, {**(turn.data if turn else {"schema": SCHEMA}), "holder": job["id"]})
         return Lease(documents, clock, path, {**job, **changes})
 
     return documents.transact(work)
 
 
-def _older_waits(documents: Documents, job: Mapping[str, Any]) -> bool:
-    """Whether a job accepted earlier on the same target is not finished."""
-    where = (("target_key", "==", job["target_key"]), ("status", "in", ["pending", "running"]))
-    oldest = documents.query(Query("export_jobs", where, order_by="created_at", limit=1))
-    return bool(oldest) and oldest[0].data["created_at"] < job["created_at"]
+def first_in_line(documents: Documents, key: str) -> Mapping[str, Any] | None:
+    """Return the job whose turn it is on a target, None if none waits or runs."""
+    where = (("target_key", "==", key), ("status", "in", [JobStatus.PENDING.value, JobStatus.RUNNING.value]))
+    found = documents.query(Query("export_jobs", where, order_by="turn", limit=1))
+    return found[0].data if found else None
 
 
-def _taken_until(tx: Transaction, turn: Mapping[str, Any], job_id: str, now: datetime) -> datetime | None:
-    """Return until when another unfinished job has the turn, None if it is free."""
-    holder = turn.get("holder")
-    if holder in (None, job_id):
-        return None
-    other = tx.get(f"export_jobs/{holder}")
-    if other is None or JobStatus(other.data["status"]) not in (JobStatus.PENDING, JobStatus.RUNNING):
-        return None
-    until: datetime = max(other.data["lease_until"], now + TURN)
-    return until
+def _is_first(documents: Documents, job: Mapping[str, Any]) -> bool:
+    first = first_in_line(documents, job["target_key"])
+    return first is None or first["turn"] >= job["turn"]

@@ -13,7 +13,7 @@ import msgspec
 from shared import connectors as kinds
 from shared.errors import ConflictError, InvalidRequestError, NotFoundError, UnsupportedError
 from shared.models import ExportFormat, ExportRequest, FileSource, Job, JobPage, JobStatus, Mode, Phase, new_id
-from shared.pipeline.lease import LEASE, target_key
+from shared.pipeline.lease import LEASE, first_in_line, join_line, target_key
 from shared.ports import Document, ObjectInfo, Query, Stores, Task, Transaction
 from shared.services.connectors import Connectors
 from shared.services.job_operations import JobOperations, fresh_state
@@ -128,7 +128,8 @@ class Exports:
             earlier = earlier_result(tx, idempotency, now)
             if earlier is not None:
                 return earlier
-            tx.create(f"export_jobs/{job_id}", record)
+            number = join_line(tx, key)
+            tx.create(f"export_jobs/{job_id}", {**record, "accepted": number, "turn": number})
             keep_result(tx, idempotency, job_id, now)
             return job_id
 
@@ -169,8 +170,16 @@ class Exports:
         found, token = list_page(self._stores.documents, query, page)
         return JobPage(jobs=[from_record(Job, item.data) for item in found], next_page_token=token)
 
-    def run(self, job_id: str) -> None:
-        """Work on the job for one time box, and enqueue what must go on. For the worker only."""
+    def run(self, job_id: str, seq: int | None) -> None:
+        """Work on the job for one time box, and enqueue what must go on. For the worker only.
+
+        `seq` is the task's number. Only the newest task of a job works, so that repeats and wake-ups never multiply; an older
+        one makes sure that the newest exists (its name dedups), in case the process died before enqueueing it.
+        """
+        job = self.get(job_id).data
+        if seq is not None and seq < job["seq"] and not JobStatus(job["status"]).is_final:
+            self._enqueue(job_id, job["seq"], job["next_task_at"])
+            return
         outcome = self._engine().run(job_id)
         if outcome.goes_on:
             self.wake(job_id, outcome.at)
@@ -189,7 +198,8 @@ class Exports:
             VendorUnavailableError: the vendor cannot be asked now; the next sweep asks again.
         """
         turn = self._stores.documents.get(f"targets/{job['target_key']}")
-        is_last = turn is not None and turn.data.get("last_job_id") == job["id"] and turn.data.get("holder") is None
+        is_last = turn is not None and turn.data.get("last_job_id") == job["id"]
+        is_last = is_last and first_in_line(self._stores.documents, job["target_key"]) is None
         differs = bool(is_last and self._engine().differences_now(job))
         if differs:
             self._repair(job, job["id"])
@@ -238,16 +248,15 @@ class Exports:
         self._enqueue(job_id, self._stores.documents.transact(work), at)
 
     def _wake_next(self, target: str) -> None:
-        """Wake the job that waits longest for the target's turn, if there is one."""
-        where = (("target_key", "==", target), ("status", "in", [JobStatus.PENDING.value, JobStatus.RUNNING.value]))
-        for item in self._stores.documents.query(Query("export_jobs", where, order_by="created_at", limit=1)):
-            if item.data["lease_until"] <= self._stores.clock.now():
-                self.wake(item.data["id"])
+        """Wake the job whose turn it is on a target, if one waits."""
+        job = first_in_line(self._stores.documents, target)
+        if job is not None and job["lease_until"] <= self._stores.clock.now():
+            self.wake(job["id"])
 
     def _enqueue(self, job_id: str, seq: int, at: datetime | None) -> None:
         url = f"{self._settings.worker_url}/internal/export-jobs/{job_id}:run"
         name = f"export-{job_id}-{seq}"
-        self._stores.tasks.enqueue(Task(self._settings.queue, url, name, {}, at, TASK_DEADLINE_S))
+        self._stores.tasks.enqueue(Task(self._settings.queue, url, name, {"seq": seq}, at, TASK_DEADLINE_S))
 
     def _check(self, request: ExportRequest, kind: str, connector: Document) -> dict[str, Any]:
         capabilities = kinds.capabilities(kind)

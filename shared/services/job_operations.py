@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.errors import ConflictError, NotFoundError
 from shared.models import JobStatus, Phase, Progress, new_id
+from shared.pipeline.lease import join_line
 from shared.ports import Document, ObjectInfo, Query, Stores, Transaction
 from shared.services.records import Idempotency, earlier_result, keep_result, to_builtins
 
@@ -58,7 +59,7 @@ class JobOperations:
                 tx.update(_path(job_id), _ended(now, "cancelled", "cancelled by request"))
                 return None
             seq: int = job["seq"] + 1
-            tx.update(_path(job_id), {"cancel_requested": True, "seq": seq})
+            tx.update(_path(job_id), {"cancel_requested": True, "seq": seq, "next_task_at": now})
             return seq
 
         seq = self._stores.documents.transact(work)
@@ -71,21 +72,22 @@ class JobOperations:
         Raises:
             ConflictError: it is not held; or (code `superseded`) a job accepted later has published since, and not `force`.
         """
+        now = self._stores.clock.now()
 
         def work(tx: Transaction) -> int:
             job = _read(tx, job_id)
             _require_held(job)
-            turn = tx.get(f"targets/{job['target_key']}")
-            last = turn.data.get("last_accepted_at") if turn else None
-            if last is not None and last > job["created_at"] and not force:
+            target = tx.get(f"targets/{job['target_key']}")
+            if target is not None and target.data.get("last_accepted", 0) > job["accepted"] and not force:
                 raise ConflictError(
                     "a job that was accepted later has published to this target; approving would bring older rows back: "
                     "reject this job, or approve it with ?force=true",
                     code="superseded",
                 )
             seq: int = job["seq"] + 1
-            approved = {"status": JobStatus.PENDING.value, "approved": True, "held_reason": None, "seq": seq}
-            tx.update(_path(job_id), {**approved, "updated_at": self._stores.clock.now()})
+            approved = {"status": JobStatus.PENDING.value, "approved": True, "forced": force, "held_reason": None}
+            place = {"turn": join_line(tx, job["target_key"]), "seq": seq, "next_task_at": now, "updated_at": now}
+            tx.update(_path(job_id), {**approved, **place})
             return seq
 
         self._enqueue(job_id, self._stores.documents.transact(work), None)
@@ -131,7 +133,9 @@ class JobOperations:
                 raise ConflictError(
                     "the rows that this job froze are not kept any more; export again", code="rows_erased"
                 )
-            tx.create(_path(new), {**self._copy(job, new, caller, now), "approved": approved})
+            number = join_line(tx, job["target_key"])
+            place = {"accepted": number, "turn": number, "approved": approved}
+            tx.create(_path(new), {**self._copy(job, new, caller, now), **place})
             keep_result(tx, idempotency, new, now)
             return new
 

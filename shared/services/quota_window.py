@@ -213,8 +213,8 @@ class Window:
                 break
             lacking -= grant.units
             at = self._counts_until(grant)
-        if lacking > 0:  # more tickets ahead than one window serves
-            at += self.limit.window_s
+        if lacking > 0:  # the line is longer than the window: look again once its first has come, or has not
+            at = max(at, min(ticket.due for ticket in self.tickets) + TICKET_GRACE_S)
         return max(at, now)
 
     def _prune(self, now: float) -> None:

@@ -79,7 +79,7 @@ class Quotas:
     def give_back(self) -> None:
         """See `Quota.give_back`. One transaction if there is anything to return."""
         with self._lock:
-            limits = [limit for limit, block in self._blocks.items() if block.units > block.taken]
+            limits = [limit for limit, block in self._blocks.items() if limit.window_s or block.units > block.taken]
 
             def work(tx: Transaction) -> None:
                 now = self._now()

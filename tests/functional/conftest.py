@@ -123,7 +123,7 @@ class World:
             self.fakes.clock.sleep((task.at - self.fakes.clock.now()).total_seconds())
         origin, _, path = task.url.removeprefix("http://").partition("/")
         function = {"worker": "export_worker", "refresh": "refresh"}[origin]
-        answer = self.call(function, "POST", f"/{path}", {}, Authorization=self._bearer("tasks", origin))
+        answer = self.call(function, "POST", f"/{path}", dict(task.body), Authorization=self._bearer("tasks", origin))
         assert answer.status == 204, answer.body
 
     def sweep(self) -> None:

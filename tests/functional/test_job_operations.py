@@ -207,9 +207,33 @@ def test_document_writes_of_a_small_job_are_few(registered: World) -> None:
     start(registered)
     accepted = documents._writes - before
     registered.work()
-    assert accepted == 1  # the job; one more with an Idempotency-Key
-    # claim (job, turn), frozen, begun (job, remembered target), 2 chunks (job, manifest), publishing, end (job, turn)
-    assert documents._writes - before - accepted == 2 + 1 + 2 + 2 * 2 + 1 + 2
+    assert accepted == 2  # the job and its target's line; one more with an Idempotency-Key
+    # claim, frozen, begun (job, remembered target), 2 chunks (job, manifest), publishing, end (job, target)
+    assert documents._writes - before - accepted == 1 + 1 + 2 + 2 * 2 + 1 + 2
+
+
+def test_a_repeated_or_late_task_does_not_multiply(registered: World) -> None:
+    start(registered)
+    second = start(registered, mode="append", rows=[{"id": 4, "name": "Di"}])
+    tasks = registered.fakes.tasks
+    first_task, second_task = tasks.pending
+    tasks.pending = [second_task, second_task, second_task, first_task, second_task, first_task]
+    registered.work()
+    assert job(registered, second)["status"] == "success"
+    assert [row["id"] for row in registered.vendor.live["people"]] == [1, 2, 3, 4]
+    assert registered.fakes.documents._documents[f"export_jobs/{second}"][0]["seq"] <= 4
+
+
+def test_an_approved_job_that_a_running_one_overtakes_ends_as_superseded(registered: World) -> None:
+    start(registered)
+    registered.work()
+    held = start(registered, rows=[])
+    registered.work()
+    start(registered, rows=[*ROWS, {"id": 4, "name": "Di"}])
+    assert do(registered, held, "approve").status == 202
+    registered.work()
+    assert job(registered, held)["error"]["code"] == "superseded"  # type: ignore[index]
+    assert len(registered.vendor.live["people"]) == 4
 
 
 def test_a_failed_replace_of_power_bi_pushes_the_last_good_rows_again(registered: World) -> None:
