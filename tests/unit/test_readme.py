@@ -10,6 +10,8 @@ from shared.api.routes import ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+CODE_ARGUMENT = {"_Problem": 1, "problem": 1, "_failure": 0, "_ended": 1, "_end": 2}
+"""Functions of shared/ that take an error code by position."""
 
 
 def section(title: str) -> str:
@@ -26,10 +28,13 @@ def codes_in_code() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 found |= {k.value.value for k in node.keywords if k.arg == "code" and isinstance(k.value, ast.Constant)}  # type: ignore[misc]
-                name = getattr(node.func, "id", None)
-                if name in ("_Problem", "problem") and len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
-                    found.add(str(node.args[1].value))
-            is_default = isinstance(node, ast.Assign) and any(getattr(t, "id", None) == "default_code" for t in node.targets)
+                name = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
+                place = CODE_ARGUMENT.get(str(name))
+                if place is not None and len(node.args) > place and isinstance(node.args[place], ast.Constant):
+                    found.add(str(node.args[place].value))
+            is_default = isinstance(node, ast.Assign) and any(
+                getattr(t, "id", None) == "default_code" for t in node.targets
+            )
             if is_default and isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
                 found.add(str(node.value.value))
             if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", None) == "default_code":
@@ -49,7 +54,9 @@ def settings_in_code() -> set[str]:
 def test_every_route_is_listed_with_its_function_and_permission() -> None:
     listed = set(re.findall(r"^\| (\w+) (/\S+) \| (\S+) \| (\w+) \|", section("Routes"), re.MULTILINE))
     expected = {(r.method, r.path, r.function.replace("*", "every"), r.permission.value) for r in ROUTES}
-    assert {(m, p, f.replace("_", "-"), v) for m, p, f, v in listed} == {(m, p, f.replace("_", "-"), v) for m, p, f, v in expected}
+    assert {(m, p, f.replace("_", "-"), v) for m, p, f, v in listed} == {
+        (m, p, f.replace("_", "-"), v) for m, p, f, v in expected
+    }
 
 
 def test_every_setting_is_listed_and_no_other() -> None:
