@@ -15,11 +15,13 @@ _BLOG = "powerbi.microsoft.com/blog/newdatasets; DataBooster/PyWebApi:powerbi_pu
 _PBIMONITOR = "RuiRomano/pbimonitor#58"
 _COMMUNITY = "community.fabric.microsoft.com td-p/4399905"
 _ASYNC = "MicrosoftDocs/powerbi-docs:asynchronous-refresh.md"
-_REFRESH = "learn.microsoft.com/rest/api/power-bi/datasets/refresh-dataset-in-group"
-_GOOGLE_ERRORS = "cloud.google.com/apis/design/errors"
+_REFRESH = "learn.microsoft.com/rest/api/power-bi/datasets/refresh-dataset"
+_GOOGLE_ERRORS = (
+    "googleapis/googleapis:google/rpc/code.proto, error_details.proto; bodies in Sage-Bionetworks/data_curator#110"
+)
 _PROTOJSON = "protobuf.dev/programming-guides/json (null is the default value); sent by gspread"
 _METRICS = "google-auth:google/auth/metrics.py"
-_MSAL = "msal:msal/oauth2cli/oauth2.py, msal/application.py"
+_MSAL = "msal:msal/application.py, msal/telemetry.py"
 
 _GROUP = "/v1.0/myorg/groups/{groupId}"
 _DATASET = f"{_GROUP}/datasets/{{datasetId}}"
@@ -38,7 +40,7 @@ ENTRIES: list[tuple[Any, ...]] = [
     ("power_bi", "request", "required", f"POST {_REFRESHES}", "notifyOption",
      "required by the schema, and must be excluded from an enhanced refresh by the text of the operation", _REFRESH),
     ("power_bi", "answer", "header", "*", "requestid", "id of the answer; of a standard refresh, its id in the history",
-     f"{_PBIMONITOR}; apache/airflow:providers/microsoft/azure/hooks/powerbi.py", GUID),
+     f"{_PBIMONITOR}; apache/airflow hooks/powerbi.py", GUID),
     ("power_bi", "answer", "header", "*", "home-cluster-uri", "the cluster that answered", _PBIMONITOR,
      {"type": "string", "format": "url"}),
     ("power_bi", "answer", "header", f"POST {_REFRESHES}", "x-ms-request-id",
@@ -53,7 +55,7 @@ ENTRIES: list[tuple[Any, ...]] = [
             ("isEffectiveIdentityRolesRequired", "IsEffectiveIdentityRolesRequired", TRUTH),
             ("isOnPremGatewayRequired", "IsOnPremGatewayRequired", TRUTH),
         )
-        for operation, prefix in ((f"GET {_GROUP}/datasets*", "*"),)
+        for operation, prefix in ((f"GET {_GROUP}/datasets", "value[]."), (f"GET {_DATASET}", ""))
     ),
     ("power_bi", "answer", "member", f"POST {_GROUP}/datasets", "defaultRetentionPolicy", "the policy asked for", _EXAMPLES,
      {"type": "string", "enum": ["None", "basicFIFO"]}),
@@ -78,7 +80,7 @@ ENTRIES: list[tuple[Any, ...]] = [
     ("looker", "request", "route", "DELETE /api/logout", "", "where the SDK signs out (the contract: /api/4.0/logout)",
      "looker-sdk:looker_sdk/rtl/auth_session.py"),
     ("looker", "answer", "raw text", "*/run/{result_format}", "", "the contract says string: the text of the JSON",
-     "looker-open-source/sdk-codegen:python/README.rst"),
+     "looker-sdk:looker_sdk/sdk/api40/methods.py (run_inline_query: str or bytes)"),
     ("looker", "answer", "status", "*", "401", "no token, or one that has ended", "looker-open-source/looker_deployer#146"),
     ("looker", "answer", "error form", "*", "Error", "the contract's Error under that status",
      "looker-open-source/looker_deployer#146"),
@@ -102,17 +104,17 @@ ENTRIES: list[tuple[Any, ...]] = [
      _GOOGLE_ERRORS),
     ("entra_id", "request", "route", "GET /{tenant}/v2.0/.well-known/openid-configuration", "",
      "Entra ID has no machine-readable contract; its answer names the token endpoint",
-     "learn.microsoft.com/entra/identity-platform/v2-protocols-oidc; openid.net/specs/openid-connect-discovery-1_0.html"),
+     "msal:msal/authority.py; an answer recorded in Azure/azure-sdk-for-python#18884"),
     ("entra_id", "request", "route", "POST /{tenant}/oauth2/v2.0/token", "", "client credentials; token or error",
-     "learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow; RFC 6749 4.4, 5.1, 5.2"),
+     "learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow"),
     ("entra_id", "request", "header", "*", "x-client-*", "name msal and its platform", _MSAL),
     ("entra_id", "request", "header", "*", "x-ms-lib-capability", "what msal can do", _MSAL),
     ("entra_id", "request", "header", "*", "client-request-id", "correlation id of msal", _MSAL, GUID),
     ("entra_id", "answer", "header", "*", "x-ms-request-id", "id of the answer",
-     "learn.microsoft.com/entra/identity-platform/reference-error-codes", GUID),
+     "token answers recorded in the tests of the Azure SDK for JavaScript", GUID),
     ("google_identity", "request", "route", "POST /token", "",
      "Google's token endpoint has no discovery document; signed assertion for a token",
-     "developers.google.com/identity/protocols/oauth2/service-account; RFC 7523 2.1; RFC 6749 5.1, 5.2"),
+     "developers.google.com/accounts/docs/OAuth2ServiceAccount; google-auth:google/oauth2/_client.py"),
     ("google_identity", "request", "header", "*", "x-goog-api-client", "names google-auth", _METRICS),
 ]  # fmt: skip
 
