@@ -32,6 +32,7 @@ from shared.pipeline.formats import CONTENT_TYPES, Format, writer
 from shared.pipeline.freezing import FrozenSource, freeze, frozen_before
 from shared.pipeline.guards import shrink_reason
 from shared.pipeline.lease import Busy, CancelRequestedError, Lease, LostLeaseError, Over
+from shared.pipeline.outcomes import Continue, Finished, Outcome
 from shared.ports import Stores
 from shared.telemetry import log_event
 
@@ -43,25 +44,6 @@ LONGEST_WAIT_S = 300.0
 SHOWN_DIFFERENCES = 5
 OWN_WAITS = frozenset({"quota_wait", "breaker_open"})
 """Waits that we ask for ourselves: they say nothing of the vendor's health and do not count towards `MAX_WAITS`."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """Nothing more to do for this task."""
-
-    goes_on = False
-    at = None
-
-
-@dataclass(frozen=True)
-class Continue:
-    """Enqueue another task for the job, at `at` (None: at once)."""
-
-    at: datetime | None = None
-    goes_on = True
-
-
-Outcome = Finished | Continue
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from shared.connectors.google_sheets.publish import Placement, owned_after, publ
 from shared.errors import TargetError, VerificationError
 
 MAX_CELLS = 10_000_000  # error text of the API: "... above the limit of 10000000 cells."
-MAX_COLUMNS = 18_278  # column ZZZ; a third party's page, not Google's: research of vendors, section 3.2
+MAX_COLUMNS = 18_278  # column ZZZ; a third party's figure, not confirmed by Google
 MAX_TABS = 200  # as MAX_COLUMNS
 CHUNK_CELLS = 150_000  # our choice: near 1.5 MB at the 10 bytes a cell that were measured
 CHUNK_ROWS = 20_000  # our choice: bounds memory for narrow tables

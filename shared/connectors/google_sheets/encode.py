@@ -194,8 +194,8 @@ def _encode(values: pa.ChunkedArray, place: _Place) -> Column:
 def _numbers(values: pa.ChunkedArray) -> tuple[Numbers, Numbers]:
     """Return the stored numbers, 0 where null, and which are null.
 
-    Read from Arrow's buffers: `to_numpy`, and any Arrow scalar made from a Python value, import pandas (0.7 s, research of
-    performance, section 0), and `to_numpy` makes floats of integers with nulls.
+    Read from Arrow's buffers: `to_numpy`, and any Arrow scalar made from a Python value, import pandas (0.7 s measured),
+    and `to_numpy` makes floats of integers with nulls.
     """
     array = values.combine_chunks()
     count, (validity, data) = len(array), array.buffers()

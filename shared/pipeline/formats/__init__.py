@@ -22,23 +22,14 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+
+from shared.models import ExportFormat as Format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
-
-
-class Format(StrEnum):
-    """A file format, by the ending that its files carry."""
-
-    CSV = "csv"
-    JSON = "json"
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-    XLSX = "xlsx"
 
 
 _MODULES = {

@@ -34,7 +34,7 @@ EXACT_INT = 2**53
 
 
 def text_scalar(value: str) -> pa.StringScalar:
-    """A string constant for compute kernels. `pa.scalar` would import pandas, 0.6 s of CPU (research/performance.md 0.2)."""
+    """A string constant for compute kernels. `pa.scalar` would import pandas, 0.6 s of CPU."""
     data = value.encode()
     offsets = pa.py_buffer(struct.pack("<ii", 0, len(data)))
     return pa.Array.from_buffers(STRING, 1, [None, offsets, pa.py_buffer(data)])[0]

@@ -1,0 +1,105 @@
+"""Upsert by key: which staged row goes where, decided from keys and row numbers alone; the cells are moved by Google.
+
+A key is compared as the sheet holds it: 1 and 1.0 are one key, the number 7 and the text "7" are two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shared.connectors.google_sheets import encode
+from shared.connectors.google_sheets.client import SheetsClient
+from shared.connectors.google_sheets.layout import Area
+from shared.errors import TargetError
+
+PAGE_CELLS = 300_000  # our choice: as for reading back, an answer of a few MB
+MAX_MOVES = 10_000  # our choice: a request of 3.4 MB; Google's limit is 100,000 requests in a batch
+
+Digests = np.ndarray[Any, Any]
+"""One 16-byte digest of its key for each data row, in order."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """Rows of the staging tab and where they go on the target; zero-based rows of the sheets, the header is row 0."""
+
+    staged: int
+    target: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """Data rows 1 to `rows` of a tab. `what` names it in messages."""
+
+    title: str
+    rows: int
+    what: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Key:
+    """The key columns of a table."""
+
+    schema: pa.Schema
+    names: tuple[str, ...]
+
+    def refuse_empty(self, table: pa.Table, first_row: int) -> None:
+        """Raise `TargetError` (code `key_empty`) for the first null or empty key of source rows; rows count from one."""
+        for name in self.names:
+            values = table.column(name)
+            empty = pc.is_null(values)
+            if encode.is_text(values.type):
+                empty = pc.or_(empty, pc.equal(pc.fill_null(values.cast(pa.string()), ""), ""))
+            at = pc.index(empty, value=True).as_py()
+            if at >= 0:
+                raise _empty(f"row {first_row + at + 1} of the source", name, "give every row a key")
+
+    def read(self, client: SheetsClient, block: Block) -> Digests:
+        """Read the keys of a block, a page a call.
+
+        Raises:
+            TargetError: codes `key_empty`, `key_twice`, naming the columns and the rows.
+        """
+        indices = [self.schema.get_field_index(name) for name in self.names]
+        page, parts = max(1, PAGE_CELLS // len(indices)), []
+        for top in range(1, block.rows + 1, page):
+            bottom = min(block.rows + 1, top + page)
+            areas = [Area(top, bottom, index, index + 1).a1(block.title) for index in indices]
+            columns = [part[0] if part else [] for part in client.read_values(areas)]
+            parts.append(b"".join(self._digests(columns, bottom - top, block, top)))
+        digests = np.frombuffer(b"".join(parts), "S16")
+        self._refuse_twice(digests, block)
+        return digests
+
+    def _digests(self, columns: list[list[Any]], rows: int, block: Block, top: int) -> Iterator[bytes]:
+        schema = pa.schema([self.schema.field(name) for name in self.names])
+        for offset, cells in enumerate(encode.canonical_cells(columns, schema, rows)):
+            for name, cell in zip(self.names, cells, strict=True):
+                if cell is None:
+                    raise _empty(f"row {top + offset + block_offset(block)} of {block.what}", name, block.advice)
+            joined = "".join(f"{len(cell)};{cell}" for cell in cells if cell is not None)
+            yield hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+    def _refuse_twice(self, digests: Digests, block: Block) -> None:
+        order = np.argsort(digests, kind="stable")
+        same = np.flatnonzero(digests[order][1:] == digests[order][:-1])
+        if not same.size:
+            return
+        first, second = (int(order[same[0] + step]) + 1 + block_offset(block) for step in (0, 1))
+        columns = ", ".join(map(repr, self.names))
+        raise TargetError(
+            f"rows {first} and {second} of {block.what} have the same key (column {columns}), and an upsert needs each key "
+            f"once; {block.advice}",
+            code="key_twice",
+            rows=[first, second],
+            columns=list(self.names),
+        )
