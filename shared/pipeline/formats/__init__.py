@@ -24,13 +24,16 @@ import importlib
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from shared.models import ExportFormat as Format
+from shared.models import ExportFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
 
+
+Format = ExportFormat
+"""The formats, by the ending that their files carry: one list for the API and the pipeline."""
 
 _MODULES = {
     Format.CSV: "delimited",
