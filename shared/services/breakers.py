@@ -87,7 +87,7 @@ class Breakers:
         return guarded  # type: ignore[no-any-return]  # it has every member that the connector has
 
     def run(self, name: str, work: Callable[[], T]) -> T:
-        """Do `work` unless the breaker is open, and record how it went.
+        """Do `work` unless the breaker is open, and record how it went; None means that the vendor was not asked.
 
         What counts is whether the vendor answers: a refusal is an answer, and so is 429, which the quotas deal with.
         """
@@ -105,7 +105,7 @@ class Breakers:
             is_answered = True
             raise
         finally:
-            self._record(name, is_answered, is_probe=is_probe)
+            self._record(name, is_answered=is_answered, is_probe=is_probe)
 
     def _admit(self, name: str) -> bool:
         """Return whether this call is the probe. Raises `VendorUnavailableError` while the breaker is open."""
@@ -137,16 +137,16 @@ class Breakers:
             self._seen[name] = (now, breaker)
         return breaker
 
-    def _record(self, name: str, is_answered: bool | None, *, is_probe: bool) -> None:
+    def _record(self, name: str, *, is_answered: bool | None, is_probe: bool) -> None:
         if is_probe:
-            self._probed(name, is_answered)
+            self._probed(name, is_answered=is_answered)
         elif is_answered:
             with self._lock:
                 self._successes[name] += 1
         elif is_answered is False:
             self._failed(name)
 
-    def _probed(self, name: str, is_answered: bool | None) -> None:
+    def _probed(self, name: str, *, is_answered: bool | None) -> None:
         now = self._clock.now()
 
         def work(tx: Transaction) -> Breaker:
