@@ -1,15 +1,15 @@
-"""What Terraform makes in the cloud and `make run` makes here: the buckets and the Cloud Tasks queues."""
+"""What Terraform makes in the cloud and `make run` makes here: buckets, Cloud Tasks queues, the sweep's Cloud Scheduler job."""
 
 from __future__ import annotations
 
 import grpc
 from google.api_core.exceptions import AlreadyExists
-from google.cloud import tasks_v2
+from google.cloud import scheduler_v1, tasks_v2
 from google.protobuf import duration_pb2
 
 from infra.local import cloud_storage
 from infra.local.ports import Ports
-from infra.local.settings import BUCKETS, LOCATION, PROJECT, QUEUES, WORKER_INSTANCES
+from infra.local.settings import BUCKETS, LOCATION, PROJECT, QUEUES, SCHEDULER_SERVICE_ACCOUNT, WORKER_INSTANCES
 
 MAX_ATTEMPTS = 100
 """Finite, as in the cloud: a task that never succeeds ends, and the job says so."""
@@ -24,6 +24,9 @@ def provision(ports: Ports) -> None:
         )
         for queue_id in QUEUES.values():
             _make_queue(client, queue_id)
+    with grpc.insecure_channel(ports.address("cloud_scheduler")) as channel:
+        transport = scheduler_v1.CloudSchedulerClient.get_transport_class("grpc")(channel=channel)
+        _make_sweep(scheduler_v1.CloudSchedulerClient(transport=transport), ports.url("export_worker"))
 
 
 def _make_queue(client: tasks_v2.CloudTasksClient, queue_id: str) -> None:
@@ -40,5 +43,26 @@ def _make_queue(client: tasks_v2.CloudTasksClient, queue_id: str) -> None:
     )
     try:
         client.create_queue(parent=parent, queue=queue)
+    except AlreadyExists:
+        return
+
+
+def _make_sweep(client: scheduler_v1.CloudSchedulerClient, worker_url: str) -> None:
+    """The system job that wakes jobs nobody drives: every five minutes, to the export worker."""
+    parent = f"projects/{PROJECT}/locations/{LOCATION}"
+    job = scheduler_v1.Job(
+        name=f"{parent}/jobs/bi-system-sweep",
+        schedule="*/5 * * * *",
+        time_zone="UTC",
+        http_target=scheduler_v1.HttpTarget(
+            uri=f"{worker_url}/internal/sweep",
+            http_method=scheduler_v1.HttpMethod.POST,
+            headers={"Content-Type": "application/json"},
+            body=b"{}",
+            oidc_token=scheduler_v1.OidcToken(service_account_email=SCHEDULER_SERVICE_ACCOUNT, audience=worker_url),
+        ),
+    )
+    try:
+        client.create_job(parent=parent, job=job)
     except AlreadyExists:
         return

@@ -23,6 +23,8 @@ BUCKETS = {
     "EXPORTS_BUCKET": f"{PROJECT}-exports",
 }
 QUEUES = {"EXPORT_QUEUE": "bi-export", "REFRESH_QUEUE": "bi-refresh"}
+TASKS_SERVICE_ACCOUNT = f"bi-tasks@{PROJECT}.iam.gserviceaccount.com"
+SCHEDULER_SERVICE_ACCOUNT = f"bi-scheduler@{PROJECT}.iam.gserviceaccount.com"
 WORKER_INSTANCES = 3
 """Processes of the export worker, each with one request at a time: what Cloud Run would start for three jobs at once."""
 
@@ -84,8 +86,8 @@ def function_environment(layout: Layout, part: str) -> dict[str, str]:
         "EXPORT_URL": ports.url("export"),
         "EXPORT_WORKER_URL": ports.url("export_worker"),
         "REFRESH_URL": ports.url("refresh"),
-        "TASKS_SERVICE_ACCOUNT": f"bi-tasks@{PROJECT}.iam.gserviceaccount.com",
-        "SCHEDULER_SERVICE_ACCOUNT": f"bi-scheduler@{PROJECT}.iam.gserviceaccount.com",
+        "TASKS_SERVICE_ACCOUNT": TASKS_SERVICE_ACCOUNT,
+        "SCHEDULER_SERVICE_ACCOUNT": SCHEDULER_SERVICE_ACCOUNT,
         "WAREHOUSE_HOSTS": "127.0.0.1",
         "HTTPS_PROXY": ports.url("sandbox_proxy"),
         "REQUESTS_CA_BUNDLE": str(layout.ca_file),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import struct
 import zipfile
@@ -86,7 +87,11 @@ class Intake(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return self._handle.seek(offset, whence)
+        """Move as a file would: a store's reader may take a place before the start, and fail at the next read as if out of reach."""
+        base = {0: 0, 1: self._handle.tell(), 2: self.size_bytes}[whence]
+        if base + offset < 0:
+            raise OSError(errno.EINVAL, "a place before the start of the file")
+        return self._handle.seek(base + offset)
 
     def tell(self) -> int:
         return self._handle.tell()

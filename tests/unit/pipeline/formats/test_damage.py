@@ -156,3 +156,28 @@ def test_limits_hold_in_every_streaming_format(fmt: Format) -> None:
     assert refused(fmt, data, max_decoded_bytes=500).code == "source_too_large"
     error = refused(fmt, data, max_cell_chars=5)
     assert (error.code, error.row, error.column) == ("source_too_large", 1, "name")
+
+
+class _CarelessHandle(io.BytesIO):
+    """A store's reader that takes a place before the start of the file, and fails at the next read (as google's does)."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._wrong = {0: 0, 1: self.tell(), 2: len(self.getvalue())}[whence] + offset < 0
+        return 0 if self._wrong else super().seek(offset, whence)
+
+    def read(self, size: int | None = -1) -> bytes:
+        if getattr(self, "_wrong", False):
+            raise ValueError("a starting value cannot be negative")
+        return super().read(size)
+
+
+@pytest.mark.parametrize("fmt", list(Format))
+def test_a_file_of_a_few_bytes_is_damaged_and_not_out_of_reach(fmt: Format) -> None:
+    class Opener:
+        size_bytes = 7
+
+        def open(self) -> BinaryIO:
+            return _CarelessHandle(b"PK\x03\x04abc")
+
+    with pytest.raises(SourceError):
+        formats.reader(fmt).scan(Opener(), ReadOptions())
