@@ -50,6 +50,14 @@ smoke: package ## Boot each packaged function alone, in a clean environment
 conformance: install ## Run the suites on the emulators and sandboxes, and on the official Firestore emulator where installed
 	@exec $(PY) -m pytest tests/conformance
 
+.PHONY: campaign
+campaign: install ## Kill, pause and fail exports everywhere and prove them exactly once (PART=name for a part, SEED=n to replay)
+	@exec $(PY) -m tests.campaigns --part '$(PART)' $(if $(SEED),--seed $(SEED))
+
+.PHONY: campaign-quick
+campaign-quick: install ## A sample of the campaign, within 5 minutes
+	@exec $(PY) -m tests.campaigns --quick --part '$(PART)'
+
 .PHONY: clean
 clean: ## Remove build results and caches; keeps .venv and DATA
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
