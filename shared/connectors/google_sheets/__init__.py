@@ -13,7 +13,10 @@ CONNECTOR = "shared.connectors.google_sheets.connector:GoogleSheetsConnector"
 SECRET_FIELDS = ("service_account_key",)
 
 CAPABILITIES = Capabilities(
-    modes=frozenset({Mode.REPLACE, Mode.APPEND}), atomic_replace=True, refresh=False, verification=Verification.ROWS
+    modes=frozenset({Mode.REPLACE, Mode.APPEND, Mode.UPSERT}),
+    atomic_replace=True,
+    refresh=False,
+    verification=Verification.ROWS,
 )
 
 

@@ -9,8 +9,9 @@ from shared.connectors._base import Check, DeliveryPlan, Json, Runtime
 from shared.connectors._checks import run_checks
 from shared.connectors.google_sheets import KIND, Config
 from shared.connectors.google_sheets.client import SheetsClient, credentials_of
-from shared.connectors.google_sheets.delivery import MAX_CELLS, SheetsDelivery
-from shared.connectors.google_sheets.layout import FIELDS, STAGING_PREFIX, Workbook
+from shared.connectors.google_sheets.delivery import SheetsDelivery
+from shared.connectors.google_sheets.layout import FIELDS, Workbook
+from shared.connectors.google_sheets.limits import MAX_CELLS
 from shared.errors import CredentialError, UnsupportedError
 
 
@@ -24,6 +25,7 @@ class GoogleSheetsConnector:
 
     def __init__(self, config: Config, secrets: Mapping[str, Any], runtime: Runtime) -> None:
         self._key = secrets.get("service_account_key") or config.service_account_key
+        self._clock = runtime.clock
         self._client = SheetsClient(config.spreadsheet_id, self._key or {}, runtime.clock)
 
     def test(self) -> list[Check]:
@@ -53,7 +55,7 @@ class GoogleSheetsConnector:
 
         def room() -> str:
             left = MAX_CELLS - seen[0].cells
-            stale = sum(tab.title.startswith(STAGING_PREFIX) for tab in seen[0].tabs)
+            stale = sum(tab.staging is not None for tab in seen[0].tabs)
             staged = f"; {stale} staging tabs of unfinished exports" if stale else ""
             return f"{left:,} of {MAX_CELLS:,} cells left; an export needs about twice its size while it runs{staged}"
 
@@ -62,7 +64,7 @@ class GoogleSheetsConnector:
 
     def open_delivery(self, plan: DeliveryPlan) -> SheetsDelivery:
         """No call is made yet."""
-        return SheetsDelivery(self._client, plan)
+        return SheetsDelivery(self._client, plan, self._clock)
 
     def start_refresh(self, run_id: str, options: Mapping[str, Json]) -> NoReturn:  # noqa: ARG002 - the contract's signature
         """Always raises `UnsupportedError`."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pyarrow as pa
 
 from shared.connectors._base import Begun, Chunk, DeliveryPlan, Mode, Published, Written
 from shared.connectors._fingerprint import Fingerprint, row_fingerprint
-from shared.connectors.google_sheets import encode
+from shared.connectors.google_sheets import encode, keys, limits
 from shared.connectors.google_sheets.client import SheetsClient
 from shared.connectors.google_sheets.layout import (
     FIELDS,
-    STAGING_PREFIX,
     Area,
+    Owned,
+    StagingMark,
     Tab,
     Token,
     Workbook,
@@ -21,72 +23,59 @@ from shared.connectors.google_sheets.layout import (
     staging_title,
 )
 from shared.connectors.google_sheets.placing import place
-from shared.connectors.google_sheets.publish import Placement, owned_after, publish_requests
+from shared.connectors.google_sheets.publish import Marks, Placement, mark_id, owned_after, publish_requests
 from shared.errors import TargetError, VerificationError
+from shared.ports import Clock
 
-MAX_CELLS = 10_000_000  # error text of the API: "... above the limit of 10000000 cells."
-MAX_COLUMNS = 18_278  # column ZZZ; a third party's figure, not confirmed by Google
-MAX_TABS = 200  # as MAX_COLUMNS
 CHUNK_CELLS = 150_000  # our choice: near 1.5 MB at the 10 bytes a cell that were measured
 CHUNK_ROWS = 20_000  # our choice: bounds memory for narrow tables
 READ_BACK_CELLS = 300_000  # our choice: 20,000 rows of 15 columns, an answer near 3 MB
+KEPT_MARKS = 20  # our choice: marks of the last publishes, so that a late question about one is answered rightly
+PUBLISH_ATTEMPTS = 3  # our choice: a publish that another one overtook is worked out anew this often
 
 
 class SheetsDelivery:
     """See `shared.connectors._base.Delivery`. Everything that matters is in the plan or in the spreadsheet."""
 
-    def __init__(self, client: SheetsClient, plan: DeliveryPlan) -> None:
+    def __init__(self, client: SheetsClient, plan: DeliveryPlan, clock: Clock) -> None:
         self._client = client
         self._plan = plan
+        self._clock = clock
         self._columns = len(plan.schema)
         self._title = str(plan.options.get("worksheet") or plan.table_name)
         self._staging_title = staging_title(plan.job_id)
         self.chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_CELLS // max(1, self._columns)))
 
     def preflight(self) -> None:
-        """One or two reads. Raises `TargetError` for types, limits, another table's header, or content in the way."""
-        self._check_schema()
+        """A few reads. Raises `TargetError` for types, limits, another table's header, bad keys, or content in the way."""
+        limits.check_plan(self._plan, self._title)
         workbook = self._look()
         if workbook.token(self._plan.job_id) is not None:
             return
+        workbook = workbook.without(workbook.stale_staging(self._plan.job_id, self._clock.now()))
         placement = place(self._client, workbook, self._plan, self._title)
         has_staging = workbook.tab(self._staging_title) is not None
-        staging = 0 if has_staging else (self._plan.rows + 1) * self._columns
-        needed = workbook.cells + staging + placement.growth
-        if needed > MAX_CELLS:
-            raise TargetError(
-                f"a spreadsheet holds {MAX_CELLS:,} cells; {workbook.title!r} has {workbook.cells:,}, and this table needs "
-                f"{staging:,} for staging and {placement.growth:,} in {self._title!r}; use a spreadsheet of its own",
-                code="cell_limit",
-                cells=needed,
-            )
-        tabs = len(workbook.tabs) + (not has_staging) + (placement.tab is None)
-        if tabs > MAX_TABS:
-            raise TargetError(
-                f"a spreadsheet holds {MAX_TABS} tabs; {workbook.title!r} has {len(workbook.tabs)} and a staging tab must fit; "
-                "delete tabs that nobody needs",
-                code="tab_limit",
-            )
+        staging_cells = 0 if has_staging else (self._plan.rows + 1) * self._columns
+        limits.check_room(workbook, placement, staging_cells, self._plan)
+        limits.check_tabs(workbook, (not has_staging) + (placement.tab is None))
 
     def begin(self) -> Begun:
-        """Make the hidden staging tab of the exact size with its header; an existing one of this job is kept."""
+        """Make the hidden staging tab of the exact size with its header; an existing one of this job is kept.
+
+        Staging tabs that dead jobs left are removed: those of our name and mark that are older than `STAGING_LIFE`.
+        """
         workbook = self._look()
+        if stale := workbook.stale_staging(self._plan.job_id, self._clock.now()):
+            self._remove(stale)
+            workbook = self._look()
         staging = workbook.tab(self._staging_title)
         size = (self._plan.rows + 1, self._columns)
         if staging is None or (staging.rows, staging.columns) != size:
             staging = self._make_staging(workbook, staging)
         taken = {tab.sheet_id for tab in workbook.tabs} | {staging.sheet_id}
-        mark = workbook.token(self._plan.job_id)
-        token_id = mark[1].metadata_id if mark else derived_id(self._plan.job_id, "token", workbook.metadata_ids)
         target = workbook.tab(self._title)
         target_id = target.sheet_id if target else derived_id(self._plan.job_id, "target", taken)
-        stale = sum(tab.title.startswith(STAGING_PREFIX) for tab in workbook.tabs if tab.title != self._staging_title)
-        state = {
-            "staging_id": staging.sheet_id,
-            "token_id": token_id,
-            "target_id": target_id,
-            "stale_staging_tabs": stale,
-        }
+        state = {"staging_id": staging.sheet_id, "target_id": target_id, "removed_staging_tabs": len(stale)}
         owned = target.owned if target else None
         seen = {"rows": owned.rows, "columns": owned.columns} if owned else {}
         return Begun(state, {"worksheet": self._title, "sheet_id": target_id, **seen})
@@ -102,10 +91,17 @@ class SheetsDelivery:
 
     def fingerprint(self, table: pa.Table, first_row: int = 0) -> Fingerprint:
         """Pure. `first_row` (zero-based) only places the row of a `TargetError`; without it rows count from the chunk's start."""
+        if self._plan.mode is Mode.UPSERT:
+            keys.Key(self._plan.schema, self._plan.key).refuse_empty(table, first_row)
         return row_fingerprint(encode.canonical_source(table, first_row))
 
     def read_back(self) -> Fingerprint:
-        """Read the whole staging tab, a page a call. Raises `VerificationError` if its header is not ours."""
+        """Read the whole staging tab, a page a call.
+
+        Raises:
+            VerificationError: its header is not ours.
+            TargetError: code `key_twice`, two rows of an upsert have one key.
+        """
         total, pages = Fingerprint(0, 0), max(1, READ_BACK_CELLS // max(1, self._columns))
         header = self._page(0, 1) if self._plan.rows == 0 else None
         for start in range(0, self._plan.rows, pages):
@@ -119,40 +115,39 @@ class SheetsDelivery:
             raise VerificationError(
                 f"the staging tab's header is {found!r}, expected {list(self._plan.schema.names)!r}"
             )
+        if self._plan.mode is Mode.UPSERT:
+            key = keys.Key(self._plan.schema, self._plan.key)
+            key.read(self._client, keys.of_source(self._staging_title, self._plan.rows))
         return total
 
     def is_published(self) -> bool:
-        """Ask for this job's mark by its id; one read."""
-        token_id = self._plan.state.get("token_id")
-        if token_id is None:
-            return self._look().token(self._plan.job_id) is not None
-        found = self._client.metadata(int(token_id))
-        token = Token.parse(found) if found else None
-        return token is not None and token.job_id == self._plan.job_id
+        """Look for this job's mark on the spreadsheet's tabs; one read."""
+        return self._look().token(self._plan.job_id) is not None
 
     def publish(self) -> Published:
-        """Send the one batch; an unknown or refused outcome is settled by asking for this job's mark."""
-        workbook = self._look()
-        if mark := workbook.token(self._plan.job_id):
-            return self._published(*mark)
-        placement = self._placement(workbook)
-        staging = workbook.tab(self._staging_title)
-        if staging is None:
-            raise TargetError(
-                f"the staging tab {self._staging_title!r} is gone: somebody deleted it; start the export again",
-                code="staging_gone",
-            )
-        token_id = int(
-            self._plan.state.get("token_id") or derived_id(self._plan.job_id, "token", workbook.metadata_ids)
-        )
-        token = Token(token_id, self._plan.job_id, owned_after(placement, self._plan.schema))
-        requests = publish_requests(placement, staging.sheet_id, self._plan.schema, token)
-        try:
-            self._client.batch_update(requests, f"publishing {self._title!r}")
-        except TargetError:
-            if mark := self._look().token(self._plan.job_id):
+        """Send the one batch; an unknown or refused outcome is settled by asking for this job's mark.
+
+        A batch that is refused because another publish came first is worked out anew on what that one left.
+        """
+        for attempt in range(1, PUBLISH_ATTEMPTS + 1):
+            workbook = self._look()
+            if mark := workbook.token(self._plan.job_id):
                 return self._published(*mark)
-            raise
+            placement, staging = self._placement(workbook)
+            token = Token(mark_id(placement, workbook.metadata_ids), self._plan.job_id, self._owned_after(placement))
+            marks = Marks(token, limits.surplus_marks(placement.tab, token, KEPT_MARKS))
+            requests = publish_requests(placement, staging.sheet_id, self._plan.schema, marks)
+            try:
+                self._client.batch_update(requests, f"publishing {self._title!r}")
+            except TargetError:
+                after = self._look()
+                if mark := after.token(self._plan.job_id):
+                    return self._published(*mark)
+                now, seen = after.tab(self._title), placement.tab.sequence if placement.tab else 0
+                if attempt == PUBLISH_ATTEMPTS or now is None or now.sequence == seen:
+                    raise
+            else:
+                break
         return self._published(Tab(placement.sheet_id, placement.title, *placement.grid), token)
 
     def abandon(self) -> None:
@@ -160,7 +155,7 @@ class SheetsDelivery:
         if (staging := self._look().tab(self._staging_title)) is None:
             return
         try:
-            self._client.batch_update([{"deleteSheet": {"sheetId": staging.sheet_id}}], "removing the staging tab")
+            self._client.batch_update([_delete(staging)], "removing the staging tab")
         except TargetError:
             if self._look().tab(self._staging_title) is not None:
                 raise
@@ -171,8 +166,25 @@ class SheetsDelivery:
     def _page(self, top: int, bottom: int) -> list[list[Any]]:
         return self._client.read_values([Area(top, bottom, 0, self._columns).a1(self._staging_title)])[0]
 
-    def _placement(self, workbook: Workbook) -> Placement:
-        return place(self._client, workbook, self._plan, self._title)
+    def _placement(self, workbook: Workbook) -> tuple[Placement, Tab]:
+        staging = workbook.tab(self._staging_title)
+        if staging is None:
+            raise TargetError(
+                f"the staging tab {self._staging_title!r} is gone: somebody deleted it; start the export again",
+                code="staging_gone",
+            )
+        placement = place(self._client, workbook, self._plan, self._title, staging)
+        limits.check_room(workbook, placement, 0, self._plan)
+        return placement, staging
+
+    def _owned_after(self, placement: Placement) -> Owned:
+        return owned_after(placement, self._plan.schema)
+
+    def _remove(self, tabs: list[Tab]) -> None:
+        """Delete tabs one by one: one that cannot go, or that another job removed, is no reason to stop."""
+        for tab in tabs:
+            with contextlib.suppress(TargetError):
+                self._client.batch_update([_delete(tab)], "removing a dead job's staging tab")
 
     def _make_staging(self, workbook: Workbook, wrong: Tab | None) -> Tab:
         sheet_id = derived_id(self._plan.job_id, "staging", {tab.sheet_id for tab in workbook.tabs})
@@ -185,10 +197,11 @@ class SheetsDelivery:
         }
         header = [{"userEnteredValue": {"stringValue": name}} for name in self._plan.schema.names]
         start = {"sheetId": sheet_id, "rowIndex": 0, "columnIndex": 0}
-        requests: list[dict[str, Any]] = [{"deleteSheet": {"sheetId": wrong.sheet_id}}] if wrong else []
+        requests: list[dict[str, Any]] = [_delete(wrong)] if wrong else []
         requests.append({"addSheet": {"properties": properties}})
         cells = {"start": start, "rows": [{"values": header}], "fields": "userEnteredValue"}
         requests.append({"updateCells": cells})
+        requests.append(StagingMark(self._plan.job_id, self._clock.now()).request(sheet_id))
         try:
             self._client.batch_update(requests, "making the staging tab")
         except TargetError:
@@ -204,25 +217,6 @@ class SheetsDelivery:
         details = {"worksheet": tab.title, "sheet_id": tab.sheet_id, "range": area.a1(tab.title)}
         return Published(url, {**details, "rows": token.owned.rows - 1, "columns": token.owned.columns})
 
-    def _check_schema(self) -> None:
-        if not self._columns:
-            raise TargetError("the table has no column; a worksheet needs one", code="no_columns")
-        if self._columns > MAX_COLUMNS:
-            raise TargetError(
-                f"a worksheet holds {MAX_COLUMNS:,} columns, the table has {self._columns:,}; select fewer in the mapping",
-                code="column_limit",
-            )
-        if self._plan.mode not in (Mode.REPLACE, Mode.APPEND):
-            raise TargetError(f"mode {self._plan.mode} is not offered here; use replace or append", code="mode")
-        for field in self._plan.schema:
-            if not encode.is_supported(field.type):
-                raise TargetError(
-                    f"column {field.name!r} is {field.type}, which a sheet cannot hold; cast it to text in the mapping",
-                    code="type_not_supported",
-                    column=field.name,
-                )
-        if len(self._title) > 100 or not self._title or self._title.startswith(STAGING_PREFIX):
-            raise TargetError(
-                f"worksheet {self._title!r} cannot be a tab's title: 1 to 100 characters, not starting with {STAGING_PREFIX}",
-                code="worksheet_title",
-            )
+
+def _delete(tab: Tab) -> dict[str, Any]:
+    return {"deleteSheet": {"sheetId": tab.sheet_id}}

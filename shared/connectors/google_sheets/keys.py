@@ -6,7 +6,7 @@ A key is compared as the sheet holds it: 1 and 1.0 are one key, the number 7 and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +37,12 @@ class Move:
 
 @dataclass(frozen=True)
 class Block:
-    """Data rows 1 to `rows` of a tab. `what` names it in messages."""
+    """Data rows 1 to `rows` of a tab, and how messages speak of it: data row 1 is called `first` there."""
 
     title: str
     rows: int
     what: str
+    first: int
     advice: str
 
 
@@ -85,7 +86,7 @@ class Key:
         for offset, cells in enumerate(encode.canonical_cells(columns, schema, rows)):
             for name, cell in zip(self.names, cells, strict=True):
                 if cell is None:
-                    raise _empty(f"row {top + offset + block_offset(block)} of {block.what}", name, block.advice)
+                    raise _empty(f"row {top + offset - 1 + block.first} of {block.what}", name, block.advice)
             joined = "".join(f"{len(cell)};{cell}" for cell in cells if cell is not None)
             yield hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
@@ -94,7 +95,7 @@ class Key:
         same = np.flatnonzero(digests[order][1:] == digests[order][:-1])
         if not same.size:
             return
-        first, second = (int(order[same[0] + step]) + 1 + block_offset(block) for step in (0, 1))
+        first, second = (int(order[same[0] + step]) + block.first for step in (0, 1))
         columns = ", ".join(map(repr, self.names))
         raise TargetError(
             f"rows {first} and {second} of {block.what} have the same key (column {columns}), and an upsert needs each key "
@@ -103,3 +104,48 @@ class Key:
             rows=[first, second],
             columns=list(self.names),
         )
+
+
+def moves(staged: Digests, live: Digests) -> tuple[tuple[Move, ...], int]:
+    """Return where the staged rows go, in as few moves as their order allows, and how many of them are new to the target.
+
+    A row whose key is live replaces that row in place; the others go below the live rows in the source's order.
+
+    Raises:
+        TargetError: code `too_scattered`, more than `MAX_MOVES` moves.
+    """
+    if not staged.size:
+        return (), 0
+    order = np.argsort(live, kind="stable")
+    at = np.minimum(np.searchsorted(live, staged, sorter=order), max(0, live.size - 1))
+    is_old = live[order[at]] == staged if live.size else np.zeros(staged.size, np.bool_)
+    target = live.size + np.cumsum(~is_old) - 1
+    if live.size:
+        target = np.where(is_old, order[at], target)
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(target) != 1) + 1))
+    if starts.size > MAX_MOVES:
+        raise TargetError(
+            f"the {staged.size:,} rows of this upsert go to {starts.size:,} separate places of the sheet, and one atomic batch "
+            f"takes {MAX_MOVES:,}; sort the source as the sheet is, send fewer rows at once, or replace the table",
+            code="too_scattered",
+            moves=int(starts.size),
+        )
+    ends = np.concatenate((starts[1:], [staged.size]))
+    pieces = zip(starts.tolist(), ends.tolist(), target[starts].tolist(), strict=True)
+    return tuple(Move(start + 1, to + 1, end - start) for start, end, to in pieces), int((~is_old).sum())
+
+
+def of_source(staging_title: str, rows: int) -> Block:
+    """The staged rows, spoken of as the source's; the first one is row 1."""
+    return Block(staging_title, rows, "the source", 1, "make them one in the mapping or at the source")
+
+
+def of_target(title: str, rows: int) -> Block:
+    """The live rows, spoken of by the numbers that people see; the first one is row 2, below the header."""
+    return Block(title, rows, f"the tab {title!r}", 2, "mend the tab, or replace the table once")
+
+
+def _empty(where: str, column: str, advice: str) -> TargetError:
+    return TargetError(
+        f"{where} has no value in the key column {column!r}; {advice}", code="key_empty", column=column, where=where
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from gspread.utils import rowcol_to_a1
@@ -15,7 +16,11 @@ FIELDS = (
     "sheets(properties(sheetId,title,sheetType,gridProperties(rowCount,columnCount)),developerMetadata),developerMetadata"
 )
 TOKEN_KEY = "bi_connectors.publish"  # noqa: S105 - a key of developer metadata, no secret
+STAGING_KEY = "bi_connectors.staging"
 STAGING_PREFIX = "__staging_"
+STAGING_LIFE = timedelta(
+    days=2
+)  # our choice: no job is driven that long; the mark of a staging tab says when it was made
 MAX_TITLE = 100  # error text of the API: "The sheet name cannot be greater than 100 characters."
 LARGEST_ID = 2**31 - 1
 
@@ -88,6 +93,11 @@ class Token:
         }
         return json.dumps(content, separators=(",", ":"))
 
+    @property
+    def size(self) -> int:
+        """Characters that it takes of the tab's metadata."""
+        return len(TOKEN_KEY) + len(self.value())
+
     @classmethod
     def parse(cls, metadata: Mapping[str, Any]) -> Token | None:
         """The token in a piece of developer metadata; None if it is somebody else's, or not readable."""
@@ -103,6 +113,32 @@ class Token:
 
 
 @dataclass(frozen=True)
+class StagingMark:
+    """What tells our staging tabs from a person's tab of a like name: made with the tab, in its developer metadata."""
+
+    job_id: str
+    made_at: datetime
+
+    def request(self, sheet_id: int) -> dict[str, Any]:
+        """The request that puts it on a tab."""
+        value = json.dumps({"job": self.job_id, "at": self.made_at.isoformat()}, separators=(",", ":"))
+        metadata = {"metadataKey": STAGING_KEY, "metadataValue": value, "visibility": "DOCUMENT"}
+        return {"createDeveloperMetadata": {"developerMetadata": {**metadata, "location": {"sheetId": sheet_id}}}}
+
+    @classmethod
+    def parse(cls, metadata: Mapping[str, Any]) -> StagingMark | None:
+        """The mark in a piece of developer metadata; None if it is something else, or not readable."""
+        if metadata.get("metadataKey") != STAGING_KEY:
+            return None
+        try:
+            content = json.loads(metadata["metadataValue"])
+            made_at = datetime.fromisoformat(content["at"])
+            return cls(str(content["job"]), made_at) if made_at.tzinfo else None
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+@dataclass(frozen=True)
 class Tab:
     """One worksheet. Tabs that are no grids (charts) have no cells."""
 
@@ -111,6 +147,7 @@ class Tab:
     rows: int
     columns: int
     tokens: tuple[Token, ...] = ()
+    staging: StagingMark | None = None
 
     @property
     def cells(self) -> int:
@@ -121,6 +158,11 @@ class Tab:
         """What the newest publish left here."""
         newest = max(self.tokens, key=lambda token: token.owned.sequence, default=None)
         return None if newest is None else newest.owned
+
+    @property
+    def sequence(self) -> int:
+        """Number of the newest publish, 0 before the first."""
+        return self.owned.sequence if self.owned else 0
 
 
 @dataclass(frozen=True)
@@ -142,7 +184,8 @@ class Workbook:
             tokens = tuple(token for one in metadata if (token := Token.parse(one)))
             ids |= {int(one["metadataId"]) for one in metadata}
             size = (grid.get("rowCount", 0), grid.get("columnCount", 0))
-            tabs.append(Tab(properties.get("sheetId", 0), properties["title"], *size, tokens))
+            staging = next((mark for one in metadata if (mark := StagingMark.parse(one))), None)
+            tabs.append(Tab(properties.get("sheetId", 0), properties["title"], *size, tokens, staging))
         about = resource["properties"]
         return cls(about.get("title", ""), about.get("autoRecalc", "ON_CHANGE"), tabs, frozenset(ids))
 
@@ -161,6 +204,16 @@ class Workbook:
     def token(self, job_id: str) -> tuple[Tab, Token] | None:
         """The mark that this job's publish left, and the tab that carries it."""
         return next(((tab, t) for tab in self.tabs for t in tab.tokens if t.job_id == job_id), None)
+
+    def stale_staging(self, job_id: str, now: datetime) -> list[Tab]:
+        """Our staging tabs, other than this job's, that are older than `STAGING_LIFE`: name and mark must both be ours."""
+        named = [tab for tab in self.tabs if tab.title.startswith(STAGING_PREFIX) and tab.staging]
+        return [t for t in named if t.staging and t.staging.job_id != job_id and t.staging.made_at < now - STAGING_LIFE]
+
+    def without(self, tabs: Sequence[Tab]) -> Workbook:
+        """As it will be when these tabs are removed."""
+        gone = {tab.sheet_id for tab in tabs}
+        return replace(self, tabs=[tab for tab in self.tabs if tab.sheet_id not in gone])
 
 
 def staging_title(job_id: str) -> str:

@@ -6,7 +6,8 @@
 | columns of a tab | 18,278 | a third party | preflight, `column_limit` |
 | tabs of a spreadsheet | 200 | a third party | preflight, `tab_limit` |
 | characters of a tab's title | 100 | error text of the API | preflight, `worksheet_title` |
-| characters of a cell | 50,000 | error text of the API | a column's name: preflight, `name_too_long`; a value: when it is encoded, `value_not_exact` |
+| characters of a cell | 50,000 | error text of the API | when the value is encoded, `value_not_exact` |
+| the same, of a column's name | 50,000 | error text of the API | preflight, `name_too_long` |
 | numbers | doubles: integers to 2^53, no NaN | types of the API | when the value is encoded, `value_not_exact` |
 | requests of one batch | 100,000 | error text of the API | far above `MAX_MOVES`, ours: before publishing, `too_scattered` |
 | characters of a tab's developer metadata | 30,000 | guide of the API | preflight, `metadata_limit`; older marks make room |
@@ -14,7 +15,7 @@
 | seconds of one request | 180 | limits page of the API | unknown beforehand: Google applies nothing then, and the job fails |
 | calls a minute | 60 reads, 60 writes a user | limits page of the API | never: waited for |
 
-Sources: research of vendors, sections 3.2 to 3.4; developers.google.com/workspace/sheets/api/limits and .../guides/metadata.
+Pages: developers.google.com/workspace/sheets/api/limits and developers.google.com/workspace/sheets/api/guides/metadata.
 """
 
 from __future__ import annotations

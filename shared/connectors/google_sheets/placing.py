@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gspread.utils import rowcol_to_a1
 
 from shared.connectors._base import DeliveryPlan, Mode
+from shared.connectors.google_sheets import keys
 from shared.connectors.google_sheets.client import SheetsClient
 from shared.connectors.google_sheets.layout import Area, Owned, Tab, Workbook, derived_id
 from shared.connectors.google_sheets.publish import Placement
 from shared.errors import TargetError
 
 
-def place(client: SheetsClient, workbook: Workbook, plan: DeliveryPlan, title: str) -> Placement:
-    """Return the table's place; reads cells only where content could be in the way.
+def place(
+    client: SheetsClient, workbook: Workbook, plan: DeliveryPlan, title: str, staging: Tab | None = None
+) -> Placement:
+    """Return the table's place; reads cells only where content could be in the way, and keys.
 
     A tab without our mark is adopted: the block of rows that starts at A1 and ends at the first empty row counts as the old
-    table, to be replaced or appended to. Formulas are never covered.
+    table, to be replaced, appended to or upserted into. Formulas are never covered.
+
+    An upsert into a table is placed finally only with its `staging` tab, whose keys say which rows are new. Without it the
+    answer is an upper bound, as if all were; the target's own keys are checked either way.
 
     Raises:
-        TargetError: codes `not_a_grid`, `header_drift`, `formula_in_the_way`, `content_in_the_way`.
+        TargetError: codes `not_a_grid`, `header_drift`, `formula_in_the_way`, `content_in_the_way`, and those of `keys`.
     """
     tab, columns = workbook.tab(title), len(plan.schema)
     if tab is None:
@@ -32,10 +40,17 @@ def place(client: SheetsClient, workbook: Workbook, plan: DeliveryPlan, title: s
         )
     owned = tab.owned or _adopt(client, tab, columns)
     top = 0
-    if plan.mode is Mode.APPEND and owned is not None:
+    if plan.mode is not Mode.REPLACE and owned is not None:
         _check_header(client, tab, owned, plan.schema.names)
-        top = owned.rows
+        top = min(owned.rows, tab.rows)  # a person may have deleted rows
     placement = Placement(tab, tab.title, tab.sheet_id, owned, top, plan.rows, columns)
+    if plan.mode is Mode.UPSERT and top > 0:
+        key = keys.Key(plan.schema, plan.key)
+        live = key.read(client, keys.of_target(tab.title, top - 1))
+        if staging is None:
+            return placement
+        moves, added = keys.moves(key.read(client, keys.of_source(staging.title, plan.rows)), live)
+        placement = replace(placement, rows=added, moves=moves)
     _check_empty(client, tab, placement.newly_covered())
     return placement
 

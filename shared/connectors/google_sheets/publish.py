@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from shared.connectors.google_sheets.encode import number_format
-from shared.connectors.google_sheets.layout import TOKEN_KEY, Area, Owned, Tab, Token
-
-KEPT_TOKENS = 20
-"""Our choice: marks of the last publishes stay on the tab, so that a late question about one of them is answered rightly."""
+from shared.connectors.google_sheets.keys import Move
+from shared.connectors.google_sheets.layout import TOKEN_KEY, Area, Owned, Tab, Token, derived_id
 
 Request = dict[str, Any]
 
@@ -26,7 +24,8 @@ class Placement:
         title, sheet_id: of the target, made or to be made.
         owned: what the last publish left there (an adopted table at first), None on an empty or new tab.
         top: first target row, zero-based; 0 means with the header, else the header stays and only rows are added.
-        rows: rows of the source, header not counted.
+        rows: rows of the source that come below `top`, header not counted.
+        moves: where each staged row goes in an upsert; None where all of them go to `area` in order.
     """
 
     tab: Tab | None
@@ -36,6 +35,7 @@ class Placement:
     top: int
     rows: int
     columns: int
+    moves: tuple[Move, ...] | None = None
 
     @property
     def area(self) -> Area:
@@ -65,6 +65,13 @@ class Placement:
         inside = [part.within(self.tab.rows, self.tab.columns) for part in parts]
         return [part for part in inside if not part.is_empty]
 
+    def all_moves(self) -> tuple[Move, ...]:
+        """Which staged rows go where; the staged header goes with them where the table starts anew."""
+        if self.moves is not None:
+            return self.moves
+        height = self.area.bottom - self.area.top
+        return (Move(0 if self.top == 0 else 1, self.top, height),) if height else ()
+
     def left_over(self) -> list[Area]:
         """What the last publish left outside of `area`, to be emptied. Nothing when rows are added."""
         if self.tab is None or self.owned is None or self.top > 0:
@@ -78,40 +85,60 @@ class Placement:
         return [part for part in inside if not part.is_empty]
 
 
-def publish_requests(placement: Placement, staging_id: int, schema: pa.Schema, token: Token) -> list[Request]:
-    """Return the batch. Its `deleteSheet` and `createDeveloperMetadata` cannot be applied twice: that is the guard."""
-    area, sheet_id = placement.area, placement.sheet_id
-    skipped = 0 if placement.top == 0 else 1
-    staged = Area(skipped, skipped + area.bottom - area.top, 0, placement.columns)
+@dataclass(frozen=True)
+class Marks:
+    """The mark that a publish leaves, and the older ones that it removes."""
+
+    new: Token
+    surplus: Sequence[Token] = ()
+
+
+def publish_requests(placement: Placement, staging_id: int, schema: pa.Schema, marks: Marks) -> list[Request]:
+    """Return the batch. Its `deleteSheet` and `createDeveloperMetadata` cannot be applied twice: that is the guard.
+
+    The new mark's id follows from the tab and the number of this publish on it (`mark_id`), so the batch is refused as well
+    when any other publish came in between, and with it what this one knew of the live rows.
+    """
+    sheet_id = placement.sheet_id
     requests: list[Request] = [*_grid(placement)]
-    if not area.is_empty:
-        requests.append(
-            {
-                "copyPaste": {
-                    "source": staged.grid_range(staging_id),
-                    "destination": area.grid_range(sheet_id),
-                    "pasteType": "PASTE_VALUES",
-                    "pasteOrientation": "NORMAL",
-                }
-            }
-        )
+    requests += [_copy(move, placement.columns, staging_id, sheet_id) for move in placement.all_moves()]
     requests += [
         {"repeatCell": {"range": part.grid_range(sheet_id), "cell": {}, "fields": "userEnteredValue"}}
         for part in placement.left_over()
     ]
     requests += _formats(placement, schema)
     requests.append({"deleteSheet": {"sheetId": staging_id}})
-    requests.append(_mark(token, sheet_id))
-    requests += _old_marks(placement, token)
+    requests += [_unmark(old) for old in marks.surplus]
+    requests.append(_mark(marks.new, sheet_id))
     return requests
+
+
+def mark_id(placement: Placement, taken: frozenset[int]) -> int:
+    """The id of the next publish's mark, the same for everybody who saw the tab as it is now."""
+    sequence = 1 + (placement.tab.sequence if placement.tab else 0)
+    return derived_id(f"{placement.sheet_id}", f"publish {sequence}", taken)
 
 
 def owned_after(placement: Placement, schema: pa.Schema) -> Owned:
     """Return what is ours once the batch is applied."""
-    formats = {index: shape["type"] for index, shape in _shapes(schema)}
-    marks = placement.tab.tokens if placement.tab else ()
-    sequence = 1 + max((mark.owned.sequence for mark in marks), default=0)
-    return Owned(placement.area.bottom, placement.columns, formats, sequence)
+    sequence = 1 + (placement.tab.sequence if placement.tab else 0)
+    return Owned(placement.area.bottom, placement.columns, formats_of(schema), sequence)
+
+
+def formats_of(schema: pa.Schema) -> dict[int, str]:
+    """The number formats that we set, by column."""
+    return {index: shape["type"] for index, shape in _shapes(schema)}
+
+
+def _copy(move: Move, columns: int, staging_id: int, sheet_id: int) -> Request:
+    return {
+        "copyPaste": {
+            "source": Area(move.staged, move.staged + move.rows, 0, columns).grid_range(staging_id),
+            "destination": Area(move.target, move.target + move.rows, 0, columns).grid_range(sheet_id),
+            "pasteType": "PASTE_VALUES",
+            "pasteOrientation": "NORMAL",
+        }
+    }
 
 
 def _shapes(schema: pa.Schema) -> Iterator[tuple[int, Mapping[str, str]]]:
@@ -166,9 +193,6 @@ def _mark(token: Token, sheet_id: int) -> Request:
     return {"createDeveloperMetadata": {"developerMetadata": metadata}}
 
 
-def _old_marks(placement: Placement, token: Token) -> Iterator[Request]:
-    tokens = placement.tab.tokens if placement.tab else ()
-    for old in tokens:
-        if old.owned.sequence <= token.owned.sequence - KEPT_TOKENS:
-            lookup = {"metadataId": old.metadata_id}
-            yield {"deleteDeveloperMetadata": {"dataFilter": {"developerMetadataLookup": lookup}}}
+def _unmark(old: Token) -> Request:
+    lookup = {"metadataId": old.metadata_id}
+    return {"deleteDeveloperMetadata": {"dataFilter": {"developerMetadataLookup": lookup}}}

@@ -121,13 +121,6 @@ def test_staging_is_gone_before_publish(book: Book) -> None:
         book.open(plan).publish()
 
 
-def test_stale_staging_tabs_are_counted_and_left(book: Book) -> None:
-    book.stage(book.plan(PEOPLE, "job-old"), PEOPLE)
-    begun = book.open(book.plan(PEOPLE)).begin()
-    assert begun.state["stale_staging_tabs"] == 1
-    assert "__staging_job-old" in book.tabs()
-
-
 def test_marks_of_old_publishes_are_cleared_after_twenty(book: Book) -> None:
     book.server.settings("google_sheets", read_per_minute_per_user=9999, write_per_minute_per_user=9999)
     for number in range(22):
@@ -170,7 +163,7 @@ def test_unknown_spreadsheet_is_a_target_error(book: Book) -> None:
         lost.open(lost.plan(PEOPLE)).preflight()
     assert caught.value.code == "spreadsheet_not_found"
     with pytest.raises(TargetError):
-        lost.open(lost.plan(PEOPLE, state={"token_id": 5})).is_published()
+        lost.open(lost.plan(PEOPLE)).is_published()
 
 
 def test_limits_are_refused_before_anything_is_touched(book: Book) -> None:

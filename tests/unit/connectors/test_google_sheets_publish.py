@@ -7,14 +7,14 @@ from typing import Any
 import pyarrow as pa
 
 from shared.connectors.google_sheets.layout import Area, Owned, Tab, Token, Workbook, derived_id, staging_title
-from shared.connectors.google_sheets.publish import Placement, owned_after, publish_requests
+from shared.connectors.google_sheets.publish import Marks, Placement, owned_after, publish_requests
 
 SCHEMA = pa.schema([("name", pa.string()), ("day", pa.date32())])
 
 
 def batch(placement: Placement) -> list[dict[str, Any]]:
     token = Token(5, "job", owned_after(placement, SCHEMA))
-    return publish_requests(placement, 99, SCHEMA, token)
+    return publish_requests(placement, 99, SCHEMA, Marks(token))
 
 
 def kinds(placement: Placement) -> list[str]:
