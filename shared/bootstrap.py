@@ -7,6 +7,7 @@ used; `/health` and listing connectors pay for none but Firestore's.
 from __future__ import annotations
 
 import importlib
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -19,6 +20,7 @@ from shared.stores.clock import SystemClock
 if TYPE_CHECKING:
     from shared.services.connectors import Connectors
     from shared.services.exports import Engine, Exports
+    from shared.services.quotas import Quotas
     from shared.services.refreshes import Refreshes
     from shared.services.schedules import Schedules
     from shared.services.sweeper import Sweeper
@@ -78,11 +80,19 @@ class Services:
         return self.stores.clock
 
     @cached_property
+    def quotas(self) -> Quotas:
+        from shared.services.quotas import Quotas
+
+        return Quotas(self.stores.documents, self.clock, holder=uuid.uuid4().hex)
+
+    @cached_property
     def connectors(self) -> Connectors:
         from shared.connectors._base import Runtime
+        from shared.services.breakers import Breakers
         from shared.services.connectors import Connectors
 
-        runtime = Runtime(self.clock, self.settings.warehouse_hosts)
+        guard = Breakers(self.stores.documents, self.clock).guard
+        runtime = Runtime(self.clock, self.settings.warehouse_hosts, self.quotas, guard)
         return Connectors(self.stores, self.settings.prefix, runtime)
 
     @cached_property

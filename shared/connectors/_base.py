@@ -6,12 +6,14 @@ A connector is one package `shared/connectors/<kind>/`: `__init__.py` is light (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from shared.connectors._guard import unguarded
+from shared.connectors._quota import NoQuota, Quota
 from shared.models import Mode as Mode  # re-exported: part of the contract
 
 if TYPE_CHECKING:
@@ -176,10 +178,17 @@ class VendorRefresh:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a connector gets besides its own config: time, and limits that an administrator sets."""
+    """What a connector gets besides its own config: time, limits that an administrator sets, and the vendors' limits.
+
+    Attributes:
+        quota: asked before each vendor call, by the connector's own client module, which knows what the call counts against.
+        guard: puts a connector of that name, opened by `services.connectors`, under its circuit breaker.
+    """
 
     clock: Clock
     warehouse_hosts: tuple[str, ...] = ()
+    quota: Quota = field(default_factory=NoQuota)
+    guard: Callable[[str, Any], Any] = unguarded
 
 
 class Connector(Protocol):

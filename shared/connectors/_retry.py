@@ -25,7 +25,9 @@ def call(work: Callable[[], T], clock: Clock, *, attempts: int = MAX_ATTEMPTS) -
     """
 
     def is_worth_waiting(error: BaseException) -> bool:
-        return isinstance(error, VendorUnavailableError) and (error.retry_after_s or 0.0) <= LONGEST_WAIT_S
+        if not isinstance(error, VendorUnavailableError) or error.code == "quota_wait":  # waited as long as one may
+            return False
+        return (error.retry_after_s or 0.0) <= LONGEST_WAIT_S
 
     jitter = tenacity.wait_random_exponential(multiplier=BASE_S, max=LONGEST_WAIT_S)
 

@@ -152,10 +152,11 @@ class Connectors:
         return TestAllResult(ok=all(result.ok for result in results), results=results)
 
     def open(self, document: Document) -> Any:
-        """Return the live connector of a document. Raises `CredentialError` if its credentials are gone."""
+        """Return the live connector of a document, guarded. Raises `CredentialError` if its credentials are gone."""
         declared = kinds.DECLARATIONS[document.data["connector_type"]]
         config = msgspec.convert(document.data["config"], declared.Config)
-        return self._load(config, self._read_secrets(document), self._runtime)
+        connector = self._load(config, self._read_secrets(document), self._runtime)
+        return self._runtime.guard(document.data["name"], connector)
 
     def require_refresh(self, document: Document) -> None:
         """Raise `UnsupportedError` if this kind has nothing to refresh."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import google.auth.exceptions
@@ -16,6 +17,7 @@ from gspread.urls import SPREADSHEET_URL, SPREADSHEET_VALUES_BATCH_URL, SPREADSH
 from gspread.utils import quote
 
 from shared.connectors import _http, _retry
+from shared.connectors._quota import Limit, Need, NoQuota, Quota
 from shared.errors import BIConnectorsError, CredentialError, TargetError, VendorUnavailableError
 from shared.ports import Clock
 
@@ -23,6 +25,8 @@ VENDOR = "Google Sheets"
 SCOPES = ("https://www.googleapis.com/auth/spreadsheets",)
 TOKEN_URIS = frozenset({"https://oauth2.googleapis.com/token", "https://accounts.google.com/o/oauth2/token"})
 QUOTA_WINDOW_S = 60.0  # per-minute quotas: developers.google.com/workspace/sheets/api/limits
+CALLS_A_MINUTE_OF_USER = 60  # reads and writes apart, as the next; a service account is one user
+CALLS_A_MINUTE_OF_PROJECT = 300
 _METADATA_URL = SPREADSHEET_URL + "/developerMetadata/%d"
 
 T = TypeVar("T")
@@ -59,22 +63,50 @@ def credentials_of(key: Mapping[str, Any] | str) -> ServiceAccount:
 
 
 class SheetsHttp(gspread.HTTPClient):
-    """gspread's own HTTP client on a session with our transport, for the API and for tokens."""
+    """gspread's own HTTP client on a session with our transport, for the API and for tokens, and under the shared quota."""
 
-    def __init__(self, auth: ServiceAccount, session: requests.Session | None = None) -> None:
+    def __init__(
+        self, auth: ServiceAccount, session: requests.Session | None = None, *, clock: Clock, quota: Quota
+    ) -> None:
         tokens = Request(_http.vendor_session("google_identity"))
         authorised = session or AuthorizedSession(auth, auth_request=tokens)  # type: ignore[no-untyped-call]  # as above
         super().__init__(auth, _http.mount(authorised, "google_sheets"))
         self.set_timeout((_http.CONNECT_TIMEOUT_S, _http.READ_TIMEOUT_S))
+        self._clock, self._quota = clock, quota
+        self._email, self._project = str(auth.service_account_email), str(auth.project_id)
+
+    def request(self, method: str, *args: Any, **options: Any) -> requests.Response:
+        """Send one request when the quota allows it; every call of the API comes through here."""
+        needs = needs_of(method, self._email, self._project)
+        with self._quota.hold(needs):
+            try:
+                answered: requests.Response = super().request(method, *args, **options)
+                return answered
+            except gspread.exceptions.APIError as refusal:
+                if refusal.response.status_code == 429:
+                    asked = refusal.response.headers.get("Retry-After")
+                    self._quota.refused(needs, _http.retry_after_s(asked, self._clock.now()))
+                raise
+
+
+def needs_of(method: str, email: str, project: str) -> tuple[Need, ...]:
+    """Return what one request counts against: reads or writes, of the service account and of its project."""
+    unit = "reads" if method.lower() == "get" else "writes"
+    user = Limit("google_sheets", "user", email, CALLS_A_MINUTE_OF_USER, QUOTA_WINDOW_S, unit)
+    whole = Limit("google_sheets", "project", project, CALLS_A_MINUTE_OF_PROJECT, QUOTA_WINDOW_S, unit)
+    return Need(user), Need(whole)
 
 
 class SheetsClient:
     """One spreadsheet. Not shared between threads; the first call fetches a token."""
 
-    def __init__(self, spreadsheet_id: str, key: Mapping[str, Any] | str, clock: Clock) -> None:
+    def __init__(
+        self, spreadsheet_id: str, key: Mapping[str, Any] | str, clock: Clock, quota: Quota | None = None
+    ) -> None:
         self.spreadsheet_id = spreadsheet_id
         self._key = key
         self._clock = clock
+        self._quota = quota or NoQuota()
         self._client: gspread.Client | None = None
         self.account = "the service account"
 
@@ -83,7 +115,8 @@ class SheetsClient:
         if self._client is None:
             credentials = credentials_of(self._key)
             self.account = str(credentials.service_account_email)
-            self._client = gspread.Client(credentials, http_client=SheetsHttp)
+            http = partial(SheetsHttp, clock=self._clock, quota=self._quota)
+            self._client = gspread.Client(credentials, http_client=http)  # type: ignore[arg-type]  # it is only ever called
         return self._client.http_client
 
     def fetch_token(self) -> None:

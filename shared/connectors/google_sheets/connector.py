@@ -26,7 +26,7 @@ class GoogleSheetsConnector:
     def __init__(self, config: Config, secrets: Mapping[str, Any], runtime: Runtime) -> None:
         self._key = secrets.get("service_account_key") or config.service_account_key
         self._clock = runtime.clock
-        self._client = SheetsClient(config.spreadsheet_id, self._key or {}, runtime.clock)
+        self._client = SheetsClient(config.spreadsheet_id, self._key or {}, runtime.clock, runtime.quota)
 
     def test(self) -> list[Check]:
         """Five steps, five calls at most.

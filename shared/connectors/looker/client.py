@@ -14,12 +14,14 @@ from looker_sdk.sdk import constants
 from looker_sdk.sdk.api40 import methods
 
 from shared.connectors import _http, _retry
-from shared.errors import BIConnectorsError, CredentialError, TargetError
+from shared.connectors._quota import Limit, Need, NoQuota, Quota
+from shared.errors import BIConnectorsError, CredentialError, TargetError, VendorUnavailableError
 from shared.ports import Clock
 
 T = TypeVar("T")
 API = "4.0"
 TIMEOUT_S = 120  # the SDK's own default; test_connection and starting a build can take long
+QUOTA_WINDOW_S = 60.0  # our choice: how often to look whether another instance was refused is derived from it
 LONGEST_MESSAGE = 500  # our choice: a proxy's error page is not an explanation
 
 
@@ -74,7 +76,12 @@ class StatusTransport(requests_transport.RequestsTransport):
 class LookerClient:
     """One API user of one instance; for one thread. Logs in on the first call, and again when a token has ended early."""
 
-    def __init__(self, base_url: str, client_id: str, client_secret: str, clock: Clock) -> None:
+    def __init__(  # a client is three values
+        self, base_url: str, client_id: str, client_secret: str, clock: Clock, quota: Quota | None = None
+    ) -> None:
+        # Every operation of the API 4.0 document says x-looker-rate-limited, none says how often: only 429 holds us back.
+        self._needs = (Need(Limit("looker", "user", f"{client_id}@{base_url}", None, QUOTA_WINDOW_S)),)
+        self._quota = quota or NoQuota()
         self._client_id = client_id
         self._settings = CodeSettings(base_url, client_id, client_secret)
         self._clock = clock
@@ -95,9 +102,13 @@ class LookerClient:
 
         def once() -> T:
             try:
-                return self._with_fresh_token(work)
+                with self._quota.hold(self._needs):
+                    return self._with_fresh_token(work)
             except error.SDKError as problem:
-                raise self._translate(problem, doing, needs) from problem
+                told = self._translate(problem, doing, needs)
+                if isinstance(told, VendorUnavailableError) and told.details.get("vendor_status") == 429:
+                    self._quota.refused(self._needs, told.retry_after_s)
+                raise told from problem
 
         return _retry.call(once, self._clock, attempts=_retry.MAX_ATTEMPTS if is_repeatable else 1)
 

@@ -53,7 +53,8 @@ class LookerConnector:
     @cached_property
     def _client(self) -> LookerClient:
         config = self._config
-        return LookerClient(config.base_url, config.client_id, self._secrets["client_secret"], self._runtime.clock)
+        runtime, secret = self._runtime, self._secrets["client_secret"]
+        return LookerClient(config.base_url, config.client_id, secret, runtime.clock, runtime.quota)
 
     @cached_property
     def _warehouse(self) -> Warehouse:

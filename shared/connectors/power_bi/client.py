@@ -6,7 +6,7 @@ API: learn.microsoft.com/rest/api/power-bi. A service principal may use the `/gr
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,6 +16,7 @@ import msal
 import requests
 
 from shared.connectors import _http
+from shared.connectors._quota import Need, NoQuota, Quota
 from shared.errors import BIConnectorsError, CredentialError, TargetError, VendorUnavailableError
 from shared.ports import Clock
 
@@ -34,14 +35,22 @@ class Session:
     Args:
         tenant_id, client_id, client_secret: the service principal; the secret appears in no message.
         clock: wall clock, to read a Retry-After that is a date.
+        quota: asked before each call that names `needs`.
     """
 
-    def __init__(self, tenant_id: str, client_id: str, client_secret: str, clock: Clock) -> None:
+    def __init__(  # a principal is three values
+        self, tenant_id: str, client_id: str, client_secret: str, clock: Clock, quota: Quota | None = None
+    ) -> None:
         self._tenant_id, self._client_id, self._client_secret = tenant_id, client_id, client_secret
         self._clock = clock
+        self._quota = quota or NoQuota()
         self._http = _http.vendor_session("power_bi")
         self._sign_in_http = _http.vendor_session("entra")
         self._app: Any = None
+
+    @property
+    def client_id(self) -> str:
+        return self._client_id
 
     def sign_in(self) -> str:
         """Return an access token: msal's cached one while it has 5 minutes left, else a new one.
@@ -85,6 +94,7 @@ class Session:
         body: bytes | Json | None = None,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        needs: Sequence[Need] = (),
     ) -> requests.Response:
         """Send one request to `/v1.0/myorg/<path>` and return its 2xx answer; never tries again by itself.
 
@@ -93,22 +103,28 @@ class Session:
         Args:
             doing: completes "Power BI answered 404 while …".
             body: bytes are sent as they are (they are JSON already), anything else is encoded.
+            needs: what the call counts against (see `limits`); waited for before it is sent.
 
         Raises:
             BIConnectorsError: as `_http.classify`; details `vendor_status`, `vendor_code`.
-            VendorUnavailableError: code `vendor_unreachable` when there was no answer: the outcome is unknown.
+            VendorUnavailableError: code `vendor_unreachable` when there was no answer: the outcome is unknown; code
+                `quota_wait` when nothing was sent.
         """
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        for attempt in (1, 2):
-            response = self._send(method, path, doing, data, query, headers)
-            if response.ok:
-                return response
-            code, message = explain(response)
-            if attempt == 1 and response.status_code in (401, 403) and code in EXPIRED:
-                self._app.remove_tokens_for_client()
-                continue
-            break
-        raise self._refusal(response, code, message, doing)
+        with self._quota.hold(needs):
+            for attempt in (1, 2):
+                response = self._send(method, path, doing, data, query, headers)
+                if response.ok:
+                    return response
+                code, message = explain(response)
+                if attempt == 1 and response.status_code in (401, 403) and code in EXPIRED:
+                    self._app.remove_tokens_for_client()
+                    continue
+                break
+        error = self._refusal(response, code, message, doing)
+        if response.status_code == 429 and isinstance(error, VendorUnavailableError):
+            self._quota.refused(needs, error.retry_after_s)
+        raise error
 
     def _send(
         self,

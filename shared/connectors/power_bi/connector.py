@@ -32,7 +32,7 @@ class PowerBIConnector:
         if not secret:
             raise CredentialError("The connector has no client_secret; register it again with one")
         self._config = config
-        self._session = Session(config.tenant_id, config.client_id, str(secret), runtime.clock)
+        self._session = Session(config.tenant_id, config.client_id, str(secret), runtime.clock, runtime.quota)
         self._workspace = Workspace(self._session, config.workspace_id, runtime.clock)
 
     def test(self) -> list[Check]:

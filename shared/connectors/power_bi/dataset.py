@@ -10,7 +10,7 @@ import requests
 
 from shared.connectors import _retry
 from shared.connectors._fingerprint import Fingerprint
-from shared.connectors.power_bi import aggregates
+from shared.connectors.power_bi import aggregates, limits
 from shared.connectors.power_bi.client import Session, exact_json, segment
 from shared.connectors.power_bi.encode import Body
 from shared.connectors.power_bi.schema import Columns
@@ -110,11 +110,12 @@ class PushTable:
         body = {"name": self.name, "columns": columns}
         self.workspace.safe("PUT", self._path, f"changing the columns of table {self.name!r}", body=body)
 
-    def post(self, body: Body, number: int | None) -> None:
-        """Add rows, once; `number` goes into the sequence header. Not repeated here: see `delivery`."""
+    def post(self, body: Body, number: int | None, rows_before: int) -> None:
+        """Add rows behind `rows_before`, once; `number` goes into the sequence header. Not repeated here: see `delivery`."""
         headers = {SEQUENCE_HEADER: str(number)} if number is not None else {}
         doing = f"adding {body.rows} rows to table {self.name!r}"
-        self.workspace.call("POST", f"{self._path}/rows", doing, body=body.data, headers=headers)
+        needs = limits.of_post(self.dataset_id, body.rows, rows_before)
+        self.workspace.call("POST", f"{self._path}/rows", doing, body=body.data, headers=headers, needs=needs)
 
     def sequence_number(self, client_id: str) -> int | None:
         """The number that the table stored last for this client, 0 if none; None where the vendor does not keep them."""
@@ -150,7 +151,9 @@ class PushTable:
         """Run one DAX query and return its rows. Raises `TargetError`, code `answer_cut_off`, if the vendor cut them off."""
         body = {"queries": [{"query": query}], "serializerSettings": {"includeNulls": True}}
         path = f"datasets/{segment(self.dataset_id)}/executeQueries"
-        answer = exact_json(self.workspace.safe("POST", path, f"querying table {self.name!r}", body=body))
+        needs = limits.of_query(self.workspace.session.client_id)
+        doing = f"querying table {self.name!r}"
+        answer = exact_json(self.workspace.safe("POST", path, doing, body=body, needs=needs))
         result = answer["results"][0]
         table = result.get("tables", [{}])[0]
         problem = answer.get("error") or result.get("error") or table.get("error")

@@ -239,7 +239,7 @@ class PushDelivery:
         if number != 0:
             return number
         try:
-            table.post(Body(0, b'{"rows":[]}'), 1)
+            table.post(Body(0, b'{"rows":[]}'), 1, 0)
         except TargetError:
             return None
         return table.sequence_number(self._client_id) or None
@@ -272,7 +272,7 @@ class PushDelivery:
             is_unsure = True
             sent_bytes += len(body.data)
             try:
-                table.post(body, None if base is None else base + end)
+                table.post(body, None if base is None else base + end, self._before().rows + position)
             except TargetError:
                 # A number that came in twice may be refused: then the rows are in, from an attempt without an answer.
                 if base is None or self._ask_position() < end:

@@ -1,0 +1,167 @@
+"""Quotas and breakers with everything real around them: contention on Firestore, sandboxes that count, an engine that waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+
+from infra.local.emulators.__main__ import Emulators
+from infra.local.ports import Ports, free_base
+from infra.local.sandboxes.server import SandboxServer
+from shared.connectors._base import Chunk, DeliveryPlan, Mode, Runtime
+from shared.connectors._quota import Limit, Need, NoQuota, Quota
+from shared.connectors.google_sheets import Config as SheetsConfig
+from shared.connectors.google_sheets.client import SheetsClient
+from shared.connectors.google_sheets.connector import GoogleSheetsConnector
+from shared.connectors.power_bi import Config as PowerBIConfig
+from shared.connectors.power_bi.connector import PowerBIConnector
+from shared.errors import VendorUnavailableError
+from shared.services.quotas import Quotas, path_of
+from shared.stores.clock import SystemClock
+from shared.stores.firestore import FirestoreDocuments
+from tests.conformance.sandboxes.conftest import sandboxes, vendors
+from tests.fakes.stores import InMemoryDocuments
+
+__all__ = ["sandboxes", "vendors"]  # fixtures
+
+
+@pytest.fixture(scope="module")
+def firestore_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
+    ports = Ports(free_base())
+    running = Emulators(tmp_path_factory.mktemp("emulators"), ports.base, frozenset({"firestore"}))
+    yield ports
+    running.stop()
+
+
+def test_four_instances_contend_on_firestore_and_never_take_more_than_the_window(
+    firestore_port: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_port.address("firestore"))
+    limit = Limit("google_sheets", "user", "a@b", 60, 60.0, "writes")
+    documents = FirestoreDocuments(f"test-{uuid.uuid4().hex[:12]}", "(default)")
+    taken: list[str] = []
+    ends: list[str] = []
+    started = time.monotonic()
+
+    def work(name: str) -> None:
+        quota = Quotas(documents, SystemClock(), name)
+        try:
+            while True:
+                with quota.hold([Need(limit)]):
+                    taken.append(name)
+        except VendorUnavailableError as error:
+            ends.append(error.code)
+
+    threads = [threading.Thread(target=work, args=(f"instance-{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    elapsed = time.monotonic() - started
+    print(f"\n{len(taken)} calls of 4 instances in {elapsed:.1f} s: {[taken.count(t) for t in sorted(set(taken))]}")
+    assert len(taken) == 50
+    assert ends == ["quota_wait"] * 4
+    found = documents.get(path_of(limit))
+    assert found is not None
+    assert sum(grant["units"] for grant in found.data["grants"]) == 50
+
+
+@dataclass
+class SandboxTime:
+    """The sandboxes' clock, as the connector's: waiting moves both."""
+
+    server: SandboxServer
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.server.clock.time(), UTC)
+
+    def sleep(self, seconds: float) -> None:
+        self.server.clock.advance(seconds)
+
+
+def call_sheets(vendors: SandboxServer, quota: Quota, calls: int) -> int:
+    """Make that many calls as a job does: what has to wait comes back later. Returns the answers 429 that the sandbox gave."""
+    vendors.clock.advance(120)
+    clock, account = SandboxTime(vendors), vendors.accounts.google
+    client = SheetsClient(account.spreadsheet_id, account.service_account_key, clock, quota)
+    before = refusals(vendors, "google_sheets")
+    for _ in range(calls):
+        while True:
+            try:
+                client.get("spreadsheetId")
+                break
+            except VendorUnavailableError as error:
+                clock.sleep(error.retry_after_s or 60.0)
+    return refusals(vendors, "google_sheets") - before
+
+
+def refusals(vendors: SandboxServer, vendor: str) -> int:
+    return sum(statuses.get("429", 0) for statuses in vendors.calls(vendor)["routes"].values())
+
+
+def test_sheets_never_refuses_a_call_that_the_quota_let_through(vendors: SandboxServer) -> None:
+    documents = InMemoryDocuments()
+    assert call_sheets(vendors, Quotas(documents, SandboxTime(vendors), "one"), 200) == 0
+
+
+def test_sheets_refuses_calls_without_the_quota(vendors: SandboxServer) -> None:
+    assert call_sheets(vendors, NoQuota(), 200) > 0
+
+
+def push(vendors: SandboxServer, quota: Quota, table: str, rows: int) -> int:
+    """Push a table as a job does, as fast as it may. Returns the answers 429 that the sandbox gave."""
+    clock, bi, entra = SandboxTime(vendors), vendors.accounts.power_bi, vendors.accounts.entra
+    config = PowerBIConfig(tenant_id=entra.tenant_id, client_id=entra.client_id, workspace_id=bi.workspace_id)
+    connector = PowerBIConnector(config, {"client_secret": entra.client_secret}, Runtime(clock, quota=quota))
+    data = pa.table({"n": pa.array(range(10_000))})
+    plan = DeliveryPlan("job-1", table, Mode.REPLACE, data.schema, rows)
+    before = refusals(vendors, "power_bi")
+    plan = replace(plan, state=connector.open_delivery(plan).begin().state)
+    delivery = connector.open_delivery(plan)
+    for index in range(rows // 10_000):
+        while True:
+            try:
+                delivery.write(Chunk(index, index * 10_000, data))
+                break
+            except VendorUnavailableError as error:
+                clock.sleep(error.retry_after_s or 60.0)
+    assert connector.push_table(plan.state["dataset_id"], table).count() == rows
+    return refusals(vendors, "power_bi") - before
+
+
+def test_power_bi_never_refuses_rows_that_the_quota_let_through(vendors: SandboxServer) -> None:
+    started = vendors.clock.time()
+    quota = Quotas(InMemoryDocuments(), SandboxTime(vendors), "one")
+    assert push(vendors, quota, "with quota", 1_200_000) == 0
+    took = timedelta(seconds=vendors.clock.time() - started)
+    assert timedelta(hours=1) < took < timedelta(hours=1.2)
+
+
+def test_power_bi_refuses_rows_without_the_quota(vendors: SandboxServer) -> None:
+    assert push(vendors, NoQuota(), "without quota", 1_200_000) > 0
+
+
+def test_a_refusal_of_the_vendor_reaches_other_instances(vendors: SandboxServer) -> None:
+    documents, clock = InMemoryDocuments(), SandboxTime(vendors)
+    account = vendors.accounts.google
+    config = SheetsConfig(spreadsheet_id=account.spreadsheet_id)
+    key = {"service_account_key": account.service_account_key}
+    one, other = (
+        GoogleSheetsConnector(config, key, Runtime(clock, quota=Quotas(documents, clock, name))) for name in "ab"
+    )
+    vendors.fault(
+        vendor="google_sheets", method="GET", kind="status", status=429, headers={"Retry-After": "120"}, body={}
+    )
+    assert [check.ok for check in one.test()][:3] == [True, True, False]
+    seen = other.test()[2]
+    assert not seen.ok
+    assert "waiting for quota until" in seen.message
+    clock.sleep(120)
+    assert other.test()[2].ok
