@@ -14,7 +14,7 @@ from tests.conformance.sandboxes.conftest import sandboxes, vendors
 
 __all__ = ["book", "make", "sandboxes", "vendors"]  # fixtures
 
-EPOCH = dt.datetime(1899, 12, 30)  # noqa: DTZ001 - a sheet's dates have no zone
+EPOCH = dt.datetime(1899, 12, 30)
 
 
 class SheetsRig:
