@@ -18,8 +18,9 @@ from shared.ports import Clock, Stores
 from shared.stores.clock import SystemClock
 
 if TYPE_CHECKING:
+    from shared.connectors._quota import Quota
     from shared.services.connectors import Connectors
-    from shared.services.exports import Engine, Exports
+    from shared.services.exports import Engine, Exports, Outcome
     from shared.services.quotas import Quotas
     from shared.services.refreshes import Refreshes
     from shared.services.schedules import Schedules
@@ -39,6 +40,26 @@ class _OnFirstUse:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._adapter, name)
+
+
+class _Returning:
+    """An engine that gives the rest of its quota back after each time box, instead of keeping it until it ends by itself."""
+
+    def __init__(self, engine: Engine, quota: Quota) -> None:
+        self._engine = engine
+        self._quota = quota
+
+    def run(self, job_id: str) -> Outcome:
+        try:
+            return self._engine.run(job_id)
+        finally:
+            self._quota.give_back()
+
+    def differences_now(self, job: Mapping[str, Any]) -> list[str]:
+        try:
+            return self._engine.differences_now(job)
+        finally:
+            self._quota.give_back()
 
 
 def google_stores(settings: Settings) -> Stores:
@@ -141,13 +162,14 @@ class Services:
         from shared.pipeline.delivery import ExportEngine, Targets
 
         connectors = self.connectors
-        return ExportEngine(
+        engine = ExportEngine(
             self.stores,
             frozen_bucket=self.settings.frozen_bucket,
             exports_bucket=self.settings.exports_bucket,
             open_connector=lambda name: connectors.open(connectors.get(name)),
             targets=Targets(connectors.target_of, connectors.remember_target),
         )
+        return _Returning(engine, self.quotas)
 
 
 @cache
