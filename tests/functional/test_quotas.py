@@ -23,11 +23,17 @@ from shared.connectors.google_sheets.connector import GoogleSheetsConnector
 from shared.connectors.power_bi import Config as PowerBIConfig
 from shared.connectors.power_bi.connector import PowerBIConnector
 from shared.errors import VendorUnavailableError
+from shared.ports import Query
+from shared.services.breakers import Breakers
+from shared.services.connectors import Connectors
 from shared.services.quotas import Quotas, path_of
 from shared.stores.clock import SystemClock
 from shared.stores.firestore import FirestoreDocuments
 from tests.conformance.sandboxes.conftest import sandboxes, vendors
+from tests.fakes.connector import InMemoryConnector
 from tests.fakes.stores import InMemoryDocuments
+from tests.functional.conftest import World
+from tests.functional.test_exports import EXPORT
 
 __all__ = ["sandboxes", "vendors"]  # fixtures
 
@@ -165,3 +171,40 @@ def test_a_refusal_of_the_vendor_reaches_other_instances(vendors: SandboxServer)
     assert "waiting for quota until" in seen.message
     clock.sleep(120)
     assert other.test()[2].ok
+
+
+def guarded(registered: World) -> World:
+    """The same world with breakers, as bootstrap wires them."""
+    stores, vendor = registered.services.stores, registered.vendor
+    runtime = Runtime(stores.clock, guard=Breakers(stores.documents, stores.clock).guard)
+    opened = Connectors(stores, "bi", runtime, load=lambda config, secrets, runtime: InMemoryConnector(vendor))
+    registered.services.__dict__["connectors"] = opened
+    return registered
+
+
+def test_a_job_waits_while_the_breaker_is_open_and_goes_on_after_it(registered: World) -> None:
+    world = guarded(registered)
+    world.vendor.errors = [("write", VendorUnavailableError("503", retry_after_s=1.0, vendor_status=503))] * 5
+    world.call("export", "POST", "/api/bi-connectors/export", EXPORT)
+    seen = []
+    while world.fakes.tasks.pending:
+        world.work_once()
+        [job] = world.fakes.documents.query(Query("export_jobs"))
+        seen.append((job.data["status"], str(job.data["waiting"] or "").partition("Z: ")[2][:34]))
+    assert seen == [
+        *[("running", "503")] * 5,
+        ("running", "connector 'ymca_sheets' failed too"),
+        ("success", ""),
+    ]
+
+
+def test_a_job_that_waits_for_quota_often_shows_it_and_does_not_fail(registered: World) -> None:
+    waiting = VendorUnavailableError("waiting for quota until …: writes", code="quota_wait", retry_after_s=55.0)
+    registered.vendor.errors = [("write", waiting)] * 12
+    registered.call("export", "POST", "/api/bi-connectors/export", EXPORT)
+    registered.work_once()
+    [job] = registered.fakes.documents.query(Query("export_jobs"))
+    assert "waiting for quota until" in job.data["waiting"]
+    registered.work()
+    [job] = registered.fakes.documents.query(Query("export_jobs"))
+    assert job.data["status"] == "success"
