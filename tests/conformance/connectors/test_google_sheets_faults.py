@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import replace
 
 import pyarrow as pa
@@ -215,18 +214,19 @@ def test_a_reader_sees_the_old_table_or_the_new_one(book: Book) -> None:
     old = pa.table({"a": ["old"] * 3000, "b": ["old"] * 3000})
     new = pa.table({"a": ["new"] * 2000, "b": ["new"] * 2000})
     book.deliver(old)
-    seen: set[tuple[str, int]] = set()
-    stop = threading.Event()
+    seen: list[tuple[str, int]] = []
+    has_read, stop = threading.Event(), threading.Event()
 
     def read() -> None:
-        while not stop.is_set():
+        while not stop.is_set() or seen[-1][0] == "old":
             rows = book.api("GET", "/values/orders!A2:B9999")["values"]
-            seen.add((",".join(sorted({cell for row in rows for cell in row})), len(rows)))
+            seen.append((",".join(sorted({cell for row in rows for cell in row})), len(rows)))
+            has_read.set()
 
     reader = threading.Thread(target=read)
     reader.start()
+    assert has_read.wait(30)
     book.deliver(new, job="job-2")
-    time.sleep(0.1)
     stop.set()
-    reader.join()
-    assert seen == {("old", 3000), ("new", 2000)}
+    reader.join(30)
+    assert set(seen) == {("old", 3000), ("new", 2000)}

@@ -139,7 +139,7 @@ def test_everything_that_is_not_ours_stays(make: Callable[..., Book], seed: int,
         assert others == split(before, bottom)[1]
         assert rest_of(after) == rest_of(before)
         assert after["properties"] == before["properties"]
-        for area, _, _ in (rule for rule in after["formats"] if rule not in before["formats"]):
-            assert (area[1] <= max(reach, bottom), area[3] <= OURS) == (True, True)
+        for area, paths, _ in (rule for rule in after["formats"] if rule not in before["formats"]):
+            assert (area[1] <= max(reach, bottom), area[3] <= OURS, paths) == (True, True, [["numberFormat"]])
     assert book.tab("Report") == report
     assert book.tabs() == ["Report", "orders"]
