@@ -11,7 +11,10 @@ CONNECTOR = "shared.connectors.looker.connector:LookerConnector"
 SECRET_FIELDS = ("client_secret", "warehouse_password")
 
 CAPABILITIES = Capabilities(
-    modes=frozenset({Mode.REPLACE, Mode.APPEND}), atomic_replace=True, refresh=True, verification=Verification.ROWS
+    modes=frozenset({Mode.REPLACE, Mode.APPEND, Mode.UPSERT}),
+    atomic_replace=True,
+    refresh=True,
+    verification=Verification.ROWS,
 )
 
 

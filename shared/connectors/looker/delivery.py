@@ -12,7 +12,7 @@ from psycopg import sql
 from shared.connectors import _retry
 from shared.connectors._base import Begun, Chunk, DeliveryPlan, Mode, Published, Written
 from shared.connectors._fingerprint import Fingerprint, row_fingerprint
-from shared.connectors.looker import staging
+from shared.connectors.looker import staging, upsert
 from shared.connectors.looker.columns import RESERVED_PREFIX, Column, compare, postgres_columns, require_identifier
 from shared.connectors.looker.encode import canonical_rows, check_values, copy_text, found_rows
 from shared.connectors.looker.publish import publish
@@ -24,6 +24,11 @@ T = TypeVar("T")
 CHUNK_CELLS = 1_000_000  # our choice: about 10 MB of COPY text, and a second of work that a crash can lose
 MOST_ROWS, FEWEST_ROWS = 50_000, 1_000
 _TABLE_KINDS = {"r", "p"}  # ordinary and partitioned: pg_class.relkind
+_RIGHTS = {
+    Mode.REPLACE: ("INSERT", "DELETE"),
+    Mode.APPEND: ("INSERT",),
+    Mode.UPSERT: ("INSERT", "UPDATE", "SELECT"),
+}
 
 
 class PostgresDelivery:
@@ -46,6 +51,7 @@ class PostgresDelivery:
             CredentialError: the load role may not create tables in the schema, or write this one.
         """
         columns = postgres_columns(self._plan.schema)
+        upsert.check_key(self._plan)
         require_identifier(self._table, "table")
         if self._table.startswith(RESERVED_PREFIX):
             raise TargetError(
@@ -94,19 +100,27 @@ class PostgresDelivery:
         """Return the checksum of these rows in canonical form (`encode.canonical_rows`). Pure.
 
         Raises:
-            SourceError: a value that Postgres cannot hold, with row and column.
+            SourceError: a value that Postgres cannot hold, or an empty key of an upsert, with row and column.
         """
         check_values(table, first_row)
+        if self._plan.mode is Mode.UPSERT:
+            upsert.refuse_empty(table, self._plan.key, first_row)
         return row_fingerprint(canonical_rows(table))
 
     def read_back(self) -> Fingerprint:
-        """Stream every staged row back and return its checksum; of a published job, the one recorded before publishing."""
+        """Stream every staged row back and return its checksum; of a published job, the one recorded before publishing.
+
+        Raises:
+            SourceError: code `key_twice`, two rows of an upsert have one key.
+        """
         columns = postgres_columns(self._plan.schema)
 
         def work(connection: psycopg.Connection) -> Fingerprint:
             if not self._has_staging(connection):
                 return self._published_fingerprint(connection)
             try:
+                if self._plan.mode is Mode.UPSERT:
+                    upsert.refuse_twice(connection, self._id(self._staging), self._plan.key)
                 found = row_fingerprint(self._staged_rows(connection, columns))
             except psycopg.errors.UndefinedTable:
                 if self._has_staging(connection):
@@ -183,8 +197,9 @@ class PostgresDelivery:
                 "or export under another table name",
                 code="schema_drift",
             )
-        needed = ["INSERT", *(["DELETE"] if self._plan.mode is Mode.REPLACE else [])]
-        for right in needed:
+        if self._plan.mode is Mode.UPSERT:
+            upsert.check_target(connection, found[0], self._plan.key, place)
+        for right in _RIGHTS[self._plan.mode]:
             _require(connection, "has_table_privilege(%s::bigint::oid, %s)", [found[0], right], f"{right} on {place}")
         if drift.additions:
             owner = "pg_has_role((SELECT relowner FROM pg_catalog.pg_class WHERE oid = %s::bigint::oid), 'USAGE')"

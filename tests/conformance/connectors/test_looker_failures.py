@@ -16,7 +16,6 @@ from shared.errors import (
     CredentialError,
     SourceError,
     TargetError,
-    UnsupportedError,
     VendorUnavailableError,
     VerificationError,
 )
@@ -347,8 +346,3 @@ def test_view_of_that_name_is_refused(cloud: Cloud) -> None:
     cloud.sql("CREATE VIEW bi.a_view AS SELECT 1::bigint AS id")
     with pytest.raises(TargetError, match="is not a table"):
         connector(cloud).open_delivery(plan_of(numbered(1, 1), "a_view")).preflight()
-
-
-def test_upsert_is_refused(cloud: Cloud) -> None:
-    with pytest.raises(UnsupportedError, match="append, replace, not upsert"):
-        connector(cloud).open_delivery(plan_of(numbered(1, 1), "x", Mode.UPSERT))
