@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import invalid
 
-_CELL = re.compile(r"^\$?([A-Za-z]{1,3})?\$?([0-9]+)?$")
+_CELL = re.compile(r"^\$?([A-Za-z]{1,3})?\$?(0{0,9}[1-9][0-9]{0,9})?$")
 _PLAIN_TITLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 

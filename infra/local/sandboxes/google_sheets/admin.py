@@ -110,7 +110,7 @@ def _one(sandbox: GoogleSheetsSandbox, request: Request, book: Book, rest: list[
     name = book.spreadsheet_id
     match (request.method, rest):
         case ("GET", []):
-            whole = spreadsheet(book, None, [], grid_data=False)
+            whole = spreadsheet(book, {}, [], grid_data=False)
             extra = {"metadata": list(book.metadata.values()), "large_payloads": sandbox.advised_payloads_exceeded}
             return Response(200, {**_summary(sandbox, name), **extra, "resource": whole})
         case ("DELETE", []):

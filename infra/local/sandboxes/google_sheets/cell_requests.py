@@ -8,22 +8,18 @@ from .a1 import Rect, grid_rect, show
 from .book import Cell, Formula, Row, Sheet
 from .entered import check_length, number
 from .formats import FormatRule
-from .masks import parse_mask, paths
+from .masks import Mask, paths
 from .refusal import Refusal
 from .sheet_requests import NEED_FIELDS
 
 if TYPE_CHECKING:
     from .batch_update import Change
 
-PASTES = ("PASTE_NORMAL", "PASTE_VALUES", "PASTE_FORMAT")
-
 
 def copy_paste(change: Change, body: dict[str, Any]) -> dict[str, Any]:
     source_sheet, source = _rect(change, body.get("source") or {})
     target_sheet, asked = _rect(change, body.get("destination") or {}, inside=False)
     kind = body.get("pasteType", "PASTE_NORMAL")
-    if kind not in PASTES or body.get("pasteOrientation", "NORMAL") != "NORMAL":
-        raise Refusal(f"the sandbox imitates {', '.join(PASTES)} with orientation NORMAL only.")
     down, across = _repeats(asked.rows, source.rows), _repeats(asked.columns, source.columns)
     whole = Rect(asked.top, asked.top + down * source.rows, asked.left, asked.left + across * source.columns)
     _inside(target_sheet, whole)
@@ -46,7 +42,7 @@ def copy_paste(change: Change, body: dict[str, Any]) -> dict[str, Any]:
 def repeat_cell(change: Change, body: dict[str, Any]) -> dict[str, Any]:
     sheet, rect = _rect(change, body.get("range") or {})
     cell = body.get("cell") or {}
-    values, formats = _fields(body.get("fields", ""))
+    values, formats = _fields(body.get("fields", {}))
     if values:
         value = cell_of(cell)
         if value is None:
@@ -61,11 +57,13 @@ def repeat_cell(change: Change, body: dict[str, Any]) -> dict[str, Any]:
 
 def update_cells(change: Change, body: dict[str, Any]) -> dict[str, Any]:
     rows = [row.get("values") or [] for row in body.get("rows") or []]
-    fields = _fields(body.get("fields", ""))
+    fields = _fields(body.get("fields", {}))
     if "start" in body:
         start = body["start"]
         sheet = _sheet(change, start.get("sheetId", 0))
         top, left = start.get("rowIndex", 0), start.get("columnIndex", 0)
+        if top < 0 or left < 0:
+            raise Refusal("start must not be negative.")
         rect = Rect(top, top + len(rows), left, left + max(map(len, rows), default=0))
         _inside(sheet, rect)
     else:
@@ -85,7 +83,7 @@ def update_cells(change: Change, body: dict[str, Any]) -> dict[str, Any]:
 def append_cells(change: Change, body: dict[str, Any]) -> dict[str, Any]:
     sheet = _sheet(change, body.get("sheetId", 0))
     rows = [row.get("values") or [] for row in body.get("rows") or []]
-    fields = _fields(body.get("fields", ""))
+    fields = _fields(body.get("fields", {}))
     top = sheet.grid.last_row()
     rect = Rect(top, top + len(rows), 0, max(map(len, rows), default=0))
     grid = sheet.properties["gridProperties"]
@@ -96,16 +94,10 @@ def append_cells(change: Change, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def cell_of(cell: dict[str, Any]) -> Cell:
-    """The value of a CellData's userEnteredValue; None if it has none.
-
-    Raises:
-        Refusal: It is not exactly one of the four kinds.
-    """
+    """The value of a CellData's userEnteredValue; None if it has none."""
     value = cell.get("userEnteredValue") or {}
     if not value:
         return None
-    if len(value) > 1:
-        raise Refusal("Only one kind of userEnteredValue may be set.")
     ((kind, content),) = value.items()
     match kind:
         case "numberValue":
@@ -115,9 +107,7 @@ def cell_of(cell: dict[str, Any]) -> Cell:
             return str(content) or None
         case "boolValue":
             return bool(content)
-        case "formulaValue":
-            return Formula(str(content))
-    raise Refusal(f"Unknown kind of userEnteredValue: {kind}")
+    return Formula(str(content))
 
 
 def _put(
@@ -146,9 +136,9 @@ def _put(
             _set_format(sheet, at, formats, cell)
 
 
-def _fields(text: str) -> tuple[bool, list[tuple[str, ...]]]:
-    """Whether values are asked for, and which paths below userEnteredFormat."""
-    found = paths(parse_mask(text))
+def _fields(mask: Mask) -> tuple[bool, list[tuple[str, ...]]]:
+    """Whether values are asked for, and which paths below userEnteredFormat; there is nothing else that could be cleared."""
+    found = paths(mask)
     if not found:
         raise Refusal(NEED_FIELDS)
     values, formats = False, []
@@ -159,8 +149,6 @@ def _fields(text: str) -> tuple[bool, list[tuple[str, ...]]]:
             values = True
         elif path[0] == "userEnteredFormat":
             formats.append(path[1:] or ("*",))
-        else:
-            raise Refusal(f"the sandbox imitates userEnteredValue and userEnteredFormat only, not {'.'.join(path)}.")
     return values, formats
 
 

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 from .book import Cell, Formula
-from .errors import invalid, invalid_value
+from .errors import invalid
 
 MAX_CHARACTERS = 50_000
 EPOCH = date(1899, 12, 30)
@@ -24,7 +24,7 @@ def raw(value: Any) -> Cell:
     """The cell for a RAW value: null skips (None), "" stays "" (the writer empties the cell for it).
 
     Raises:
-        VendorError: 400 for a list, an object, or more than 50,000 characters.
+        VendorError: 400 for more than 50,000 characters.
     """
     kind = type(value)
     if kind is str:
@@ -33,11 +33,7 @@ def raw(value: Any) -> Cell:
         return value  # type: ignore[no-any-return]  # its type was just looked at
     if value is None or kind is bool:
         return value  # type: ignore[no-any-return]  # its type was just looked at
-    if kind is int or kind is float:
-        return number(value)
-    if isinstance(value, list):
-        raise invalid_value("data.values", "type.googleapis.com/google.protobuf.Value", value)
-    raise invalid("Invalid values[0][0]: struct_value { }")
+    return number(value)
 
 
 def number(value: float) -> int | float:

@@ -35,13 +35,6 @@ def invalid(message: str) -> VendorError:
     return refuse(400, message)
 
 
-def invalid_value(field: str, kind: str, got: object) -> VendorError:
-    """400 for a JSON value of the wrong type, with the field violation that Google adds."""
-    text = f"Invalid value at '{field}' ({kind}), {got!r}".replace("'" + str(got) + "'", f'"{got}"')
-    violation = {"field": field, "description": text}
-    return refuse(400, text, [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]}])
-
-
 def not_found() -> VendorError:
     """404 for a spreadsheet, or metadata, that does not exist."""
     return refuse(404, "Requested entity was not found.")

@@ -32,7 +32,8 @@ def paths(mask: Mask, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """The leaves as tuples of names, `("*",)` for everything."""
     found: list[tuple[str, ...]] = []
     for key, below in mask.items():
-        found += paths(below, (*prefix, key)) if below else [(*prefix, key)]
+        here = prefix if prefix and key == "*" else (*prefix, key)
+        found += paths(below, here) if below else [here]
     return found
 
 
@@ -41,7 +42,8 @@ def copy_fields(source: dict[str, Any], target: dict[str, Any], path: tuple[str,
     *parents, last = path
     for key in parents:
         source = source.get(key) or {}
-        target = target.setdefault(key, {})
+        target[key] = dict(target.get(key) or {})  # a copy: what is there may belong to the committed state
+        target = target[key]
     if last in source:
         target[last] = source[last]
     else:

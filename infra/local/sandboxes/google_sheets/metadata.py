@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from .book import Book
-from .masks import copy_fields, parse_mask, paths
+from .masks import copy_fields, paths
 from .refusal import Refusal
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def create(change: Change, body: dict[str, Any]) -> dict[str, Any]:
     asked = body.get("developerMetadata") or {}
     if not asked.get("metadataKey"):
         raise Refusal("metadataKey must be set.")
-    if asked.get("visibility") not in ("DOCUMENT", "PROJECT"):
+    if "visibility" not in asked:
         raise Refusal("Invalid visibility.")
     made = {
         "metadataId": _new_id(change.book, asked.get("metadataId")),
@@ -36,15 +36,21 @@ def create(change: Change, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def update(change: Change, body: dict[str, Any]) -> dict[str, Any]:
-    fields = paths(parse_mask(body.get("fields", "")))
+    fields = paths(body.get("fields", {}))
     if not fields:
         raise Refusal("At least one field must be listed in 'fields'. (Use '*' to indicate all fields.)")
+    asked = body.get("developerMetadata") or {}
+    names = [key for key in asked if key != "metadataId"] if ("*",) in fields else [path[0] for path in fields]
     changed = []
     for old in _matching(change.book, body.get("dataFilters") or []):
         new = dict(old)
-        for path in fields:
-            copy_fields(body.get("developerMetadata") or {}, new, path[:1])
-        new["location"] = _location(change.book, new["location"])
+        for name in names:
+            copy_fields(asked, new, (name,))
+        if new.get("metadataId") != old["metadataId"]:
+            raise Refusal("metadataId cannot be changed.")
+        if not new.get("metadataKey") or "visibility" not in new:
+            raise Refusal("metadataKey and visibility must be set.")
+        new["location"] = _location(change.book, new.get("location") or {})
         change.book.metadata[old["metadataId"]] = new
         _check_size(change.book, new["location"])
         changed.append(new)
@@ -102,6 +108,8 @@ def _location(book: Book, asked: dict[str, Any]) -> dict[str, Any]:
         raise Refusal(f"No grid with id: {sheet_id}")
     if span is None:
         return {"locationType": "SHEET", "sheetId": sheet_id}
+    if "dimension" not in span or span.get("startIndex", 0) < 0:
+        raise Refusal("dimensionRange must have a dimension and must not start below zero.")
     if span.get("endIndex", 0) - span.get("startIndex", 0) != 1:
         raise Refusal("dimensionRange must represent a single row or column.")
     kind = "ROW" if span.get("dimension") == "ROWS" else "COLUMN"

@@ -7,7 +7,7 @@ from typing import Any
 from .a1 import Rect
 from .book import Book, Cell, Formula, Sheet
 from .formula import evaluate
-from .masks import Mask, parse_mask, select
+from .masks import Mask
 from .metadata import of_sheet
 from .sheet_requests import shown_properties
 from .shown import formatted
@@ -32,9 +32,8 @@ DEFAULT_FORMAT = {
 }
 
 
-def spreadsheet(book: Book, fields: str | None, ranges: list[str], *, grid_data: bool) -> dict[str, Any]:
-    """The resource, cut to a field mask; a mask decides about grid data alone, as Google documents."""
-    mask: Mask = parse_mask(fields) if fields else {}
+def spreadsheet(book: Book, mask: Mask, ranges: list[str], *, grid_data: bool) -> dict[str, Any]:
+    """The resource, not yet cut to the mask; a mask decides about grid data alone, as Google documents."""
     below = mask.get("sheets", {}) if mask else {}
     if mask and "*" not in mask:
         grid_data = "data" in below or ("sheets" in mask and (not below or "*" in below))
@@ -57,8 +56,7 @@ def spreadsheet(book: Book, fields: str | None, ranges: list[str], *, grid_data:
     }
     if on_book := of_sheet(book, None):
         resource["developerMetadata"] = on_book
-    found: dict[str, Any] = select(resource, mask)
-    return found
+    return resource
 
 
 def _located(book: Book, text: str) -> tuple[Sheet, Rect]:

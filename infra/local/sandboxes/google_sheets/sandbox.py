@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from infra.local.sandboxes._base import Request, Response, Sandbox, SandboxContext, route
 
 from . import admin, metadata, values
 from .batch_update import Change, apply_batch
+from .binding import Call, read_call
 from .book import Book
 from .errors import forbidden, google_error, insufficient_scope, invalid, not_found, unauthenticated
+from .masks import select
 from .quota import DEFAULTS, Quota
 from .refusal import Refusal
 from .resource import spreadsheet
@@ -23,6 +26,25 @@ SCOPE = "https://www.googleapis.com/auth/"
 WRITE_SCOPES = tuple(SCOPE + name for name in ("spreadsheets", "drive", "drive.file"))
 READ_SCOPES = (*WRITE_SCOPES, SCOPE + "spreadsheets.readonly", SCOPE + "drive.readonly")
 BOOK = "/v4/spreadsheets/<book>"
+
+
+Handler = Callable[..., dict[str, Any]]
+
+
+def api(
+    method: str, pattern: str, kind: str, query: str, body: tuple[str, str] | None, answer: str
+) -> Callable[[Handler], Handler]:
+    """A route that authorises, reads the request by its messages (`members`), and cuts the answer to the field mask."""
+
+    def mark(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        def respond(self: GoogleSheetsSandbox, request: Request, **arguments: Any) -> Response:
+            call = read_call(request, self.authorise(request, kind), query, body, answer)
+            return Response(200, select(handler(self, call, **arguments), call.mask))
+
+        return route(method, pattern)(respond)  # type: ignore[return-value]  # the server calls it, nobody else
+
+    return mark
 
 
 class GoogleSheetsSandbox(Sandbox):
@@ -53,115 +75,153 @@ class GoogleSheetsSandbox(Sandbox):
     def bad_request(self, message: str) -> Response:
         return google_error(400, f"Invalid JSON payload received. {message}")
 
-    @route("GET", BOOK)
-    def get_spreadsheet(self, request: Request, book: str) -> Response:
+    @api("GET", BOOK, "read", "GetQuery", None, "Spreadsheet")
+    def get_spreadsheet(self, call: Call, book: str) -> dict[str, Any]:
         with self.lock:
-            found = self._open(request, book, "read")
-            wants_data = request.query.get("includeGridData", "").lower() == "true"
-            fields = request.query.get("fields")
-            return Response(200, spreadsheet(found, fields, request.query_list("ranges"), grid_data=wants_data))
+            found = self._open(call, book, "read")
+            wants_data = bool(call.query.get("includeGridData"))
+            return spreadsheet(found, call.mask, call.query.get("ranges", []), grid_data=wants_data)
 
-    @route("POST", "/v4/spreadsheets")
-    def create_spreadsheet(self, request: Request) -> Response:
+    @api("POST", "/v4/spreadsheets", "write", "NoQuery", None, "Spreadsheet")
+    def create_spreadsheet(self, call: Call) -> dict[str, Any]:
         """A service account has no Drive storage: Google refuses."""
-        self._authorise(request, "write")
+        del call
         raise forbidden()
 
-    @route("POST", BOOK + ":batchUpdate")
-    def batch_update(self, request: Request, book: str) -> Response:
+    @api(
+        "POST",
+        BOOK + ":batchUpdate",
+        "write",
+        "NoQuery",
+        ("BatchUpdateSpreadsheetRequest", ""),
+        "BatchUpdateSpreadsheetResponse",
+    )
+    def batch_update(self, call: Call, book: str) -> dict[str, Any]:
         with self.transaction():
-            found = self._open(request, book, "write")
-            body = _object(request)
-            changed, replies = apply_batch(found, body.get("requests"), self.settings)
+            found = self._open(call, book, "write")
+            changed, replies = apply_batch(found, call.body.get("requests", []), self.settings)
             self.store.save(changed)
             answer: dict[str, Any] = {"spreadsheetId": book, "replies": replies}
-            if body.get("includeSpreadsheetInResponse"):
-                answer["updatedSpreadsheet"] = spreadsheet(
-                    changed, None, body.get("responseRanges") or [], grid_data=bool(body.get("responseIncludeGridData"))
-                )
-            return Response(200, answer)
+            if call.body.get("includeSpreadsheetInResponse"):
+                ranges, wants_data = call.body.get("responseRanges", []), bool(call.body.get("responseIncludeGridData"))
+                answer["updatedSpreadsheet"] = spreadsheet(changed, {}, ranges, grid_data=wants_data)
+            return answer
 
-    @route("GET", BOOK + "/values/<path:text>")
-    def values_get(self, request: Request, book: str, text: str) -> Response:
+    @api("GET", BOOK + "/values/<path:text>", "read", "ReadQuery", None, "ValueRange")
+    def values_get(self, call: Call, book: str, text: str) -> dict[str, Any]:
         with self.lock:
-            return Response(200, values.get(self._open(request, book, "read"), text, dict(request.query)))
+            return values.get(self._open(call, book, "read"), text, call.query)
 
-    @route("GET", BOOK + "/values:batchGet")
-    def values_batch_get(self, request: Request, book: str) -> Response:
+    @api("GET", BOOK + "/values:batchGet", "read", "BatchReadQuery", None, "BatchGetValuesResponse")
+    def values_batch_get(self, call: Call, book: str) -> dict[str, Any]:
         with self.lock:
-            found = self._open(request, book, "read")
-            ranges = request.query_list("ranges")
+            found = self._open(call, book, "read")
+            ranges = call.query.get("ranges", [])
             if not ranges:
                 raise invalid("Must specify at least one range.")
-            parts = [values.get(found, text, dict(request.query)) for text in ranges]
-            return Response(200, {"spreadsheetId": book, "valueRanges": parts})
+            parts = [values.get(found, text, call.query) for text in ranges]
+            return {"spreadsheetId": book, "valueRanges": parts}
 
-    @route("PUT", BOOK + "/values/<path:text>")
-    def values_update(self, request: Request, book: str, text: str) -> Response:
+    @api("PUT", BOOK + "/values/<path:text>", "write", "UpdateQuery", ("ValueRange", "data"), "UpdateValuesResponse")
+    def values_update(self, call: Call, book: str, text: str) -> dict[str, Any]:
         with self.transaction():
-            changed = self._open(request, book, "write").clone()
-            result = values.update(changed, text, _object(request), dict(request.query), self.clock.now().date())
+            changed = self._open(call, book, "write").clone()
+            values.check_body_range(changed, text, call.body)
+            result = values.update(changed, text, call.body, call.query, self.clock.now().date())
             self.store.save(changed)
-            return Response(200, {"spreadsheetId": book, **result})
+            return {"spreadsheetId": book, **result}
 
-    @route("POST", BOOK + "/values:batchUpdate")
-    def values_batch_update(self, request: Request, book: str) -> Response:
+    @api(
+        "POST",
+        BOOK + "/values:batchUpdate",
+        "write",
+        "NoQuery",
+        ("BatchUpdateValuesRequest", ""),
+        "BatchUpdateValuesResponse",
+    )
+    def values_batch_update(self, call: Call, book: str) -> dict[str, Any]:
         with self.transaction():
-            changed = self._open(request, book, "write").clone()
-            body = _object(request)
+            changed = self._open(call, book, "write").clone()
             today = self.clock.now().date()
             results = [
-                {"spreadsheetId": book, **values.update(changed, part.get("range", ""), part, body, today)}
-                for part in body.get("data") or []
+                {"spreadsheetId": book, **values.update(changed, part.get("range", ""), part, call.body, today)}
+                for part in call.body.get("data", [])
             ]
             self.store.save(changed)
-            return Response(200, {"spreadsheetId": book, **_totals(results), "responses": results})
+            return {"spreadsheetId": book, **_totals(results), "responses": results}
 
-    @route("POST", BOOK + "/values:batchClear")
-    def values_batch_clear(self, request: Request, book: str) -> Response:
+    @api(
+        "POST",
+        BOOK + "/values:batchClear",
+        "write",
+        "NoQuery",
+        ("BatchClearValuesRequest", ""),
+        "BatchClearValuesResponse",
+    )
+    def values_batch_clear(self, call: Call, book: str) -> dict[str, Any]:
         with self.transaction():
-            changed = self._open(request, book, "write").clone()
-            cleared = [values.clear(changed, text) for text in _object(request).get("ranges") or []]
+            changed = self._open(call, book, "write").clone()
+            cleared = [values.clear(changed, text) for text in call.body.get("ranges", [])]
             self.store.save(changed)
-            return Response(200, {"spreadsheetId": book, "clearedRanges": cleared})
+            return {"spreadsheetId": book, "clearedRanges": cleared}
 
-    @route("POST", BOOK + "/values/<path:text>:append")
-    def values_append(self, request: Request, book: str, text: str) -> Response:
+    @api(
+        "POST",
+        BOOK + "/values/<path:text>:append",
+        "write",
+        "AppendQuery",
+        ("ValueRange", "data"),
+        "AppendValuesResponse",
+    )
+    def values_append(self, call: Call, book: str, text: str) -> dict[str, Any]:
         with self.transaction():
-            changed = self._open(request, book, "write").clone()
-            result = values.append(changed, text, _object(request), dict(request.query), self.clock.now().date())
+            changed = self._open(call, book, "write").clone()
+            values.check_body_range(changed, text, call.body)
+            result = values.append(changed, text, call.body, call.query, self.clock.now().date())
             try:
                 Change(changed, self.settings).check_cells()
             except Refusal as error:
                 raise invalid(str(error)) from error
             self.store.save(changed)
-            return Response(
-                200, {"spreadsheetId": book, **result, "updates": {"spreadsheetId": book, **result["updates"]}}
-            )
+            return {"spreadsheetId": book, **result, "updates": {"spreadsheetId": book, **result["updates"]}}
 
-    @route("POST", BOOK + "/values/<path:text>:clear")
-    def values_clear(self, request: Request, book: str, text: str) -> Response:
+    @api(
+        "POST",
+        BOOK + "/values/<path:text>:clear",
+        "write",
+        "NoQuery",
+        ("ClearValuesRequest", ""),
+        "ClearValuesResponse",
+    )
+    def values_clear(self, call: Call, book: str, text: str) -> dict[str, Any]:
         with self.transaction():
-            changed = self._open(request, book, "write").clone()
+            changed = self._open(call, book, "write").clone()
             cleared = values.clear(changed, text)
             self.store.save(changed)
-            return Response(200, {"spreadsheetId": book, "clearedRange": cleared})
+            return {"spreadsheetId": book, "clearedRange": cleared}
 
-    @route("GET", BOOK + "/developerMetadata/<int:metadata_id>")
-    def metadata_get(self, request: Request, book: str, metadata_id: int) -> Response:
+    @api("GET", BOOK + "/developerMetadata/<int:metadata_id>", "read", "NoQuery", None, "DeveloperMetadata")
+    def metadata_get(self, call: Call, book: str, metadata_id: int) -> dict[str, Any]:
         with self.lock:
-            found = self._open(request, book, "read").metadata.get(metadata_id)
+            found = self._open(call, book, "read").metadata.get(metadata_id)
         if found is None:
             raise not_found()
-        return Response(200, found)
+        return found
 
-    @route("POST", BOOK + "/developerMetadata:search")
-    def metadata_search(self, request: Request, book: str) -> Response:
+    @api(
+        "POST",
+        BOOK + "/developerMetadata:search",
+        "read",
+        "NoQuery",
+        ("SearchDeveloperMetadataRequest", ""),
+        "SearchDeveloperMetadataResponse",
+    )
+    def metadata_search(self, call: Call, book: str) -> dict[str, Any]:
         with self.lock:
-            found = self._open(request, book, "read")
-            return Response(200, metadata.search(found, _object(request).get("dataFilters") or []))
+            return metadata.search(self._open(call, book, "read"), call.body.get("dataFilters", []))
 
-    def _authorise(self, request: Request, kind: str) -> str:
+    def authorise(self, request: Request, kind: str) -> str:
+        """The email of the token's account; takes one call of its quota. Raises `VendorError` (401, 403, 429)."""
         grant = self.context.tokens.grant("google", request.bearer)
         if grant is None:
             raise unauthenticated()
@@ -170,24 +230,16 @@ class GoogleSheetsSandbox(Sandbox):
         self.quota.take(kind, grant.subject)
         return grant.subject
 
-    def _open(self, request: Request, spreadsheet_id: str, kind: str) -> Book:
-        email = self._authorise(request, kind)
-        if len(request.body) > 2_000_000:  # Google's advice, not a limit
+    def _open(self, call: Call, spreadsheet_id: str, kind: str) -> Book:
+        if call.body_bytes > 2_000_000:  # Google's advice, not a limit
             self.advised_payloads_exceeded += 1
         book = self.store.get(spreadsheet_id)
         if book is None:
             raise not_found()
-        role = self.store.role(spreadsheet_id, email)
+        role = self.store.role(spreadsheet_id, call.email)
         if role is None or (kind == "write" and role != "writer"):
             raise forbidden()
         return book
-
-
-def _object(request: Request) -> dict[str, Any]:
-    body = request.json() if request.body else {}
-    if not isinstance(body, dict):
-        raise invalid("Invalid JSON payload received. Root element must be a message.")
-    return body
 
 
 def _totals(results: list[dict[str, Any]]) -> dict[str, int]:

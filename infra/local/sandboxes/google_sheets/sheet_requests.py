@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from .book import DEFAULT_COLUMNS, DEFAULT_ROWS, MAX_COLUMNS, Grid, Row, Sheet, trimmed
-from .masks import copy_fields, parse_mask, paths
+from .masks import copy_fields, paths
 from .refusal import Refusal
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def shown_properties(change_or_book: Any, sheet: Sheet) -> dict[str, Any]:
 def add_sheet(change: Change, body: dict[str, Any]) -> dict[str, Any]:
     book, asked = change.book, dict(body.get("properties") or {})
     index = asked.pop("index", len(book.sheets))
+    if not 0 <= index <= len(book.sheets):
+        raise Refusal(f"Invalid sheet index: {index}")
     title = asked.get("title") or book.free_title()
     _check_title(change, title, None)
     sheet_id = asked.get("sheetId")
@@ -72,7 +74,7 @@ def delete_sheet(change: Change, body: dict[str, Any]) -> dict[str, Any]:
 def update_sheet_properties(change: Change, body: dict[str, Any]) -> dict[str, Any]:
     asked = body.get("properties") or {}
     sheet = _sheet(change, asked.get("sheetId", 0))
-    fields = paths(parse_mask(body.get("fields", "")))
+    fields = paths(body.get("fields", {}))
     if not fields:
         raise Refusal(NEED_FIELDS)
     if ("*",) in fields:
@@ -86,14 +88,14 @@ def update_sheet_properties(change: Change, body: dict[str, Any]) -> dict[str, A
             copy_fields(asked, sheet.properties, path)
     if all(other.properties.get("hidden") for other in change.book.sheets):
         raise Refusal("You can't hide all the sheets in a document.")
-    _check_size(sheet.properties["gridProperties"])
+    _check_size(sheet.properties.get("gridProperties") or {})
     _cut(sheet)
     change.check_cells()
     return {}
 
 
 def update_spreadsheet_properties(change: Change, body: dict[str, Any]) -> dict[str, Any]:
-    fields = paths(parse_mask(body.get("fields", "")))
+    fields = paths(body.get("fields", {}))
     if not fields:
         raise Refusal(NEED_FIELDS)
     asked = body.get("properties") or {}
@@ -107,7 +109,9 @@ def append_dimension(change: Change, body: dict[str, Any]) -> dict[str, Any]:
     count = body.get("length", 0)
     if count < 1:
         raise Refusal("Length must be at least 1.")
-    name = "rowCount" if body.get("dimension") == "ROWS" else "columnCount"
+    if "dimension" not in body:
+        raise Refusal("dimension must be ROWS or COLUMNS.")
+    name = "rowCount" if body["dimension"] == "ROWS" else "columnCount"
     grid[name] += count
     _check_size(sheet.properties["gridProperties"])
     change.check_cells()
@@ -115,25 +119,24 @@ def append_dimension(change: Change, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def insert_dimension(change: Change, body: dict[str, Any]) -> dict[str, Any]:
-    sheet, dimension, start, end = _span(change, body["range"])
+    sheet, dimension, start, end = _span(change, body.get("range") or {})
     count, grid = end - start, sheet.properties["gridProperties"]
+    grid["rowCount" if dimension == "ROWS" else "columnCount"] += count
+    _check_size(grid)
+    change.check_cells()
     if dimension == "ROWS":
         rows = list(sheet.grid.rows(start, sheet.grid.last_row()))
-        grid["rowCount"] += count
         new: list[Row] = [[] for _ in range(count)]
         sheet.grid.put_rows(start, new + rows)
     else:
-        grid["columnCount"] += count
         old = sheet.grid.rows(0, sheet.grid.last_row())
         sheet.grid.put_rows(0, [row[:start] + [None] * count + row[start:] if len(row) > start else row for row in old])
-    _check_size(grid)
     sheet.formats.shift(dimension, start, count)
-    change.check_cells()
     return {}
 
 
 def delete_dimension(change: Change, body: dict[str, Any]) -> dict[str, Any]:
-    sheet, dimension, start, end = _span(change, body["range"])
+    sheet, dimension, start, end = _span(change, body.get("range") or {})
     grid = sheet.properties["gridProperties"]
     size = grid["rowCount" if dimension == "ROWS" else "columnCount"]
     if end > size:
@@ -172,11 +175,11 @@ def _grid(change: Change, sheet_id: int) -> tuple[Sheet, dict[str, Any]]:
 def _span(change: Change, range_: dict[str, Any]) -> tuple[Sheet, str, int, int]:
     sheet, grid = _grid(change, range_.get("sheetId", 0))
     dimension = range_.get("dimension")
-    if dimension not in ("ROWS", "COLUMNS"):
+    if dimension is None:
         raise Refusal("dimension must be ROWS or COLUMNS.")
     size = grid["rowCount" if dimension == "ROWS" else "columnCount"]
     start, end = range_.get("startIndex", 0), range_.get("endIndex", size)
-    if start >= end or start > size:
+    if not 0 <= start < end or start > size:
         raise Refusal(
             f"range.startIndex[{start}] must be less than range.endIndex[{end}] and inside the grid ({size})."
         )
@@ -196,6 +199,8 @@ def _check_title(change: Change, title: str, own: Sheet | None) -> None:
 def _check_size(grid: dict[str, Any]) -> None:
     if (grid.get("rowCount") or 0) < 1 or (grid.get("columnCount") or 0) < 1:
         raise Refusal("A sheet must have at least one row and one column.")
+    if (grid.get("frozenRowCount") or 0) < 0 or (grid.get("frozenColumnCount") or 0) < 0:
+        raise Refusal("A frozen count must not be negative.")
     if grid["columnCount"] > MAX_COLUMNS:
         raise Refusal(
             f"This action would increase the number of columns in the sheet above the limit of {MAX_COLUMNS} columns."
