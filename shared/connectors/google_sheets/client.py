@@ -27,7 +27,6 @@ TOKEN_URIS = frozenset({"https://oauth2.googleapis.com/token", "https://accounts
 QUOTA_WINDOW_S = 60.0  # per-minute quotas: developers.google.com/workspace/sheets/api/limits
 CALLS_A_MINUTE_OF_USER = 60  # reads and writes apart, as the next; a service account is one user
 CALLS_A_MINUTE_OF_PROJECT = 300
-_METADATA_URL = SPREADSHEET_URL + "/developerMetadata/%d"
 
 T = TypeVar("T")
 
@@ -155,18 +154,6 @@ class SheetsClient:
         }
         answer = self.call("reading rows", lambda http: orjson.loads(http.request("get", url, params=params).content))
         return [part.get("values", []) for part in answer["valueRanges"]]
-
-    def metadata(self, metadata_id: int) -> dict[str, Any] | None:
-        """Return one piece of developer metadata, None if there is none of that id."""
-        url = _METADATA_URL % (self.spreadsheet_id, metadata_id)
-        try:
-            found: dict[str, Any] = self.call("looking for the commit", lambda http: http.request("get", url).json())
-        except TargetError as error:
-            if error.details.get("vendor_status") != 404:
-                raise
-            self.get("spreadsheetId")  # a missing spreadsheet answers 404 too, and is not an answer to the question
-            return None
-        return found
 
     def call(self, doing: str, work: Callable[[Any], T]) -> T:
         """Run `work` on gspread's HTTP client, retried after passing troubles; it must be safe to repeat.

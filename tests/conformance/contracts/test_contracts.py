@@ -95,7 +95,7 @@ def test_the_run_covers_what_our_connectors_are_made_for(recorder: Recorder, che
         "POST /v4/spreadsheets/{spreadsheetId}:batchUpdate",
         "PUT /v4/spreadsheets/{spreadsheetId}/values/{range}",
         "GET /v4/spreadsheets/{spreadsheetId}/values:batchGet",
-        "GET /v4/spreadsheets/{spreadsheetId}/developerMetadata/{metadataId}",
+        "GET /v4/spreadsheets/{spreadsheetId}",
         "PATCH /api/4.0/datagroups/{datagroup_id}",
         "GET /api/4.0/derived_table/{model_name}/{view_name}/start",
         "GET /api/4.0/derived_table/{materialization_id}/status",
