@@ -6,8 +6,9 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
-from tests.campaigns import simulated
+from tests.campaigns import crashes, simulated
 from tests.campaigns.report import Report
 
 
@@ -16,7 +17,17 @@ def simulation(report: Report, options: argparse.Namespace) -> None:
     simulated.run(report, first_seed=options.seed or 0, seeds=seeds, teeth_seeds=200)
 
 
-PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {"simulation": simulation}
+def crashing(part: str, report: Report, options: argparse.Namespace) -> None:
+    plan = crashes.Plan(every=9 if options.quick else 1, pairs=4 if options.quick else 150, seed=options.seed or 0)
+    crashes.run(report, part, plan)
+
+
+PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
+    "simulation": simulation,
+    "kill": partial(crashing, "kill"),
+    "pause": partial(crashing, "pause"),
+    "pairs": partial(crashing, "pairs"),
+}
 
 
 def main() -> int:

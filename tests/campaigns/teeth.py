@@ -156,10 +156,10 @@ class Unverified(SimulatedDelivery):
     """Believes that the vendor holds what was sent."""
 
     def read_back(self) -> Fingerprint:
-        return _Agreeing()
+        return Agreeing()
 
 
-class _Agreeing(Fingerprint):
+class Agreeing(Fingerprint):
     """Equals whatever is expected."""
 
     def __init__(self) -> None:

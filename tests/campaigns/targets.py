@@ -1,0 +1,122 @@
+"""The real targets: how each is registered, and how a person who has nothing to do with exports reads it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import requests
+from google.auth.transport.requests import AuthorizedSession
+from google.oauth2 import service_account
+
+from shared.connectors._base import Mode
+from tests.campaigns.machine import Machine
+from tests.campaigns.simulated_target import Row
+
+ROWS = 45
+
+
+def rows_of(version: int, *, is_append: bool) -> list[dict[str, Any]]:
+    """Return the source of run `version`; in appends every row has an id of its own."""
+    first = version * ROWS if is_append else 0
+    return [{"id": first + n, "version": version, "name": f"volunteer {n} of {version}"} for n in range(ROWS)]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of target. `read` returns (id, version, name) of every row that a reader sees, None if there is no table."""
+
+    kind: str
+    registration: dict[str, Any]
+    read: Callable[[str], list[Row] | None]
+    is_atomic: bool = True
+
+
+def looker(machine: Machine) -> Target:
+    at, accounts = machine.accounts.warehouse, machine.accounts.looker
+    sessions: list[psycopg.Connection] = []
+
+    def read(table: str) -> list[Row] | None:
+        if not sessions:
+            sessions.append(psycopg.connect(machine.postgres.dsn(at.user), autocommit=True))
+        try:
+            return sessions[0].execute(f'SELECT id, version, name FROM bi."{table}"').fetchall()
+        except psycopg.errors.UndefinedTable:
+            return None
+
+    warehouse: dict[str, Any] = {
+        "host": at.host,
+        "port": at.port,
+        "database": at.database,
+        "user": at.user,
+        "schema": at.schema,
+    }
+    body: dict[str, Any] = {"connector_type": "looker", "base_url": accounts.base_url, "client_id": accounts.client_id}
+    body |= {"client_secret": accounts.client_secret, "warehouse_password": at.password}
+    body |= {"connection": accounts.connection, "warehouse": {**warehouse, "sslmode": "disable"}}
+    return Target("looker", body, read)
+
+
+def google_sheets(machine: Machine) -> Target:
+    account = machine.accounts.google
+    sessions: list[Any] = []
+
+    def read(table: str) -> list[Row] | None:
+        if not sessions:
+            credentials = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+                account.service_account_key, scopes=["https://www.googleapis.com/auth/spreadsheets"]
+            )
+            sessions.append(AuthorizedSession(credentials))  # type: ignore[no-untyped-call]
+        url = f"https://sheets.googleapis.com/v4/spreadsheets/{account.spreadsheet_id}/values/{table}!A2:C100000"
+        answer = sessions[0].get(url, params={"valueRenderOption": "UNFORMATTED_VALUE"})
+        if answer.status_code == 400:
+            return None
+        answer.raise_for_status()
+        return [(int(row[0]), int(row[1]), row[2]) for row in answer.json().get("values", []) if row]
+
+    body = {"connector_type": "google_sheets", "spreadsheet_id": account.spreadsheet_id}
+    return Target("google_sheets", {**body, "service_account_key": account.service_account_key}, read)
+
+
+def power_bi(machine: Machine) -> Target:
+    entra, account = machine.accounts.entra, machine.accounts.power_bi
+    api = f"https://api.powerbi.com/v1.0/myorg/groups/{account.workspace_id}"
+    session = requests.Session()
+
+    def token() -> str:
+        form = {"grant_type": "client_credentials", "client_id": entra.client_id, "client_secret": entra.client_secret}
+        url = f"https://login.microsoftonline.com/{entra.tenant_id}/oauth2/v2.0/token"
+        answer = session.post(url, data={**form, "scope": "https://analysis.windows.net/powerbi/api/.default"})
+        return str(answer.json()["access_token"])
+
+    def read(table: str) -> list[Row] | None:
+        bearer = {"Authorization": f"Bearer {token()}"}
+        found = session.get(f"{api}/datasets", headers=bearer).json()["value"]
+        ids = [one["id"] for one in found if one["name"] == table]
+        if not ids:
+            return None
+        order = ", ".join(f"'{table}'[{name}], ASC" for name in ("id", "version", "name"))
+        query = {
+            "queries": [{"query": f"EVALUATE TOPNSKIP(100000, 0, '{table}', {order})"}],
+            "serializerSettings": {"includeNulls": True},
+        }
+        answer = session.post(f"{api}/datasets/{ids[0]}/executeQueries", json=query, headers=bearer)
+        answer.raise_for_status()
+        rows = answer.json()["results"][0]["tables"][0]["rows"]
+        return [tuple(row[f"{table}[{name}]"] for name in ("id", "version", "name")) for row in rows]
+
+    body = {"connector_type": "power_bi", "tenant_id": entra.tenant_id, "client_id": entra.client_id}
+    body |= {"client_secret": entra.client_secret, "workspace_id": account.workspace_id}
+    return Target("power_bi", body, read, is_atomic=False)
+
+
+TARGETS: tuple[Callable[[Machine], Target], ...] = (looker, google_sheets, power_bi)
+
+
+def is_mixed(rows: list[Row] | None, mode: Mode) -> bool:
+    """Whether a reader saw neither the old table nor the new one: every version is there whole, and only one if not appended."""
+    versions = Counter(row[1] for row in rows or [])
+    return any(count != ROWS for count in versions.values()) or (mode is not Mode.APPEND and len(versions) > 1)
