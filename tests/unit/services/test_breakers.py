@@ -140,7 +140,8 @@ def test_calls_that_are_answered_write_nothing() -> None:
 
 def test_one_probe_goes_through_and_closes_it(capsys: pytest.CaptureFixture[str]) -> None:
     world = World().opened()
-    world.clock.sleep(30)
+    world.clock.sleep(27)
+    world.call(world.other, seconds=3)  # it now believes for five seconds that it may probe after three
     world.vendor.error = None
     rivals: list[str] = []
     world.vendor.during.append(lambda: rivals.extend(world.call(world.other, seconds=0)))

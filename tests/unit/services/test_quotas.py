@@ -11,6 +11,7 @@ import pytest
 
 from shared.connectors._quota import Limit, Need, NoQuota, Quota
 from shared.errors import InternalError, VendorUnavailableError
+from shared.services.quota_window import Window
 from shared.services.quotas import Quotas, path_of
 from tests.fakes.stores import FakeClock, InMemoryDocuments
 from tests.unit.services.vendor_count import CountingDocuments, VendorCount, Worker
@@ -259,6 +260,31 @@ def test_an_idle_workers_place_in_flight_is_free_when_it_gives_back() -> None:
     use(other, Need(PENDING, 4))
 
 
+def test_giving_back_keeps_the_places_of_calls_in_flight() -> None:
+    documents, clock = InMemoryDocuments(), FakeClock()
+    one, other = Quotas(documents, clock, "one"), Quotas(documents, clock, "other")
+    with one.hold([Need(PENDING)]):
+        use(one, Need(PENDING))
+        one.give_back()
+        use(other, Need(PENDING, 3))
+        other.give_back()
+        wait_of(other, Need(PENDING, 4))
+    one.give_back()
+    clock.sleep(5)
+    use(other, Need(PENDING, 4))
+
+
+def test_blocks_that_are_kept_as_one_count_as_long_as_the_later_of_them() -> None:
+    window = Window(WRITES)
+    for last_use in (100.1, 100.9):
+        window.grant("one", 10, 10, 100.0)
+        window.settle("one", 10, last_use)
+    record = window.to_record(100.9)
+    assert len(record["grants"]) == 1
+    assert Window.parse(WRITES, record, 165.8).used == 20
+    assert Window.parse(WRITES, record, 165.9).used == 0
+
+
 def test_a_holder_that_does_not_come_back_loses_its_place_in_line() -> None:
     documents, clock = InMemoryDocuments(), FakeClock()
     one, gone, other = (Quotas(documents, clock, name) for name in ("one", "gone", "other"))
@@ -269,3 +295,6 @@ def test_a_holder_that_does_not_come_back_loses_its_place_in_line() -> None:
     started = clock.now()
     use(other, Need(WRITES, 1))
     assert clock.now() == started + timedelta(seconds=15)
+    found = documents.get(path_of(WRITES))
+    assert found is not None
+    assert found.data["tickets"] == []
