@@ -148,7 +148,7 @@ def test_a_passing_fault_is_survived_and_no_row_is_doubled(
     [
         ({"connector_name": "sheets"}, 400),
         ({"connector_name": "sheets", "table_name": "t", "rows": ROWS, "unknown": 1}, 400),
-        ({"connector_name": "sheets", "table_name": "t", "rows": ROWS, "mode": "upsert"}, 422),
+        ({"connector_name": "powerbi", "table_name": "t", "rows": ROWS, "mode": "upsert"}, 422),
         ({"connector_name": "sheets", "table_name": "t", "source": {"uri": "http://elsewhere/x.csv"}}, 400),
     ],
 )
