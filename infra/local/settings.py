@@ -90,6 +90,7 @@ def function_environment(layout: Layout, part: str) -> dict[str, str]:
         "SCHEDULER_SERVICE_ACCOUNT": SCHEDULER_SERVICE_ACCOUNT,
         "WAREHOUSE_HOSTS": "127.0.0.1",
         "HTTPS_PROXY": ports.url("sandbox_proxy"),
+        "HTTP_PROXY": ports.url("sandbox_proxy"),
         "REQUESTS_CA_BUNDLE": str(layout.ca_file),
         "THREADS": str(API_THREADS),
         **BUCKETS,

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from shared.bootstrap import Services
 
 KEY_FORM = re.compile(r"^[\x21-\x7e]{1,255}$")
+EXPECTED = {
+    "string": "text that is not empty",
+    "integer": "a whole number of at least 1",
+    "boolean": "true or false",
+    "duration": "seconds such as 30s",
+}
 DURATION = re.compile(r"^(\d{1,4})s?$")
 
 
@@ -246,9 +252,8 @@ def _parse(parameter: Parameter, text: str) -> Any:
         return float(found.group(1))
     if parameter.kind == "string" and text:
         return text
-    raise InvalidRequestError(
-        f"{parameter.name}={text!r} is not a {parameter.kind}: {parameter.description}", field=parameter.name
-    )
+    expected = EXPECTED[parameter.kind]
+    raise InvalidRequestError(f"{parameter.name} is {text!r}; expected {expected}", field=parameter.name)
 
 
 def _response(reply: Reply, route: Route) -> flask.Response:

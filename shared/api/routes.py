@@ -58,7 +58,7 @@ class Route:
 
 
 PAGE = (
-    Parameter("page_size", "integer", "At most this many items, 1 to 100; 50 by default."),
+    Parameter("page_size", "integer", "At most this many items, 50 by default; more than 100 gives 100."),
     Parameter("page_token", "string", "`next_page_token` of the page before."),
 )
 OF_CONNECTOR = Parameter("connector_name", "string", "Only those of this connector.")

@@ -82,7 +82,7 @@ def classify(  # one answer needs all of these to be told apart
     said = f"{vendor} answered {status} while {doing}: {message or 'no explanation'}"
     if status in RETRYABLE:
         return VendorUnavailableError(
-            f"{said}; it will be tried again", retry_after_s=retry_after_s(retry_after, now), vendor_status=status
+            f"{said}; this may pass with time", retry_after_s=retry_after_s(retry_after, now), vendor_status=status
         )
     if status in (401, 403):
         return CredentialError(
@@ -94,7 +94,7 @@ def classify(  # one answer needs all of these to be told apart
 def unreachable(vendor: str, error: Exception, doing: str) -> VendorUnavailableError:
     """Return the error for a call without an answer. The exception's own text may hold a URL's query, so only its type is told."""
     return VendorUnavailableError(
-        f"{vendor} gave no answer while {doing} ({type(error).__name__}); it will be tried again",
+        f"{vendor} gave no answer while {doing} ({type(error).__name__}); this may pass with time",
         code="vendor_unreachable",
     )
 

@@ -347,7 +347,7 @@ class ExportEngine:
                 delivery = self._open_connector(held.job["connector_name"]).open_delivery(self._plan(held.job, source))
                 if held.job.get("publishing") and delivery.is_published():
                     return self._publish(held, delivery)
-                message += _abandon(delivery)
+                message += _abandon(delivery, reason)
         except (VendorUnavailableError, CredentialError) as unknown:
             if isinstance(unknown, VendorUnavailableError) or held.job.get("publishing"):
                 return self._give_back(held, unknown, held.job.get("waits", 0) + 1)
@@ -369,11 +369,13 @@ class ExportEngine:
         return Finished()
 
 
-def _abandon(delivery: Delivery) -> str:
-    """Remove the job's staging; return words for the reason if that could not be done."""
+def _abandon(delivery: Delivery, reason: str) -> str:
+    """Remove the job's staging; return words for the reason if that could not be done for another reason."""
     try:
         delivery.abandon()
     except BIConnectorsError as error:
+        if error.message.split(" while ")[0] in reason:
+            return ""
         return f" (its staging could not be removed: {error.message})"
     return ""
 

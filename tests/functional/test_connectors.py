@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from shared.connectors._base import Check
 from tests.functional.conftest import POWER_BI, SHEETS, World
 
@@ -120,3 +122,46 @@ def test_a_failed_check_is_an_answer_and_not_an_error(registered: World) -> None
         ("ymca_sheets", False),
     ]
     assert registered.call("register", "GET", f"{API}/ymca_powerbi").body["last_test"]["ok"] is False
+
+
+LOOKER = {
+    "name": "ymca_looker",
+    "connector_type": "looker",
+    "base_url": "https://acme.cloud.looker.com",
+    "client_id": "id",
+    "client_secret": "looker-secret",
+    "warehouse_password": "warehouse-secret",
+    "connection": "warehouse",
+    "warehouse": {"host": "10.0.0.5", "database": "analytics", "user": "loader"},
+}
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "http://acme.cloud.looker.com",
+        "https://169.254.169.254/",
+        "https://127.0.0.1:19999",
+        "https://2130706433",
+        "https://localhost",
+        "https://metadata",
+        "https://acme.cloud.looker.com/api",
+        "https://user:pw@acme.cloud.looker.com",
+        "https://[::1]",
+        "https://acme.cloud.looker.com:8080",
+        "ftp://acme.cloud.looker.com",
+    ],
+)
+def test_looker_key_is_sent_to_nothing_but_an_instance(world: World, base_url: str) -> None:
+    answer = world.call("register", "POST", f"{API}/register", {**LOOKER, "base_url": base_url})
+    assert answer.status == 400
+    assert "base_url must be https" in answer.body["detail"]
+    assert world.fakes.secrets.versions == {}
+
+
+def test_a_looker_instance_is_accepted(world: World) -> None:
+    for name, base_url in (("a", "https://acme.cloud.looker.com"), ("b", "https://looker.acme.org:19999/")):
+        assert (
+            world.call("register", "POST", f"{API}/register", {**LOOKER, "name": name, "base_url": base_url}).status
+            == 201
+        )

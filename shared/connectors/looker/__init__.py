@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from shared.connectors._base import Capabilities, Mode, Verification
 
 KIND = "looker"
 CONNECTOR = "shared.connectors.looker.connector:LookerConnector"
+INSTANCE = re.compile(r"^https://(?=[^/]*[a-z])(?!localhost)([a-z0-9-]+\.)+[a-z]{2,}(:(443|19999))?/?$", re.IGNORECASE)
+"""A host name with a top-level domain (no address, no single label), on the ports that Looker uses. Looker's API: 19999."""
 SECRET_FIELDS = ("client_secret", "warehouse_password")
 
 CAPABILITIES = Capabilities(
@@ -54,6 +58,13 @@ class Config(
     view: str | None = None
     client_secret: str | None = None
     warehouse_password: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a Looker instance's own address: the API key is sent there."""
+        if not INSTANCE.match(self.base_url):
+            raise ValueError(
+                "base_url must be https://<instance>, a host name without a path, e.g. https://acme.cloud.looker.com"
+            )
 
 
 class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ import requests
 from cryptography import x509
 
 from infra.local.accounts import load_accounts
+from infra.local.ports import free_base
 from infra.local.sandboxes._base import Request
 from infra.local.sandboxes.certificates import ensure_certificates
 from infra.local.sandboxes.clock import SandboxClock
@@ -184,10 +185,10 @@ def test_the_process_says_ready_once_and_ends_on_sigterm_with_clients_connected(
 
 
 def test_a_taken_port_is_one_line_that_names_part_and_port(tmp_path: Path) -> None:
+    base = free_base()
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind(("127.0.0.1", base + 16))
         taken.listen()
-        base = int(taken.getsockname()[1]) - 16
         process = spawn(tmp_path / "data", base)
         output, errors = process.communicate(timeout=20)
     assert (process.returncode, output, len(errors.splitlines())) == (1, "", 1)
