@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from tests.campaigns import crashes, simulated
+from tests.campaigns import crashes, faults, simulated
 from tests.campaigns.report import Report
 
 
@@ -22,11 +22,17 @@ def crashing(part: str, report: Report, options: argparse.Namespace) -> None:
     crashes.run(report, part, plan)
 
 
+def faulty(report: Report, options: argparse.Namespace) -> None:
+    first = options.seed or 0
+    faults.run(report, seeds=range(first, first + (1 if options.seed is not None else 6 if options.quick else 200)))
+
+
 PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "simulation": simulation,
     "kill": partial(crashing, "kill"),
     "pause": partial(crashing, "pause"),
     "pairs": partial(crashing, "pairs"),
+    "faults": faulty,
 }
 
 

@@ -120,19 +120,8 @@ class Course:
         return again
 
     def _accept(self) -> str:
-        wanted: dict[str, Any] = {"connector_name": self.target.kind, "table_name": self.table, "mode": self.mode.value}
-        wanted["max_shrink"] = 1.0
-        if self.mode is Mode.UPSERT:
-            wanted["key"] = ["id"]
-        request = msgspec.convert(wanted, ExportRequest)
-        rows = rows_of(self.version, is_append=self.mode is Mode.APPEND)
-
-        def work(services: Services) -> str:
-            with services.stores.objects.writer("tables", f"{self.table}.jsonl", content_type="text/plain") as sink:
-                sink.write("".join(json.dumps(row) + "\n" for row in rows).encode())
-            return str(services.exports.start(request, "ann@example.com").data["id"])
-
-        job_id: str = done(self.workshop.spawn(work))
+        kind, table, mode, version = self.target.kind, self.table, self.mode, self.version
+        job_id: str = done(self.workshop.spawn(lambda services: accept(services, kind, table, mode, version)))
         return job_id
 
     def _drive(self, script: list[Signals], names: list[str] | None) -> tuple[str, JobStatus | None, list[str]]:
@@ -202,8 +191,24 @@ class Course:
         return fresh
 
 
+def accept(services: Services, kind: str, table: str, mode: Mode, version: int) -> str:
+    """Put the rows of this version into the file of the table's name, and ask for its export. Returns the job's id."""
+    rows = rows_of(version, is_append=mode is Mode.APPEND)
+    with services.stores.objects.writer("tables", f"{table}.jsonl", content_type="text/plain") as sink:
+        sink.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+    wanted: dict[str, Any] = {"connector_name": kind, "table_name": table, "mode": mode.value, "max_shrink": 1.0}
+    if mode is Mode.UPSERT:
+        wanted["key"] = ["id"]
+    return str(services.exports.start(msgspec.convert(wanted, ExportRequest), "ann@example.com").data["id"])
+
+
+def job_of(task: Task) -> str:
+    """Return the job that a task is for."""
+    return task.url.rsplit("/", 1)[1].removesuffix(":run")
+
+
 def _work(task: Task) -> Any:
-    job_id = task.url.rsplit("/", 1)[1].removesuffix(":run")
+    job_id = job_of(task)
 
     def work(services: Services) -> str:
         services.exports.run(job_id, task.body["seq"])

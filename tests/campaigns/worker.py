@@ -122,18 +122,20 @@ class Workshop:
         services.__dict__["connectors"] = Connectors(stores, "bi", services.connectors._runtime, load=load)
         return services
 
-    def spawn(self, work: Callable[[Services], Any], signals: Mapping[int, int] | None = None) -> Worker:
-        """Fork a worker that does `work`; its points are counted only inside."""
+    def spawn(
+        self, work: Callable[[Services], Any], signals: Mapping[int, int] | None = None, *, quiet: bool = False
+    ) -> Worker:
+        """Fork a worker that does `work`; its points are counted inside, unless it is `quiet`."""
         reading, writing = os.pipe()
         pid = os.fork()
         if pid:
             os.close(writing)
             return Worker(pid, reading)
         os.close(reading)
-        self._be(work, signals or {}, writing)
+        self._be(work, signals or {}, writing, quiet=quiet)
         raise AssertionError("a worker never comes back")
 
-    def _be(self, work: Callable[[Services], Any], signals: Mapping[int, int], pipe: int) -> None:
+    def _be(self, work: Callable[[Services], Any], signals: Mapping[int, int], pipe: int, *, quiet: bool) -> None:
         code = 1
         try:
             with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a forked child: nothing but descriptors
@@ -141,7 +143,8 @@ class Workshop:
                 os.dup2(nowhere.fileno(), 2)
             points = CountingPoints(signals)
             services = self.services(points)
-            sys.setprofile(points.watch)
+            points.is_on = not quiet
+            sys.setprofile(None if quiet else points.watch)
             try:
                 result = work(services)
                 code = 0
