@@ -38,7 +38,10 @@ class LookerConnector:
         if plan.mode not in looker.CAPABILITIES.modes:
             offered = ", ".join(sorted(mode.value for mode in looker.CAPABILITIES.modes))
             raise UnsupportedError(f"a Looker warehouse takes {offered}, not {plan.mode.value}")
-        return PostgresDelivery(plan, self._warehouse, self._runtime.clock)
+        return PostgresDelivery(plan, self._warehouse, self._runtime.clock, self._sign_in)
+
+    def _sign_in(self) -> object:
+        return self._client.call("signing in", lambda sdk: sdk.me(fields="id"))
 
     def start_refresh(self, run_id: str, options: Mapping[str, Json]) -> VendorRefresh:
         """Trigger what `options["trigger"]` names, by default the datagroup if one is configured, else the PDT."""

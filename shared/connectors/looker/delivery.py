@@ -34,8 +34,9 @@ _RIGHTS = {
 class PostgresDelivery:
     """One job's way into `schema.table`. Nothing is kept between calls but the plan: staging lies in the warehouse."""
 
-    def __init__(self, plan: DeliveryPlan, warehouse: Warehouse, clock: Clock) -> None:
+    def __init__(self, plan: DeliveryPlan, warehouse: Warehouse, clock: Clock, sign_in: Callable[[], object]) -> None:
         self._plan = plan
+        self._sign_in = sign_in
         self._warehouse = warehouse
         self._clock = clock
         self._schema = warehouse.settings.schema
@@ -44,11 +45,13 @@ class PostgresDelivery:
         self.chunk_rows = max(FEWEST_ROWS, min(MOST_ROWS, CHUNK_CELLS // max(1, len(plan.schema))))
 
     def preflight(self) -> None:
-        """Check names, types, rights and the shape of an existing table; touch nothing.
+        """Check names, types, rights and the shape of an existing table, and that Looker takes its key; touch nothing.
+
+        The rows go to the warehouse only, but nobody would see them through a Looker that refuses us.
 
         Raises:
             TargetError: with the limit and the figure, or with everything that drifted.
-            CredentialError: the load role may not create tables in the schema, or write this one.
+            CredentialError: Looker refuses the API key, or the load role may not create tables in the schema, or write this one.
         """
         columns = postgres_columns(self._plan.schema)
         upsert.check_key(self._plan)
@@ -57,6 +60,7 @@ class PostgresDelivery:
             raise TargetError(
                 f"the table name {self._table!r} begins with {RESERVED_PREFIX!r}, which is ours; choose another"
             )
+        self._sign_in()
         self._do("checking the target", lambda connection: self._check_target(connection, columns))
 
     def begin(self) -> Begun:

@@ -346,3 +346,10 @@ def test_view_of_that_name_is_refused(cloud: Cloud) -> None:
     cloud.sql("CREATE VIEW bi.a_view AS SELECT 1::bigint AS id")
     with pytest.raises(TargetError, match="is not a table"):
         connector(cloud).open_delivery(plan_of(numbered(1, 1), "a_view")).preflight()
+
+
+def test_rows_are_not_published_under_a_key_that_looker_refuses(cloud: Cloud) -> None:
+    table = numbered(1, 3)
+    delivery = connector(cloud, client_secret="wrong").open_delivery(plan_of(table, "unseen"))
+    with pytest.raises(CredentialError, match="Looker"):
+        delivery.preflight()
