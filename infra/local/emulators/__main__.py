@@ -53,7 +53,7 @@ class Emulators:
         for part, port in ports.items():
             _bind(partial(_probe, port), port, part)  # before a file is opened: its owner may be running
         folder = data / "emulators"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # secrets lie in it
         clock = Clock()
         offset = Offset(clock, folder / "clock.json")
         signer = TokenSigner(data / "identity" / "oidc_key.pem")

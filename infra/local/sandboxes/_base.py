@@ -180,7 +180,7 @@ class SandboxContext:
     def connect(self, name: str) -> sqlite3.Connection:
         """Open `DIR/sandboxes/<name>.sqlite`: autocommit, rows by name, usable from any thread under a lock."""
         folder = self.data / "sandboxes"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # tokens lie in it
         db = sqlite3.connect(folder / f"{name}.sqlite", isolation_level=None, check_same_thread=False, timeout=30)
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA journal_mode=WAL")

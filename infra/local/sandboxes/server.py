@@ -53,7 +53,7 @@ class SandboxServer:
         classes: Iterable[type[Sandbox]] | None = None,
     ) -> None:
         folder = data / "sandboxes"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # tokens lie in it
         self.data = data
         self.port_base = port_base
         self.accounts = load_accounts(data, port_base)
