@@ -45,7 +45,8 @@ class Client:
 
     def call(self, method: str, url: str, body: Any = None, **options: Any) -> requests.Response:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        return self.http.request(method, url, data=data, timeout=60, **options)
+        headers = {"Content-Type": "application/json", **options.pop("headers", {})}
+        return self.http.request(method, url, data=data, timeout=60, headers=headers, **options)
 
     def create(self, columns: list[dict[str, str]] = COLUMNS, retention: str = "None") -> str:
         """The URL of a new dataset with one table T."""

@@ -133,6 +133,18 @@ def api(method: str, pattern: str) -> Callable[[Handler], Handler]:
     return mark
 
 
+def count(request: Request, name: str, default: int) -> int:
+    """A number in the query; the default if it is not there.
+
+    Raises:
+        VendorError: 400 for anything but up to nine digits.
+    """
+    text = request.query.get(name) or str(default)
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise errors.invalid(f"{name} is not a number")
+    return int(text)
+
+
 def collection(values: list[dict[str, Any]], context: str) -> Response:
     """200 with an OData collection."""
     return Response(200, {"@odata.context": f"{CONTEXT}/{context}", "value": values})

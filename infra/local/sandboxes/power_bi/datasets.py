@@ -12,7 +12,7 @@ from infra.local.sandboxes._base import Request, Response
 
 from . import errors
 from .columns import read_dataset, read_table
-from .core import DATASET, GROUP, Core, api, collection
+from .core import DATASET, GROUP, Core, api, collection, count
 
 LAST_CREATION = datetime(
     2027, 11, 1, tzinfo=UTC
@@ -56,8 +56,8 @@ class DatasetRoutes(Core):
                     rows = [row for row in rows if keeps(row, match[1])]
                     break
             else:
-                raise errors.invalid(f"$filter {wanted!r} is not imitated here")
-        skip, top = int(request.query.get("$skip") or 0), int(request.query.get("$top") or 5000)
+                raise errors.not_imitated(f"$filter {wanted}")
+        skip, top = count(request, "$skip", 0), count(request, "$top", 5000)
         return collection([self._group(row) for row in rows[skip : skip + top]], "$metadata#groups")
 
     @api("GET", GROUP)
@@ -81,7 +81,7 @@ class DatasetRoutes(Core):
             raise errors.invalid("Creation of push semantic models is no longer supported")
         retention = request.query.get("defaultRetentionPolicy", "None")
         if retention not in ("None", "basicFIFO"):
-            raise errors.invalid(f"Unknown defaultRetentionPolicy {retention!r}")
+            raise errors.invalid(f"Unknown defaultRetentionPolicy '{retention}'")
         body = request.json()
         tables = read_dataset(body)
         with self.transaction():

@@ -21,6 +21,11 @@ def invalid(message: str) -> VendorError:
     return refusal(400, "InvalidRequest", message)
 
 
+def not_imitated(what: str) -> VendorError:
+    """501 for what the service has and the sandbox does not imitate."""
+    return refusal(501, "NotImitated", f"The sandbox does not imitate {what}.")
+
+
 def bare(status: int, code: str, details: list[tuple[str, str]] | None = None) -> VendorError:
     """The form with `pbi.error` and no message."""
     listed = [{"code": name, "detail": {"type": 1, "value": value}} for name, value in details or []]

@@ -17,6 +17,7 @@ import polars as pl
 from infra.local.sandboxes._base import Request, Response
 
 from . import dax, errors
+from .bodies import check_body
 from .core import DATASET, Core, api
 from .rows import shown
 from .store import Table
@@ -81,15 +82,13 @@ class QueryRoutes(Core):
 
 
 def _read(body: Any) -> tuple[str, bool]:
-    queries = body.get("queries") if isinstance(body, dict) else None
-    if not isinstance(queries, list) or len(queries) != 1 or not isinstance(queries[0], dict):
+    check_body("queries", body)
+    if len(body["queries"]) != 1:
         raise errors.invalid("The request needs a list 'queries' with exactly one query")
-    query = queries[0].get("query")
-    if not isinstance(query, str) or not query.strip():
+    query: str = body["queries"][0]["query"]
+    if not query.strip():
         raise errors.invalid("The query is empty")
-    if body.get("impersonatedUserName"):
-        raise errors.invalid("impersonatedUserName is not imitated here")
-    return query, bool((body.get("serializerSettings") or {}).get("includeNulls"))
+    return query, bool(body.get("serializerSettings", {}).get("includeNulls"))
 
 
 def _rows_json(frame: pl.DataFrame, table: Table, *, include_nulls: bool) -> bytes:

@@ -17,23 +17,15 @@ from typing import Any
 from infra.local.sandboxes._base import Request, Response
 
 from . import errors
-from .core import DATASET, HOST, Core, api, collection
+from .bodies import BODIES, check_body
+from .core import DATASET, HOST, Core, api, collection, count
 
 REFRESHES_A_DAY_SHARED = 8
 _DAY_S = 86_400.0
 _TYPES = ("Full", "ClearValues", "Calculate", "DataOnly", "Automatic", "Defragment")
 _COMMIT = ("Transactional", "PartialBatch")
 _NOTIFY = ("NoNotification", "MailOnFailure", "MailOnCompletion")
-_ENHANCED = {
-    "type",
-    "commitMode",
-    "maxParallelism",
-    "retryCount",
-    "objects",
-    "applyRefreshPolicy",
-    "effectiveDate",
-    "timeout",
-}
+_ENHANCED = set(BODIES["refresh"]) - {"notifyOption"}
 _TIMEOUT = re.compile(r"([0-1]?[0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]")
 _ROUTE = f"{DATASET}/refreshes"
 
@@ -74,10 +66,7 @@ class RefreshRoutes(Core):
     def refresh_history(self, request: Request, group: str, dataset: str) -> Response:
         """The newest refreshes that show already, newest first."""
         self._need_model(request, group, dataset)
-        try:
-            top = int(request.query.get("$top") or 60)
-        except ValueError as exc:
-            raise errors.invalid("$top is not a number") from exc
+        top = count(request, "$top", 60)
         now = self.clock.time()
         with self.lock:
             rows = self.db.execute(
@@ -134,11 +123,13 @@ class RefreshRoutes(Core):
 
     def _check(self, body: Any) -> bool:
         """Whether a request is for an enhanced refresh; refuses what breaks a rule."""
-        if not isinstance(body, dict) or set(body) - _ENHANCED - {"notifyOption"}:
-            raise errors.invalid("Invalid dataset refresh request. Unknown field")
+        check_body("refresh", body)
         is_enhanced = bool(set(body) & _ENHANCED)
-        if body.get("notifyOption") is not None and body["notifyOption"] not in _NOTIFY:
-            raise errors.invalid(f"Invalid dataset refresh request. notifyOption {body['notifyOption']!r} is unknown")
+        if body.get("notifyOption", _NOTIFY[0]) not in _NOTIFY:
+            raise errors.invalid(f"Invalid dataset refresh request. notifyOption '{body['notifyOption']}' is unknown")
+        for name in ("maxParallelism", "retryCount"):
+            if not 0 <= body.get(name, 0) < 2**31:
+                raise errors.invalid(f"Invalid dataset refresh request. {name} {body[name]} is out of range")
         if is_enhanced and "notifyOption" in body:
             raise errors.invalid(
                 "Invalid dataset refresh request. notifyOption is not supported by an enhanced refresh"
@@ -149,7 +140,7 @@ class RefreshRoutes(Core):
             )
         _named(body.get("type", "Full"), _TYPES)
         _named(body.get("commitMode", "Transactional"), _COMMIT)
-        if "timeout" in body and not (isinstance(body["timeout"], str) and _TIMEOUT.fullmatch(body["timeout"])):
+        if "timeout" in body and not _TIMEOUT.fullmatch(body["timeout"]):
             raise errors.invalid("Invalid dataset refresh request. timeout is not of the form hh:mm:ss")
         return is_enhanced
 
@@ -171,11 +162,11 @@ class RefreshRoutes(Core):
             raise errors.refusal(400, "Request Throttled", message)
 
 
-def _named(value: Any, allowed: tuple[str, ...]) -> str:
+def _named(value: str, allowed: tuple[str, ...]) -> str:
     for name in allowed:
-        if isinstance(value, str) and value.lower() == name.lower():
+        if value.lower() == name.lower():
             return name
-    raise errors.invalid(f"Invalid dataset refresh request. {value!r} is none of {', '.join(allowed)}")
+    raise errors.invalid(f"Invalid dataset refresh request. '{value}' is none of {', '.join(allowed)}")
 
 
 def _state(row: sqlite3.Row, now: float) -> str:

@@ -6,6 +6,7 @@ because that is the grain that Power BI keeps (powerbi-docs api-dataset-properti
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from .bodies import check_body
 from .columns import Schema
 from .errors import invalid
 
@@ -39,7 +41,7 @@ def read_rows(body: Any, schema: Schema) -> pl.DataFrame:
     Raises:
         VendorError: 400 for an unknown column or a value that does not fit; nothing of the request counts then.
     """
-    rows = body.get("rows") if isinstance(body, dict) else None
+    rows = check_body("rows", body)["rows"]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise invalid("The request needs a list of objects called 'rows'")
     if len(rows) > MAX_POST_ROWS:
@@ -60,7 +62,7 @@ def _check_types(name: str, values: list[Any], kind: str, *allowed: type) -> Non
     wrong = set(map(type, values)) - {type(None), *allowed}
     if wrong:
         value = next(value for value in values if type(value) in wrong)
-        raise invalid(f"Column '{name}' is of type {kind}; cannot convert {str(value)[:50]!r}")
+        raise invalid(f"Column '{name}' is of type {kind}; cannot convert {json.dumps(value, default=str)[:50]}")
 
 
 def _int64(name: str, values: list[Any]) -> pl.Series:
@@ -125,7 +127,7 @@ def _microseconds(name: str, value: str) -> int:
             except ValueError:
                 continue
     if moment is None:
-        raise invalid(f"Column '{name}' is of type DateTime; cannot convert {value[:50]!r}")
+        raise invalid(f"Column '{name}' is of type DateTime; cannot convert '{value[:50]}'")
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

@@ -80,9 +80,9 @@ class RowRoutes(Core):
         try:
             number = int(text)
         except ValueError as exc:
-            raise errors.invalid(f"Invalid sequence number {text!r}") from exc
+            raise errors.invalid(f"Invalid sequence number '{text}'") from exc
         if not 0 < number < 2**63:
-            raise errors.invalid(f"Invalid sequence number {text!r}")
+            raise errors.invalid(f"Invalid sequence number '{text}'")
         return number
 
     def _advance(self, table: Table, client: str, number: int | None) -> bool:
