@@ -7,11 +7,15 @@ does with a repeated number (ignores it or refuses it) does not matter.
 
 Where the vendor keeps no numbers, the rows in the table are counted instead. A count can lag behind, so that alone is good enough
 for a replace, which is verified at its end and can be run again, but not for an append, unless `delivery: at_least_once` was asked for.
+
+**After a job that failed half-way.** `begin` moves the number far ahead, so that a POST of the failed job which is applied late
+is not added; a replace looks whether the table is empty then. An append is refused (`memory.refuse_unfinished`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import pyarrow as pa
@@ -19,8 +23,8 @@ import pyarrow as pa
 from shared.connectors import _retry
 from shared.connectors._base import Begun, Chunk, DeliveryPlan, Mode, Published, Written
 from shared.connectors._fingerprint import Fingerprint
-from shared.connectors.power_bi import aggregates, encode, schema
-from shared.connectors.power_bi.dataset import PushTable, Workspace
+from shared.connectors.power_bi import aggregates, encode, memory, schema
+from shared.connectors.power_bi.dataset import PushTable, Workspace, is_missing
 from shared.connectors.power_bi.encode import Body
 from shared.errors import TargetError, UnsupportedError
 
@@ -29,12 +33,13 @@ SETTLE_WAITS_S = (
     2.0,
     4.0,
 )  # our choice: pushed rows become visible within seconds (plasne/powerbi-api, 50row5sec.md)
+EMPTYING_ROUNDS = 3  # our choice: more than once only if rows or columns of another job turned up meanwhile
 
 Json = Any
 
 
 class PushDelivery:
-    """See `shared.connectors._base.Delivery`. The remembered `target` holds dataset_id, dataset_name, table and columns;
+    """See `shared.connectors._base.Delivery`. For the remembered `target` see `memory`;
     the job's `state` holds dataset_id, columns, base (None: no sequence numbers) and before (aggregates, for an append).
     """
 
@@ -70,6 +75,9 @@ class PushDelivery:
                     drift=told,
                 )
             there = self._table(dataset_id).count()
+            memory.refuse_unfinished(
+                self._plan, self._entry(dataset_id), self._table(dataset_id), self._client_id, there
+            )
         if there + self._plan.rows > schema.MAX_TABLE_ROWS:
             raise TargetError(
                 f"The table would hold {there + self._plan.rows:,} rows ({there:,} are there); a Power BI push table takes "
@@ -88,29 +96,28 @@ class PushDelivery:
         before = Fingerprint()
         if dataset_id is None:
             dataset_id = self._workspace.create(self._dataset_name, self._plan.table_name, columns)
+            base = self._table(dataset_id).raise_sequence_number(self._client_id, 0)
         elif self._plan.mode is Mode.REPLACE:
-            self._table(dataset_id).delete_rows()
-            remembered = self._remembered(dataset_id)
-            if remembered is None or schema.drift(remembered, columns):
-                self._table(dataset_id).put_schema(columns)
+            base = self._empty(dataset_id, columns)
         else:
-            before = self._table(dataset_id).fingerprint(columns)
-        base = self._sequence_base(self._table(dataset_id))
+            table = self._table(dataset_id)
+            base = table.raise_sequence_number(self._client_id, table.count())
+            before = table.fingerprint(columns)
         if base is None and self._plan.mode is Mode.APPEND and not self._may_repeat:
             raise UnsupportedError(
                 f"Power BI keeps no sequence numbers for table {self._plan.table_name!r}, so an append could write rows twice. "
                 "Use mode replace, or accept that with the target option delivery: at_least_once",
                 code="append_not_exact",
             )
-        target = {
-            "dataset_id": dataset_id,
-            "dataset_name": self._dataset_name,
-            "table": self._plan.table_name,
-            "columns": columns,
-        }
         state = {"dataset_id": dataset_id, "columns": columns, "base": base, "before": before.to_json()}
         self._begun = state
-        return Begun(state, target)
+        unfinished = {
+            "job_id": self._plan.job_id,
+            "mode": self._plan.mode.value,
+            "base": base,
+            "rows_before": before.rows,
+        }
+        return Begun(state, memory.with_entry(self._plan.target, {**self._new_entry(), "unfinished": unfinished}))
 
     def write(self, chunk: Chunk) -> Written:
         """Send those rows of the chunk that are not in yet, in one POST or several (10,000 rows, about 8 MB each)."""
@@ -144,7 +151,22 @@ class PushDelivery:
         return aggregates.comparable(self._before(), rows, self._begun.get("columns", []))
 
     def read_back(self) -> Fingerprint:
-        """Aggregates of the table; for an append, less what they were before. Waits a few seconds for rows to become visible."""
+        """Aggregates of the table; for an append, less what they were before. Waits a few seconds for rows to become visible.
+
+        Of a replace it stays true long after: whatever the table holds then is told, no rows if it is gone. Of an append it
+        holds until the next job of the table begins.
+
+        Raises:
+            TargetError: somebody else changed the table's columns.
+        """
+        try:
+            return self._read_back()
+        except TargetError as error:
+            if not is_missing(error):
+                raise
+            return Fingerprint()
+
+    def _read_back(self) -> Fingerprint:
         table, before, columns = self._table(self._state()["dataset_id"]), self._before(), self._state()["columns"]
         found = table.fingerprint(columns)
         for wait_s in SETTLE_WAITS_S:
@@ -161,14 +183,19 @@ class PushDelivery:
     def publish(self) -> Published:
         """Return where the rows are; they have been visible since they were written."""
         dataset_id = self._state()["dataset_id"]
-        details = {"dataset_id": dataset_id, "table": self._plan.table_name, "exact": self._state()["base"] is not None}
+        details = {
+            "dataset_id": dataset_id,
+            "table": self._plan.table_name,
+            "exact": self._state()["base"] is not None,
+            "target": memory.with_entry(self._plan.target, self._new_entry()),
+        }
         return Published(self._workspace.url(dataset_id), details)
 
     def abandon(self) -> None:
         """Do nothing: a push dataset has no staging, so nothing exists outside the live table.
 
-        What a replace has deleted and what either mode has written cannot be undone; the job says so (`CAPABILITIES.note`). Run
-        the export again: a replace starts from an empty table, and an append of the same job goes on where it stopped.
+        What a replace has deleted and what either mode has written cannot be undone; the job says so (`CAPABILITIES.note`), and
+        the table's memory keeps that it is unfinished: another replace starts from an empty table, another append is refused.
         """
 
     @property
@@ -191,11 +218,43 @@ class PushDelivery:
         kept = self._begun.get("before")
         return Fingerprint.from_json(kept) if kept else Fingerprint()
 
+    def _entry(self, dataset_id: str) -> Mapping[str, Json]:
+        entry = memory.entry_of(self._plan.target, self._dataset_name)
+        return entry if (entry.get("dataset_id"), entry.get("table")) == (dataset_id, self._plan.table_name) else {}
+
+    def _new_entry(self) -> dict[str, Json]:
+        return {
+            "dataset_id": self._state()["dataset_id"],
+            "dataset_name": self._dataset_name,
+            "table": self._plan.table_name,
+            "columns": self._state()["columns"],
+        }
+
     def _remembered(self, dataset_id: str) -> schema.Columns | None:
-        target = self._plan.target
-        if target.get("dataset_id") == dataset_id and target.get("table") == self._plan.table_name:
-            return list(target["columns"])
-        return None
+        columns = self._entry(dataset_id).get("columns")
+        return None if columns is None else list(columns)
+
+    def _empty(self, dataset_id: str, columns: schema.Columns) -> int | None:
+        """Delete all rows, bring the columns up to date, and return the number to count from (None: none are kept).
+
+        Whether the table is empty and has the columns is asked: a late POST of a job before may have been applied after the
+        DELETE, and a job that died in its begin may have changed the columns without anybody remembering it.
+        """
+        table, remembered, base = self._table(dataset_id), self._remembered(dataset_id), None
+        is_changed = remembered is None or bool(schema.drift(remembered, columns))
+        for round_ in range(EMPTYING_ROUNDS):
+            table.delete_rows()
+            if is_changed:
+                table.put_schema(columns)
+            base = table.raise_sequence_number(self._client_id, 0)
+            try:
+                if table.fingerprint(columns).rows == 0:
+                    break
+            except TargetError as error:
+                if is_changed or round_ or error.details.get("vendor_status") != HTTPStatus.BAD_REQUEST:
+                    raise
+                is_changed = True
+        return base
 
     def _find(self) -> str | None:
         """The dataset to write to, checked to be a push dataset with this table; None if one is to be created."""
@@ -222,8 +281,7 @@ class PushDelivery:
         return self._with_table(ids[0]) if ids else None
 
     def _remembered_id(self) -> str | None:
-        target = self._plan.target
-        return str(target["dataset_id"]) if target.get("dataset_name") == self._dataset_name else None
+        return memory.entry_of(self._plan.target, self._dataset_name).get("dataset_id")
 
     def _with_table(self, dataset_id: str) -> str:
         if not self._table(dataset_id).exists():
@@ -232,17 +290,6 @@ class PushDelivery:
                 "export a table of that dataset, or choose another dataset_name to have a dataset made"
             )
         return dataset_id
-
-    def _sequence_base(self, table: PushTable) -> int | None:
-        """The number to count from, None where numbers do not work. A table that never had one is tried with a POST of no rows."""
-        number = table.sequence_number(self._client_id)
-        if number != 0:
-            return number
-        try:
-            table.post(Body(0, b'{"rows":[]}'), 1, 0)
-        except TargetError:
-            return None
-        return table.sequence_number(self._client_id) or None
 
     def _ask_position(self) -> int:
         """Rows of this job that are in the table."""
