@@ -29,7 +29,7 @@ run: install ## Start the local cloud and keep it up; Ctrl-C stops it, data stay
 
 .PHONY: test
 test: install ## Run the tests (T=path for a part)
-	@exec $(PY) -m pytest $(T)
+	@exec $(PY) -m pytest -n auto --dist loadfile $(T)
 
 .PHONY: check
 check: install ## Lint, types, architecture; runs no tests
@@ -48,7 +48,7 @@ smoke: package ## Boot each packaged function alone, in a clean environment
 
 .PHONY: conformance
 conformance: install ## Run the suites on the emulators and sandboxes, and on the official Firestore emulator where installed
-	@exec $(PY) -m pytest tests/conformance
+	@exec $(PY) -m infra.conformance
 
 .PHONY: campaign
 campaign: install ## Kill, pause and fail exports everywhere and prove them exactly once (PART=name for a part, SEED=n to replay)
