@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from tests.campaigns import crashes, faults, simulated
+from tests.campaigns import crashes, faults, simulated, states
 from tests.campaigns.report import Report
 
 
@@ -27,12 +27,17 @@ def faulty(report: Report, options: argparse.Namespace) -> None:
     faults.run(report, seeds=range(first, first + (1 if options.seed is not None else 6 if options.quick else 200)))
 
 
+def every_state(report: Report, options: argparse.Namespace) -> None:
+    states.run(report, examples=60 if options.quick else 600, first_seed=options.seed or 0)
+
+
 PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "simulation": simulation,
     "kill": partial(crashing, "kill"),
     "pause": partial(crashing, "pause"),
     "pairs": partial(crashing, "pairs"),
     "faults": faulty,
+    "states": every_state,
 }
 
 

@@ -64,17 +64,10 @@ def register_target(services: Services, body: dict[str, Any] | None = None, name
     services.connectors.register(name, config, None)
 
 
-def request(mode: Mode, rows: list[dict[str, Any]] | None, name: str = NAME, table: str = "people") -> ExportRequest:
-    """Return an export of these rows, or of the file that `table` names; whatever shrinks is let through."""
+def request(
+    mode: Mode, rows: list[dict[str, Any]] | None, name: str = NAME, table: str = "people", *, max_shrink: float = 1.0
+) -> ExportRequest:
+    """Return an export of these rows, or of the file that `table` names; by default whatever shrinks is let through."""
     columns = {"id": "int64", "name": "string"} if rows == [] else None
-    wanted = {
-        "connector_name": name,
-        "table_name": table,
-        "mode": mode,
-        "rows": rows,
-        "columns": columns,
-        "max_shrink": 1.0,
-    }
-    return msgspec.convert(
-        {key: value for key, value in wanted.items() if key in ExportRequest.__struct_fields__}, ExportRequest
-    )
+    wanted = {"connector_name": name, "table_name": table, "mode": mode, "rows": rows, "columns": columns}
+    return msgspec.convert({**wanted, "max_shrink": max_shrink}, ExportRequest)
