@@ -49,11 +49,13 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     Attributes:
         dataset_name: the push dataset to find or create; without it, the table's name. Not used with `Config.dataset_id`.
+        round_times: round times to the 1/300 s that Power BI keeps, instead of refusing those that would change.
         delivery: `at_least_once` is needed to append where Power BI keeps no sequence numbers: rows could come twice.
     """
 
     dataset_name: str | None = None
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    round_times: bool = False
 
 
 class RefreshOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -147,6 +147,8 @@ class PushDelivery:
 
     def fingerprint(self, table: pa.Table, first_row: int = 0) -> Fingerprint:
         """Aggregates of these rows as Power BI holds them. Raises `TargetError` for a value that it cannot hold (row, column)."""
+        if not self._plan.options.get("round_times"):
+            encode.refuse_rounding(table, first_row)
         rows = aggregates.of_rows(encode.held(table, first_row))
         return aggregates.comparable(self._before(), rows, self._begun.get("columns", []))
 

@@ -51,6 +51,19 @@ def held(table: pa.Table, first_row: int = 0) -> pl.DataFrame:
     return pl.DataFrame([_held_column(_Where(name, first_row), table.column(name)) for name in table.column_names])
 
 
+def refuse_rounding(table: pa.Table, first_row: int = 0) -> None:
+    """Refuse times that Power BI would round, because it keeps them in steps of 1/300 s.
+
+    Raises:
+        TargetError: as `held`.
+    """
+    for name in table.column_names:
+        if pa.types.is_timestamp(table.column(name).type):
+            microseconds = pl.Series(name, table.column(name)).cast(pl.Datetime("us")).cast(pl.Int64)
+            rule = "a time that is no whole number of 1/300 s (round it in the source, or allow it: target.round_times)"
+            _refuse(_Where(name, first_row), microseconds * 3 % 10_000 != 0, rule)
+
+
 def bodies(frame: pl.DataFrame) -> Iterator[Body]:
     """Yield POST bodies that hold the rows in order, each of at most 10,000 rows and about 8 MB (one row may be more)."""
     for start in range(0, frame.height, MAX_POST_ROWS):
@@ -110,13 +123,11 @@ def _held_column(where: _Where, column: pa.ChunkedArray) -> pl.Series:
     if pa.types.is_temporal(kind):
         return _times(where, series)
     if series.dtype == pl.String:
-        too_long = (
-            pl.Series(where.column, series)
-            .to_frame()
-            .select(utf16_length(pl.col(where.column)) > MAX_TEXT_LENGTH)
-            .to_series()
-        )
-        _refuse(where, too_long, f"text of more than {MAX_TEXT_LENGTH} characters")
+        frame = pl.Series(where.column, series).to_frame()
+        length = frame.select(utf16_length(pl.col(where.column))).to_series()
+        too_long = length > MAX_TEXT_LENGTH
+        figure = length.filter(too_long).first()  # None where none is
+        _refuse(where, too_long, f"text of {figure} characters, over the limit of {MAX_TEXT_LENGTH} characters")
         return series
     if series.dtype.is_float():
         series = series.cast(pl.Float64)

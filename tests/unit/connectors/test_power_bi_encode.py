@@ -104,8 +104,8 @@ def test_times_are_rounded_to_a_three_hundredth_of_a_second() -> None:
         (pa.array([1, 2**63 - 1]), "Int64"),
         (pa.array([1, -(2**63)]), "Int64"),
         (pa.array([1, 2**63], pa.uint64()), "Int64"),
-        (pa.array(["x" * 4000, "x" * 4001]), "4000 characters"),
-        (pa.array(["😀" * 2000, "😀" * 2001]), "4000 characters"),
+        (pa.array(["x" * 4000, "x" * 4001]), "4,000 is the limit"),
+        (pa.array(["😀" * 2000, "😀" * 2001]), "4,000 is the limit"),
         (pa.array([Decimal("1.00010"), Decimal("1.00001")], pa.decimal128(10, 5)), "more than 4 places"),
         (pa.array([Decimal(10**24 - 1), Decimal(10**24)], pa.decimal128(38, 0)), "24 digits"),
     ],
@@ -132,3 +132,11 @@ def test_large_rows_are_cut_by_bytes_and_none_is_lost() -> None:
 
 def test_no_rows_give_no_body() -> None:
     assert list(encode.bodies(encode.held(TABLE.slice(0, 0)))) == []
+
+
+def test_times_between_the_steps_of_power_bi_are_refused_unless_rounding_is_allowed() -> None:
+    exact = pa.table({"at": pa.array([datetime(2024, 1, 31, 10, 11, 12, 10_000), None], pa.timestamp("us"))})
+    encode.refuse_rounding(exact)
+    finer = pa.table({"at": pa.array([None, datetime(2024, 1, 31, 10, 11, 12, 123_456)], pa.timestamp("us"))})
+    with pytest.raises(TargetError, match=r"row 102 .* 'at' .* 1/300 s .*round_times"):
+        encode.refuse_rounding(finer, 100)
