@@ -126,8 +126,8 @@ def _held_column(where: _Where, column: pa.ChunkedArray) -> pl.Series:
         frame = pl.Series(where.column, series).to_frame()
         length = frame.select(utf16_length(pl.col(where.column))).to_series()
         too_long = length > MAX_TEXT_LENGTH
-        figure = length.filter(too_long).first()  # None where none is
-        _refuse(where, too_long, f"text of {figure} characters, over the limit of {MAX_TEXT_LENGTH} characters")
+        figure = next(iter(length.filter(too_long)), 0)
+        _refuse(where, too_long, f"text of {figure:,} characters, where {MAX_TEXT_LENGTH:,} is the limit")
         return series
     if series.dtype.is_float():
         series = series.cast(pl.Float64)
