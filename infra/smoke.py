@@ -107,7 +107,7 @@ def _check_imports(package: Path, elsewhere: Path) -> int:
     text = (package / "requirements.txt").read_text(encoding="utf-8")
     listed = {canonicalize_name(pin) for pin in re.findall(r"^([A-Za-z0-9._-]+)(?:\[.*?\])?==", text, re.MULTILINE)}
     refused = {module: owner for module, owner in module_owners().items() if owner not in listed}
-    result = subprocess.run(  # noqa: S603 - our own interpreter on our own text
+    result = subprocess.run(
         [sys.executable, "-I", "-c", _IMPORT_ALL],
         input=json.dumps([str(package), modules, refused]),
         capture_output=True,
@@ -139,7 +139,7 @@ def _boot(name: str, package: Path, elsewhere: Path) -> float:
     ]
     started = time.monotonic()
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter, fixed arguments
+        process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             cwd=elsewhere,
             env=_clean_environment(elsewhere) | _SETTINGS | {"THREADS": "8"},

@@ -32,4 +32,6 @@ def test_short_values_and_other_text_stay() -> None:
 def test_only_the_secret_members_of_a_key_file_are_removed() -> None:
     key = {"type": "service_account", "private_key": "-----BEGIN canary-----", "universe_domain": "googleapis.example"}
     redaction.remember({"service_account_key": key})
-    assert redaction.redact("sheets.googleapis.example -----BEGIN canary-----") == "sheets.googleapis.example [redacted]"
+    assert (
+        redaction.redact("sheets.googleapis.example -----BEGIN canary-----") == "sheets.googleapis.example [redacted]"
+    )
