@@ -125,6 +125,9 @@ class Delivery(Protocol):
     chunk_rows: int
     """Rows of every chunk but the last; decided from schema and limits, the same on every attempt."""
 
+    is_staged: bool
+    """Whether rows wait outside the live target until `publish`. If not, all rows are checked before `begin`."""
+
     def preflight(self) -> None:
         """Check the vendor's limits and the target's shape; touch nothing. Raises `TargetError` naming limit and figure."""
 

@@ -30,7 +30,7 @@ from shared.models import SCHEMA, JobStatus, Phase, Progress
 from shared.pipeline import lease as leases
 from shared.pipeline.formats import CONTENT_TYPES, Format, writer
 from shared.pipeline.freezing import FrozenSource, freeze, frozen_before
-from shared.pipeline.guards import shrink_reason
+from shared.pipeline.guards import check_rows, shrink_reason
 from shared.pipeline.lease import Busy, CancelRequestedError, Lease, LostLeaseError, Over
 from shared.pipeline.outcomes import Continue, Finished, Outcome
 from shared.ports import Stores
@@ -187,6 +187,9 @@ class ExportEngine:
             return connector.open_delivery(self._plan(held.job, source))
         delivery = connector.open_delivery(self._plan(held.job, source))
         delivery.preflight()
+        if not delivery.is_staged:
+            check_rows(delivery, source)
+            held.save({"touched": True})
         begun = delivery.begin()
         if begun.target:
             self._targets.remember(held.job["connector_name"], held.job["table_name"], begun.target)

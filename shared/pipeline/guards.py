@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from shared.connectors._base import Delivery
+from shared.pipeline.freezing import FrozenSource
+
 
 def shrink_reason(rows_before: int | None, rows_now: int, max_shrink: float) -> str | None:
     """Return why a replace should wait for approval, None if it may go on.
@@ -20,3 +23,14 @@ def shrink_reason(rows_before: int | None, rows_now: int, max_shrink: float) -> 
         f"the source has {rows_now} rows and the target holds {rows_before}: {lost:.0%} would go, more than max_shrink "
         f"({max_shrink:.0%}); approve the job if that is right"
     )
+
+
+def check_rows(delivery: Delivery, source: FrozenSource) -> None:
+    """Meet every value that the target cannot hold while the target is still as it was; for targets without staging.
+
+    Raises:
+        TargetError: naming the first such value's row and column.
+    """
+    rows = delivery.chunk_rows
+    for index, table in enumerate(source.tables(0, rows)):
+        delivery.fingerprint(table, index * rows)

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.errors import NotFoundError
-from shared.models import SCHEMA, JobStatus
+from shared.models import SCHEMA, JobStatus, Phase
 from shared.pipeline import transitions
 from shared.ports import Clock, Documents, Query, Transaction
 
@@ -141,6 +141,8 @@ def claim(documents: Documents, clock: Clock, path: str) -> Lease | Busy | Over:
             "updated_at": now,
             "waiting": None,
         }
+        if job["phase"] == Phase.QUEUED.value:
+            changes["phase"] = Phase.FREEZE.value
         tx.update(path, changes)
         return Lease(documents, clock, path, {**job, **changes})
 

@@ -209,7 +209,7 @@ class Exports:
     def _mend(self, job: Mapping[str, Any]) -> None:
         """See to a target that has no atomic replace: look again a lease after success, push the last good rows after a failure."""
         atomic = kinds.capabilities(job["connector_type"]).atomic_replace
-        if atomic or job["mode"] != Mode.REPLACE.value or not job.get("begun"):
+        if atomic or job["mode"] != Mode.REPLACE.value or not job.get("touched"):
             return
         if job["status"] == JobStatus.SUCCESS.value:
             if "recheck_at" not in job:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.errors import VendorUnavailableError
+from shared.errors import BIConnectorsError
 from shared.models import JobStatus, RunStatus
 from shared.ports import Query, Stores
 from shared.services.exports import Exports
@@ -53,7 +53,7 @@ class Sweeper:
         for item in self._stores.documents.query(due):
             try:
                 repaired += self._exports.recheck(item.data)
-            except VendorUnavailableError as error:
+            except BIConnectorsError as error:
                 log_event("recheck_postponed", severity="WARNING", job_id=item.data["id"], reason=error.message)
         return repaired
 

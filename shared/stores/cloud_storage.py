@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, BinaryIO
 
 from google.api_core import exceptions as google
-from google.cloud import storage  # type: ignore[attr-defined]  # namespace package without stubs
+from google.cloud import storage
 
 from shared.errors import SourceError
 from shared.ports import ObjectInfo

@@ -107,6 +107,7 @@ class Naive:
     def __init__(self, inner: Any, dsn: str) -> None:
         self._inner, self._dsn = inner, dsn
         self.chunk_rows: int = inner.chunk_rows
+        self.is_staged: bool = inner.is_staged
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

@@ -49,6 +49,7 @@ class SimulatedDelivery:
     """`Delivery` with chunks of two rows; every call to the vendor is a point before and after."""
 
     chunk_rows = 2
+    is_staged = True
 
     def __init__(self, vendor: SimulatedVendor, points: Points, plan: DeliveryPlan) -> None:
         self.vendor = vendor

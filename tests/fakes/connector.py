@@ -19,7 +19,7 @@ from shared.connectors._base import (
     Written,
 )
 from shared.connectors._fingerprint import Fingerprint, row_fingerprint
-from shared.errors import BIConnectorsError
+from shared.errors import BIConnectorsError, TargetError
 
 
 @dataclass
@@ -31,6 +31,9 @@ class InMemoryVendor:
     published: set[str] = field(default_factory=set)
     errors: list[tuple[str, BIConnectorsError]] = field(default_factory=list)
     corrupt: bool = False
+    is_staged: bool = True
+    refused: str | None = None
+    """A value that the target cannot hold, in any column."""
     checks: list[Check] = field(default_factory=lambda: [Check("sign in", True, 1.0, "signed in")])
     refreshes: list[VendorRefresh] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -76,6 +79,10 @@ class InMemoryDelivery:
         self._vendor = vendor
         self._plan = plan
 
+    @property
+    def is_staged(self) -> bool:
+        return self._vendor.is_staged
+
     def preflight(self) -> None:
         self._vendor.step("preflight")
 
@@ -90,6 +97,9 @@ class InMemoryDelivery:
         return Written(100)
 
     def fingerprint(self, table: pa.Table, first_row: int = 0) -> Fingerprint:
+        for number, row in enumerate(table.to_pylist(), first_row + 1):
+            if self._vendor.refused is not None and self._vendor.refused in row.values():
+                raise TargetError(f"row {number} holds what the target cannot")
         return _fingerprint(table.to_pylist())
 
     def read_back(self) -> Fingerprint:

@@ -237,6 +237,7 @@ def test_an_approved_job_that_a_running_one_overtakes_ends_as_superseded(registe
 
 
 def test_a_failed_replace_of_power_bi_pushes_the_last_good_rows_again(registered: World) -> None:
+    registered.vendor.is_staged = False
     start(registered, connector_name="ymca_powerbi")
     registered.work()
     registered.fakes.clock.sleep(1)
@@ -251,6 +252,7 @@ def test_a_failed_replace_of_power_bi_pushes_the_last_good_rows_again(registered
 
 
 def test_a_late_delete_of_power_bi_is_seen_a_lease_later_and_repaired(registered: World) -> None:
+    registered.vendor.is_staged = False
     done = start(registered, connector_name="ymca_powerbi")
     registered.work()
     registered.fakes.clock.sleep(91)
@@ -263,3 +265,22 @@ def test_a_late_delete_of_power_bi_is_seen_a_lease_later_and_repaired(registered
     registered.fakes.clock.sleep(91)
     registered.sweep()
     assert registered.fakes.tasks.pending == []
+
+
+def test_a_value_that_a_target_without_staging_cannot_hold_is_met_before_it_is_touched(registered: World) -> None:
+    registered.vendor.is_staged, registered.vendor.refused = False, "E"
+    failed = start(registered, connector_name="ymca_powerbi", rows=[{"id": n, "name": n} for n in "ABCDE"])
+    registered.work()
+    assert job(registered, failed)["error_message"] == "row 5 holds what the target cannot"
+    assert "begin" not in registered.vendor.calls
+    assert job(registered, failed)["repair_job_id"] is None
+
+
+def test_a_replace_that_fails_while_it_empties_the_target_is_repaired(registered: World) -> None:
+    registered.vendor.is_staged = False
+    start(registered, connector_name="ymca_powerbi")
+    registered.work()
+    registered.vendor.errors = [("begin", TargetError("refused after the delete"))]
+    failed = start(registered, connector_name="ymca_powerbi")
+    registered.work()
+    assert job(registered, str(job(registered, failed)["repair_job_id"]))["status"] == "success"

@@ -235,6 +235,10 @@ class Sandbox:
         """The vendor's 400 for a body that cannot be parsed."""
         return Response(400, {"error": "bad request", "message": message})
 
+    def not_imitated(self, route: str) -> Response:
+        """A 501 that names the route, in the vendor's form where clients read one; the members `error` or `message` stay text-like."""
+        return Response(501, {"error": "not imitated", "route": route})
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold `lock` and one SQLite transaction: commits at the end, rolls back on any error; may be nested."""

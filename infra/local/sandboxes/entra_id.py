@@ -62,6 +62,10 @@ class EntraIdSandbox(Sandbox):
             return self._change_secrets(request, parts[1])
         return None
 
+    def not_imitated(self, route: str) -> Response:
+        """A 501 in the form of OAuth errors."""
+        return Response(501, {"error": "not_imitated", "error_description": f"not imitated: {route}", "route": route})
+
     def bad_request(self, message: str) -> Response:
         """AADSTS900144 with `invalid_request`, which is what a token request without readable fields gets."""
         del message

@@ -76,6 +76,11 @@ class GoogleIdentitySandbox(Sandbox):
             return Response(204) if removed else Response(404, {"error": f"no service account {email}"})
         return None
 
+    def not_imitated(self, route: str) -> Response:
+        """A 501 in Google's form, which its clients read."""
+        message = f"not imitated by this sandbox: {route}"
+        return Response(501, {"error": {"code": 501, "message": message, "status": "UNIMPLEMENTED"}, "route": route})
+
     def bad_request(self, message: str) -> Response:
         """`invalid_request`."""
         return _error("invalid_request", f"Could not parse the request: {message}")

@@ -196,7 +196,7 @@ class SandboxServer:
         matches = ((sandbox, sandbox.match(request)) for sandbox in sandboxes)
         sandbox, match = next((pair for pair in matches if pair[1] is not None), (sandboxes[0], None))
         unknown = f"{request.method} {request.path}"
-        route, handler = match or (unknown, lambda: Response(501, {"error": "not imitated", "route": unknown}))
+        route, handler = match or (unknown, lambda: sandbox.not_imitated(unknown))
         if latency_ms := float(sandbox.settings["latency_ms"]):
             self.clock.sleep(latency_ms / 1000)
         fault = self.faults.strike(sandbox.name, request.method, request.path)

@@ -37,6 +37,8 @@ PUBLISH_ATTEMPTS = 3  # our choice: a publish that another one overtook is worke
 class SheetsDelivery:
     """See `shared.connectors._base.Delivery`. Everything that matters is in the plan or in the spreadsheet."""
 
+    is_staged = True
+
     def __init__(self, client: SheetsClient, plan: DeliveryPlan, clock: Clock) -> None:
         self._client = client
         self._plan = plan

@@ -34,6 +34,8 @@ _RIGHTS = {
 class PostgresDelivery:
     """One job's way into `schema.table`. Nothing is kept between calls but the plan: staging lies in the warehouse."""
 
+    is_staged = True
+
     def __init__(self, plan: DeliveryPlan, warehouse: Warehouse, clock: Clock, sign_in: Callable[[], object]) -> None:
         self._plan = plan
         self._sign_in = sign_in

@@ -44,6 +44,7 @@ class PushDelivery:
     """
 
     chunk_rows = schema.MAX_POST_ROWS
+    is_staged = False
 
     def __init__(self, workspace: Workspace, client_id: str, dataset_id: str | None, plan: DeliveryPlan) -> None:
         self._workspace, self._client_id, self._configured_id, self._plan = workspace, client_id, dataset_id, plan

@@ -72,6 +72,11 @@ class GoogleSheetsSandbox(Sandbox):
     def admin(self, request: Request, path: str) -> Response | None:
         return admin.answer(self, request, path)
 
+    def not_imitated(self, route: str) -> Response:
+        """A 501 in Google's form, which its clients read."""
+        message = f"not imitated by this sandbox: {route}"
+        return Response(501, {"error": {"code": 501, "message": message, "status": "UNIMPLEMENTED"}, "route": route})
+
     def bad_request(self, message: str) -> Response:
         return google_error(400, f"Invalid JSON payload received. {message}")
 

@@ -101,6 +101,13 @@ class LookerSandbox(Sandbox):
             return Response(201, body)
         return None
 
+    def not_imitated(self, route: str) -> Response:
+        """A 501 in Looker's form, which its SDK reads."""
+        page = "https://docs.cloud.google.com/looker/docs/r/err/4.0/501"
+        return Response(
+            501, {"message": f"not imitated by this sandbox: {route}", "documentation_url": page, "route": route}
+        )
+
     def bad_request(self, message: str) -> Response:
         """400 in the contract's Error form."""
         return Response(400, {"message": f"Bad Request: {message}", "documentation_url": f"{DOCS}/400"})

@@ -43,6 +43,11 @@ class Core(Sandbox):
         self.store = Store(self.db)
         self.quota = Quota(self.db)
 
+    def not_imitated(self, route: str) -> Response:
+        """A 501 in Power BI's form."""
+        error = {"code": "NotImitated", "message": f"not imitated by this sandbox: {route}"}
+        return Response(501, {"error": error, "route": route})
+
     def bad_request(self, message: str) -> Response:
         """400 for a body that is not JSON."""
         return errors.invalid(f"Unable to deserialize the request: {message}").response
