@@ -58,6 +58,11 @@ campaign: install ## Kill, pause and fail exports everywhere and prove them exac
 campaign-quick: install ## A sample of the campaign, within 5 minutes
 	@exec $(PY) -m tests.campaigns --quick --part '$(PART)'
 
+.PHONY: bench
+bench: install ## Measure readers and quotas, as ratios against a baseline in the same run (3 minutes)
+	@$(PY) -m tests.benchmarks.read
+	$(PY) -m tests.benchmarks.quotas
+
 .PHONY: clean
 clean: ## Remove build results and caches; keeps .venv and DATA
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
