@@ -159,7 +159,7 @@ class Services:
         return Sweeper(self.stores, self.exports, self.refreshes)
 
     def _engine(self) -> Engine:
-        from shared.pipeline.delivery import ExportEngine, Targets
+        from shared.pipeline.delivery import ExportEngine
 
         connectors = self.connectors
         engine = ExportEngine(
@@ -167,7 +167,7 @@ class Services:
             frozen_bucket=self.settings.frozen_bucket,
             exports_bucket=self.settings.exports_bucket,
             open_connector=lambda name: connectors.open(connectors.get(name)),
-            targets=Targets(connectors.target_of, connectors.remember_target),
+            remembered_target=connectors.target_of,
         )
         return _Returning(engine, self.quotas)
 

@@ -10,7 +10,6 @@ import contextlib
 import json
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -46,14 +45,6 @@ OWN_WAITS = frozenset({"quota_wait", "breaker_open"})
 """Waits that we ask for ourselves: they say nothing of the vendor's health and do not count towards `MAX_WAITS`."""
 
 
-@dataclass(frozen=True)
-class Targets:
-    """What deliveries remember from one job to the next, by connector and table."""
-
-    remembered: Callable[[str, str], Mapping[str, Any]]
-    remember: Callable[[str, str, Mapping[str, Any]], None]
-
-
 class ExportEngine:
     """Drives one export job. `open_connector` takes a connector's name."""
 
@@ -64,13 +55,13 @@ class ExportEngine:
         frozen_bucket: str,
         exports_bucket: str,
         open_connector: Callable[[str], Connector],
-        targets: Targets,
+        remembered_target: Callable[[str, str], Mapping[str, Any]],
     ) -> None:
         self._stores = stores
         self._frozen_bucket = frozen_bucket
         self._exports_bucket = exports_bucket
         self._open_connector = open_connector
-        self._targets = targets
+        self._remembered_target = remembered_target
 
     def run(self, job_id: str) -> Outcome:
         """Work on the job for at most one time box.
@@ -191,8 +182,6 @@ class ExportEngine:
             check_rows(delivery, source)
             held.save({"touched": True})
         begun = delivery.begin()
-        if begun.target:
-            self._targets.remember(held.job["connector_name"], held.job["table_name"], begun.target)
         rows = delivery.chunk_rows
         progress = Progress(rows_total=source.scan.rows, chunks_total=-(-source.scan.rows // rows))
         held.save(
@@ -204,7 +193,8 @@ class ExportEngine:
                 "phase": Phase.WRITE.value,
                 "idle_claims": 0,
                 "progress": msgspec.to_builtins(progress),
-            }
+            },
+            remember=begun.target,
         )
         return connector.open_delivery(self._plan(held.job, source))
 
@@ -217,7 +207,7 @@ class ExportEngine:
             rows=source.scan.rows,
             key=tuple(job.get("key") or ()),
             options=job["target"],
-            target=self._targets.remembered(job["connector_name"], job["table_name"]),
+            target=self._remembered_target(job["connector_name"], job["table_name"]),
             state=json.loads(job["begun"])["state"] if job.get("begun") else {},
         )
 
@@ -292,8 +282,6 @@ class ExportEngine:
 
     def _publish(self, held: Lease, delivery: Delivery) -> Outcome:
         published = delivery.publish()
-        if "target" in published.details:
-            self._targets.remember(held.job["connector_name"], held.job["table_name"], published.details["target"])
         job, rows = held.job, held.job["progress"]["rows_total"]
         before = self._target(held).get("last_rows", 0)
         after = {Mode.REPLACE: rows, Mode.APPEND: before + rows, Mode.UPSERT: max(before, rows)}[Mode(job["mode"])]
@@ -309,6 +297,7 @@ class ExportEngine:
                 "published": dict(published.details),
             },
             target=target,
+            remember=published.details.get("target"),
             release=True,
         )
         _log_end(held.job)

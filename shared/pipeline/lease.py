@@ -62,12 +62,17 @@ class Lease:
         *,
         also: Mapping[str, Mapping[str, Any]] | None = None,
         target: Mapping[str, Any] | None = None,
+        remember: Mapping[str, Any] | None = None,
         release: bool = False,
     ) -> None:
         """Update the job's fields in one transaction; with them set the documents of `also`, and update the target's fields.
 
+        `remember` is what the connector keeps for the next job on the same table: written here and nowhere else, because a
+        worker that was overtaken must not write it.
+
         Raises:
             LostLeaseError: another worker took over; nothing was written.
+            NotFoundError: something is to be remembered and the connector was deleted.
             CancelRequestedError: the job is to be cancelled and these fields do not end it; nothing was written.
         """
         now = self._clock.now()
@@ -81,9 +86,15 @@ class Lease:
                 transitions.check(JobStatus(found.data["status"]), JobStatus(fields["status"]))
             elif found.data.get("cancel_requested") and not found.data.get("publishing"):
                 raise CancelRequestedError(self.path)
+            connector = tx.get(f"connectors/{found.data['connector_name']}") if remember else None
+            if remember and connector is None:
+                raise NotFoundError(f"connector {found.data['connector_name']!r} was deleted while a job ran on it")
             tx.update(self.path, changes)
             for path, data in (also or {}).items():
                 tx.set(path, data)
+            if remember and connector:
+                targets = {**connector.data.get("targets", {}), found.data["table_name"]: dict(remember)}
+                tx.update(connector.path, {"targets": targets})
             if target:
                 tx.update(f"targets/{found.data['target_key']}", target)
 

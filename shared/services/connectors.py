@@ -21,7 +21,7 @@ from shared.errors import (
     UnsupportedError,
 )
 from shared.models import RESERVED_NAMES, CheckResult, Connector, ConnectorPage, TestAllResult, TestResult
-from shared.ports import Document, Query, Stores, Transaction
+from shared.ports import Document, Query, Stores
 from shared.redaction import remember
 from shared.services.records import Page, from_record, list_page, require, to_record
 
@@ -171,17 +171,6 @@ class Connectors:
     def target_of(self, name: str, table_name: str) -> dict[str, Any]:
         """Return what an earlier delivery of a table wanted to know next time; empty the first time."""
         return dict(self.get(name).data.get("targets", {}).get(table_name) or {})
-
-    def remember_target(self, name: str, table_name: str, target: Mapping[str, Any]) -> None:
-        """Keep what a delivery wants to know next time."""
-
-        def work(tx: Transaction) -> None:
-            document = tx.get(f"connectors/{name}")
-            if document is None:
-                raise NotFoundError(f"connector {name!r} was deleted while a job ran on it")
-            tx.update(f"connectors/{name}", {"targets": {**document.data.get("targets", {}), table_name: dict(target)}})
-
-        self._stores.documents.transact(work)
 
     def _same_or_conflict(
         self, existing: Document, config: dict[str, Any], secrets: dict[str, Any], reference: str | None

@@ -89,7 +89,7 @@ class Course:
             self.live = published(self.live, self.mode, source)
         else:
             verdict.stuck += 1
-            verdict.notes.append(f"job {job_id} is {status}")
+            verdict.notes.append(f"job {job_id} is {status}: {self._reason(job_id)}")
         found = self._found()
         if not self.target.is_atomic and differences(self.live, found) != (0, 0):
             found = self._repaired(job_id, found)
@@ -170,6 +170,12 @@ class Course:
         if sleeper is not None:
             self._wake(sleeper[0], notes)
         return status if status and status.is_final else self._status(job_id)
+
+    def _reason(self, job_id: str) -> str:
+        def work(services: Services) -> str:
+            return str(services.exports.get(job_id).data.get("error_message"))
+
+        return str(done(self.workshop.spawn(work)))
 
     def _status(self, job_id: str) -> JobStatus:
         def work(services: Services) -> str:

@@ -284,3 +284,16 @@ def test_a_replace_that_fails_while_it_empties_the_target_is_repaired(registered
     failed = start(registered, connector_name="ymca_powerbi")
     registered.work()
     assert job(registered, str(job(registered, failed)["repair_job_id"]))["status"] == "success"
+
+
+def test_a_worker_that_was_overtaken_remembers_nothing_about_the_target(registered: World) -> None:
+    job_id = start(registered)
+    documents = registered.fakes.documents
+    at_step(registered, "begin", lambda: documents.update(f"export_jobs/{job_id}", {"fence": 99}))
+    registered.work_once()
+    assert documents._documents["connectors/ymca_sheets"][0]["targets"] == {}
+    documents.update(f"export_jobs/{job_id}", {"lease_until": registered.fakes.clock.now()})
+    registered.fakes.clock.sleep(100)
+    registered.sweep()
+    registered.work()
+    assert documents._documents["connectors/ymca_sheets"][0]["targets"] == {"people": {"remembered": "people"}}
