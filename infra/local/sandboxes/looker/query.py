@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from infra.local.sandboxes._base import Response, VendorError
+from infra.local.sandboxes._base import Request, Response, VendorError
 
 from .database import DATE_FORMAT, TIME_FORMAT, Database
 from .errors import invalid, not_found
@@ -175,3 +175,9 @@ def _csv(fields: list[Field], rows: list[tuple[Any, ...]]) -> Response:
     writer.writerow([field.name for field in fields])
     writer.writerows([["" if value is None else _json_value(value) for value in row] for row in rows])
     return Response(200, text.getvalue(), {"Content-Type": "text/csv; charset=utf-8"})
+
+
+def select_fields(body: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Apply `?fields=a,b(c)`: top-level names only."""
+    wanted = {name.split("(")[0].strip() for name in request.query.get("fields", "").split(",") if name.strip()}
+    return {name: value for name, value in body.items() if not wanted or name in wanted}

@@ -1,8 +1,8 @@
 """Sandbox of Looker's API 4.0: sign-in, connections, datagroups, derived tables, queries, over the embedded Postgres.
 
 What is real here: connection tests, derived table builds and queries run SQL in the warehouse as Looker's database user.
-Shapes are the contract's (Looker.4.0.oas.json); error texts as in the contract or in public threads, see `errors.py`.
-Unverified, from memory: the words of connection tests, the status of a build refused, `looker_error` in results.
+Shapes are the contract's (Looker.4.0.oas.json); error texts as there or in public threads, see `errors.py`. Unverified: the
+words of connection tests, the status of a build refused, `looker_error` in results.
 """
 
 from __future__ import annotations
@@ -103,10 +103,8 @@ class LookerSandbox(Sandbox):
 
     def not_imitated(self, route: str) -> Response:
         """A 501 in Looker's form, which its SDK reads."""
-        page = "https://docs.cloud.google.com/looker/docs/r/err/4.0/501"
-        return Response(
-            501, {"message": f"not imitated by this sandbox: {route}", "documentation_url": page, "route": route}
-        )
+        message = f"not imitated by this sandbox: {route}"
+        return Response(501, {"message": message, "documentation_url": f"{DOCS}/501", "route": route})
 
     def bad_request(self, message: str) -> Response:
         """400 in the contract's Error form."""
@@ -142,7 +140,7 @@ class LookerSandbox(Sandbox):
         with self.lock:
             row = self.db.execute("SELECT user_id FROM api_keys WHERE client_id = ?", (client_id,)).fetchone()
         user = {"id": row["user_id"] if row else "0", "display_name": "BI connectors", "is_disabled": False}
-        return Response(200, _select(user, request))
+        return Response(200, query.select_fields(user, request))
 
     @route("GET", f"{API}/versions")
     def versions(self, request: Request) -> Response:
@@ -152,20 +150,20 @@ class LookerSandbox(Sandbox):
         origin = f"https://{request.host}"
         body = {"looker_release_version": VERSION, "current_version": current, "supported_versions": [current],
                 "api_server_url": origin, "web_server_url": origin}  # fmt: skip
-        return Response(200, _select(body, request))
+        return Response(200, query.select_fields(body, request))
 
     @route("GET", f"{API}/connections")
     def all_connections(self, request: Request) -> Response:
         """The one connection."""
         self._caller(request, "see_connections")
-        return Response(200, [_select(self._connection(), request)])
+        return Response(200, [query.select_fields(self._connection(), request)])
 
     @route("GET", f"{API}/connections/<name>")
     def connection(self, request: Request, name: str) -> Response:
         """It by name; without its password, which Looker never hands out."""
         self._caller(request, "see_connections")
         self._require_connection(name, "get/connections/:connection_name")
-        return Response(200, _select(self._connection(), request))
+        return Response(200, query.select_fields(self._connection(), request))
 
     @route("PUT", f"{API}/connections/<name>/test")
     def test_connection(self, request: Request, name: str) -> Response:
@@ -284,7 +282,7 @@ class LookerSandbox(Sandbox):
         explores = [{"name": table, "hidden": False} for table in self._explores()]
         body = {"name": name, "label": name.title(), "project_name": name, "has_content": bool(explores),
                 "allowed_db_connection_names": [looker.connection], "explores": explores}  # fmt: skip
-        return Response(200, _select(body, request))
+        return Response(200, query.select_fields(body, request))
 
     @route("POST", f"{API}/queries/run/<result_format>")
     def run_inline_query(self, request: Request, result_format: str) -> Response:
@@ -300,13 +298,15 @@ class LookerSandbox(Sandbox):
         query_id = str(secrets.randbelow(10**9))
         with self.transaction() as db:
             db.execute("INSERT INTO queries VALUES (?, ?)", (query_id, json.dumps(body)))
-        return Response(200, _select({**body, "id": query_id}, request))
+        return Response(200, query.select_fields({**body, "id": query_id}, request))
 
     @route("GET", f"{API}/queries/<query_id>")
     def query(self, request: Request, query_id: str) -> Response:
         """A stored query."""
         self._caller(request, "explore")
-        return Response(200, _select({**self._stored(query_id, "get/queries/:query_id"), "id": query_id}, request))
+        return Response(
+            200, query.select_fields({**self._stored(query_id, "get/queries/:query_id"), "id": query_id}, request)
+        )
 
     @route("GET", f"{API}/queries/<query_id>/run/<result_format>")
     def run_query(self, request: Request, query_id: str, result_format: str) -> Response:
@@ -392,12 +392,6 @@ class LookerSandbox(Sandbox):
             return query.run(self.database, body, result_format, request.query.get("limit"))
         except psycopg.OperationalError as error:
             raise refuse(400, f"The database is not reachable ({type(error).__name__})", query.ROUTE) from error
-
-
-def _select(body: dict[str, Any], request: Request) -> dict[str, Any]:
-    """Apply `?fields=a,b(c)`: top-level names only."""
-    wanted = {name.split("(")[0].strip() for name in request.query.get("fields", "").split(",") if name.strip()}
-    return {name: value for name, value in body.items() if not wanted or name in wanted}
 
 
 def _digest(secret: str) -> str:
