@@ -80,7 +80,7 @@ class ExportEngine:
         except LostLeaseError:
             return Finished()
         except CancelRequestedError:
-            return self._end(held, JobStatus.CANCELLED, "cancelled", "cancelled by request")
+            return self._cancel(held)
         except VendorUnavailableError as error:
             return self._wait(held, error)
         except BIConnectorsError as error:
@@ -322,8 +322,11 @@ class ExportEngine:
         except LostLeaseError:
             return Finished()
         except CancelRequestedError:
-            return Continue()
+            return self._cancel(held)
         return Continue(at)
+
+    def _cancel(self, held: Lease) -> Outcome:
+        return self._end(held, JobStatus.CANCELLED, "cancelled", "cancelled by request")
 
     def _end_badly(self, held: Lease, error: BIConnectorsError) -> Outcome:
         return self._end(held, JobStatus.FAILED, error.code, error.message, retryable=error.retryable)
@@ -334,18 +337,19 @@ class ExportEngine:
         A job whose publish was sent and whose target cannot be asked does not end: it waits until it can be.
         """
         try:
-            message = reason
+            left = ""
             if source := frozen_before(self._stores.objects, held.job):
                 delivery = self._open_connector(held.job["connector_name"]).open_delivery(self._plan(held.job, source))
                 if held.job.get("publishing") and delivery.is_published():
                     return self._publish(held, delivery)
-                message += _abandon(delivery, reason)
+                left = _abandon(delivery, reason)
         except (VendorUnavailableError, CredentialError) as unknown:
-            if isinstance(unknown, VendorUnavailableError) or held.job.get("publishing"):
+            if held.job.get("publishing"):
                 return self._give_back(held, unknown, held.job.get("waits", 0) + 1)
-            message += f" (its staging was not removed: {unknown.message})"
+            left = f" (its staging was not removed: {unknown.message})"
         except BIConnectorsError as also:
-            message += f" (its staging was not removed: {also.message})"
+            left = f" (its staging was not removed: {also.message})"
+        message = reason + (left if held.job.get("begun") else "")
         ended = {
             "status": status.value,
             "completed_at": self._stores.clock.now(),

@@ -297,3 +297,18 @@ def test_a_worker_that_was_overtaken_remembers_nothing_about_the_target(register
     registered.sweep()
     registered.work()
     assert documents._documents["connectors/ymca_sheets"][0]["targets"] == {"people": {"remembered": "people"}}
+
+
+def test_a_job_is_cancelled_though_its_vendor_cannot_be_asked(registered: World) -> None:
+    registered.vendor.errors = [("preflight", VendorUnavailableError("no answer", retry_after_s=3600.0))]
+    job_id = start(registered)
+    registered.work_once()
+    do(registered, job_id, "cancel")
+    registered.services.connectors._load = _unreachable
+    registered.work_once(newest=True)
+    ended = job(registered, job_id)
+    assert (ended["status"], ended["error_message"]) == ("cancelled", "cancelled by request")
+
+
+def _unreachable(*_: object) -> object:
+    raise VendorUnavailableError("no answer")
