@@ -250,6 +250,7 @@ def test_a_refused_request_leaves_nested_properties_as_they_are(caller: Caller) 
     assert caller.call("GET", "").json()["sheets"][1]["properties"]["tabColor"] == {"red": 1}
 
 
+@pytest.mark.contract
 def test_the_description_has_the_members_of_the_contract_and_no_other() -> None:
     if reason := loaders.missing():
         pytest.skip(reason)
