@@ -87,6 +87,7 @@ install:
 	    '$(PYTHON)' -m venv $(VENV)
 	  fi
 	  echo "installing the pinned packages into $(VENV) (once, about a minute)"
+	  $(PIP_INSTALL) -r infra/requirements/pip.txt
 	  $(PIP_INSTALL) -r tests/requirements.txt
 	  cp tests/requirements.txt $(VENV)/installed.txt
 	fi

@@ -1,0 +1,67 @@
+"""What every model shares: the schema version, names, ids, errors and times."""
+
+from __future__ import annotations
+
+import secrets as random
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+
+SCHEMA = 1
+"""Version of the stored documents; raised with every change of form, together with a reader of the old one."""
+
+
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[a-z][a-z0-9_-]{0,62}$",
+        description="Lower-case letters, digits, `_` and `-`, starting with a letter; at most 63 characters.",
+    ),
+]
+
+
+RESERVED_NAMES = frozenset(
+    [
+        "register",
+        "export",
+        "export-jobs",
+        "refresh",
+        "refresh-runs",
+        "schedules",
+        "tables",
+        "test",
+        "test-all",
+        "apply",
+        "audit",
+        "health",
+        "docs",
+        "internal",
+        "openapi",
+    ]
+)
+
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_id(now: datetime) -> str:
+    """Return a 26-character id that sorts by time (a ULID in lower case): 48 bits of milliseconds, 80 random bits."""
+    number = (int(now.timestamp() * 1000) << 80) | random.randbits(80)
+    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Why something failed: a stable code, the sentence for people, and whether trying again can help."""
+
+    code: str
+    message: str
+    retryable: bool = False
+    details: dict[str, Any] = {}
+
+
+def utc(value: datetime) -> datetime:
+    """Return the same instant in UTC; a naive value is refused because its zone would be a guess."""
+    if value.tzinfo is None:
+        raise ValueError(f"expected an aware datetime, got the naive {value!r}")
+    return value.astimezone(UTC)

@@ -1,0 +1,134 @@
+"""Export jobs: what is asked for and where a job stands."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+
+from shared.models._base import ErrorInfo
+from shared.models.table import ExportFormat, FileSource
+
+
+class Mode(StrEnum):
+    """What becomes of the rows that the target holds already."""
+
+    REPLACE = "replace"
+    APPEND = "append"
+    UPSERT = "upsert"
+
+
+class JobStatus(StrEnum):
+    """Where an export job stands; `success`, `failed` and `cancelled` are final."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    HELD = "held"
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class Phase(StrEnum):
+    """What a job is doing."""
+
+    QUEUED = "queued"
+    FREEZE = "freeze"
+    PREFLIGHT = "preflight"
+    WRITE = "write"
+    VERIFY = "verify"
+    PUBLISH = "publish"
+    FINISHED = "finished"
+
+
+class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One export.
+
+    Attributes:
+        table_name: a registered table, else the file `<tables bucket>/<table_name>.<format>`; names the target table too.
+        rows: the rows themselves, as objects; instead of a file.
+        source: a file, instead of what `table_name` finds.
+        columns: declared types by column name, as in a file source; JSON and CSV have no dates of their own.
+        key: for `upsert`: the columns that tell rows apart; unique and not null in the source.
+        export_format: also keep the exported rows as a file of this format in the exports bucket.
+        target: options of the connector's kind, e.g. `worksheet` for Google Sheets.
+        refresh_after: refresh what the BI tool computes from the table once it is published.
+        max_shrink: a replace is held for approval if it would take away more than this share of the rows published before,
+            or all of them; 1 lets everything through.
+    """
+
+    connector_name: str
+    table_name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    mode: Mode = Mode.REPLACE
+    rows: list[dict[str, Any]] | None = None
+    source: FileSource | None = None
+    columns: dict[str, str] | None = None
+    key: list[str] = []
+    export_format: ExportFormat | None = None
+    target: dict[str, Any] = {}
+    refresh_after: bool = False
+    max_shrink: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.5
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a job is. `rows_total` is null until the source is frozen and counted; bytes are those sent to the vendor."""
+
+    rows_done: int = 0
+    rows_total: int | None = None
+    chunks_done: int = 0
+    chunks_total: int | None = None
+    sent_bytes: int = 0
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One export job as people see it.
+
+    `record_count`, `file_size_bytes`, `location` and `verification` are set when it succeeds; `error_message` and `error`
+    when it fails; `note` says in words where the promise is limited for this kind of target.
+    """
+
+    id: str
+    connector_name: str
+    connector_type: str
+    table_name: str
+    mode: Mode
+    status: JobStatus
+    phase: Phase
+    created_at: datetime
+    updated_at: datetime
+    requested_by: str
+    progress: Progress = Progress()
+    source: dict[str, Any] = {}
+    target: dict[str, Any] = {}
+    export_format: ExportFormat | None = None
+    export_uri: str | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    record_count: int | None = None
+    file_size_bytes: int | None = None
+    location: str | None = None
+    verification: dict[str, Any] | None = None
+    waiting: str | None = None
+    error_message: str | None = None
+    error: ErrorInfo | None = None
+    note: str | None = None
+    refresh_after: bool = False
+    refresh_run_id: str | None = None
+    max_shrink: float = 0.5
+    key: list[str] = []
+    held_reason: str | None = None
+    retry_of: str | None = None
+    repair_job_id: str | None = None
+
+
+class JobPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of jobs, newest first."""
+
+    jobs: list[Job]
+    next_page_token: str | None = None
