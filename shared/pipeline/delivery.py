@@ -98,7 +98,7 @@ class ExportEngine:
         Raises:
             VendorUnavailableError: the vendor cannot be asked now.
         """
-        source = frozen_before(self._stores.objects, job)
+        source = self._delivered(job)
         if source is None:
             return []
         delivery = self._open_connector(job["connector_name"]).open_delivery(self._plan(job, source))
@@ -118,7 +118,7 @@ class ExportEngine:
             )
         ends = self._stores.clock.now() + TIME_BOX
         self._refuse_overtaken(held)
-        source = self._freeze(held)
+        source = self._prepare(held, self._freeze(held))
         if self._is_held(held, source):
             return Finished()
         delivery = self._begin(held, source)
@@ -140,6 +140,14 @@ class ExportEngine:
             fields = {"phase": Phase.PREFLIGHT.value, "progress": progress, "idle_claims": 0}
             held.save({**source.to_record(), **fields, "rows_kept": True})
         return source
+
+    def _prepare(self, held: Lease, source: FrozenSource) -> FrozenSource:  # noqa: ARG002 - the lease is to record what is prepared under
+        """Return the rows that are delivered, made of the frozen ones; from here on nothing else is read of them."""
+        return source
+
+    def _delivered(self, job: Mapping[str, Any]) -> FrozenSource | None:
+        """Return the rows that an earlier box delivers of the job, as `_prepare` made them; None if it did not come so far."""
+        return frozen_before(self._stores.objects, job)
 
     def _is_held(self, held: Lease, source: FrozenSource) -> bool:
         """Hold a replace that would take away too many rows, before the target is touched, until somebody approves it."""
@@ -338,7 +346,7 @@ class ExportEngine:
         """
         try:
             left = ""
-            if source := frozen_before(self._stores.objects, held.job):
+            if source := self._delivered(held.job):
                 delivery = self._open_connector(held.job["connector_name"]).open_delivery(self._plan(held.job, source))
                 if held.job.get("publishing") and delivery.is_published():
                     return self._publish(held, delivery)
