@@ -19,6 +19,7 @@ from shared.stores.clock import SystemClock
 
 if TYPE_CHECKING:
     from shared.connectors._quota import Quota
+    from shared.services.audit import Audit
     from shared.services.connectors import Connectors
     from shared.services.exports import Engine, Exports, Outcome
     from shared.services.quotas import Quotas
@@ -157,6 +158,12 @@ class Services:
         from shared.services.sweeper import Sweeper
 
         return Sweeper(self.stores, self.exports, self.refreshes)
+
+    @cached_property
+    def audit(self) -> Audit:
+        from shared.services.audit import Audit
+
+        return Audit(self.stores.documents, self.clock)
 
     def _engine(self) -> Engine:
         from shared.pipeline.delivery import ExportEngine

@@ -17,6 +17,7 @@ import msgspec
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, Map, Rule
 
+from shared import audit
 from shared.api.auth import Authenticator, Caller
 from shared.api.problems import MEDIA_TYPE, of_error, problem
 from shared.api.routes import API, ROUTES, Parameter, Route
@@ -106,7 +107,7 @@ class Function:
         request_id = request.headers.get("X-Request-Id", "")[:64] or uuid.uuid4().hex
         bind(request_id=request_id, function=self.name)
         try:
-            response = self._answer(request)
+            response = self._answer(request, request_id)
         except BIConnectorsError as error:
             document, headers = of_error(error)
             response = _problem_response(document, headers)
@@ -125,12 +126,15 @@ class Function:
             latency_ms=round((time.monotonic() - started) * 1000, 1),
         )
         clear()
+        audit.acting()
         return response
 
-    def _answer(self, request: flask.Request) -> flask.Response:
+    def _answer(self, request: flask.Request, request_id: str) -> flask.Response:
         route, path = self._find(request)
         services = self._services()
         caller = self._authenticator(services).require(route, request.headers.get("Authorization"))
+        bind(caller=caller.email)
+        audit.acting(caller.email, request_id)
         call = Call(
             services=services,
             function=self.name,

@@ -40,6 +40,7 @@ def fire_schedule(call: Call) -> Reply:
 
 
 def sweep(call: Call) -> Reply:
-    """Wake jobs and runs that nobody drives, forget rows past their time."""
+    """Wake jobs and runs that nobody drives, forget rows past their time, seal the audit log."""
     call.services.sweeper.sweep()
+    call.services.audit.seal()
     return Reply(status=204)

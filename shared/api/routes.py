@@ -69,6 +69,13 @@ OVERTAKEN = Parameter("force", "boolean", "Approve even if a job accepted later 
 WAIT = Parameter(
     "wait", "duration", "Hold the answer until the job changes, at most this long, e.g. `30s` (60 s at most)."
 )
+AUDIT_FILTERS = (
+    Parameter("actor", "string", "Only what this e-mail address did, or `schedule:<id>`."),
+    Parameter("action", "string", "Only this action, e.g. `connector.change`."),
+    Parameter("resource", "string", "Only entries on this document, e.g. `connectors/ymca`."),
+    Parameter("outcome", "string", "Only this outcome: `done`, or how a run ended."),
+    Parameter("request_id", "string", "Only what this request did."),
+)
 STATUS = Parameter("status", "string", "Only jobs of this status.")
 
 VIEW, OPERATE, ADMIN = Permission.VIEWER, Permission.OPERATOR, Permission.ADMIN
@@ -94,6 +101,10 @@ ROUTES: tuple[Route, ...] = (
           status=204, errors=(404, 409, 412), query=(FORCE,), if_match=True),
     Route("POST", f"{API}/{{name}}/test", "register", OPERATE, f"{_CONNECTORS}:test_connector", "Test one connector",
           reply="TestResult", errors=(404,)),
+    Route("GET", f"{API}/audit", "register", ADMIN, "shared.api.audit:list_entries",
+          "List audit entries, newest first", reply="AuditPage", query=(*AUDIT_FILTERS, *PAGE)),
+    Route("GET", f"{API}/audit:verify", "register", ADMIN, "shared.api.audit:verify",
+          "Check the audit log against its seals, 20 a call", reply="AuditVerification", query=(PAGE[1],)),
     Route("POST", f"{API}/export", "export", OPERATE, f"{_EXPORTS}:start_export", "Export a table",
           request="ExportRequest", reply="Job", status=202, errors=(404, 422), idempotency=True,
           max_body_bytes=LARGE_BODY_BYTES),

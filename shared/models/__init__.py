@@ -9,6 +9,9 @@ from shared.models._base import ErrorInfo as ErrorInfo
 from shared.models._base import Name as Name
 from shared.models._base import new_id as new_id
 from shared.models._base import utc as utc
+from shared.models.audit import AuditEntry as AuditEntry
+from shared.models.audit import AuditPage as AuditPage
+from shared.models.audit import AuditVerification as AuditVerification
 from shared.models.connector import CheckResult as CheckResult
 from shared.models.connector import Connector as Connector
 from shared.models.connector import ConnectorPage as ConnectorPage

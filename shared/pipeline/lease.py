@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared import audit
 from shared.errors import NotFoundError
 from shared.models import SCHEMA, JobStatus, Phase
 from shared.pipeline import transitions
@@ -90,6 +91,9 @@ class Lease:
             if remember and connector is None:
                 raise NotFoundError(f"connector {found.data['connector_name']!r} was deleted while a job ran on it")
             tx.update(self.path, changes)
+            if "status" in fields:
+                asked_by = found.data["requested_by"]
+                audit.record(tx, now, "job.end", self.path, after=fields, outcome=fields["status"], actor=asked_by)
             for path, data in (also or {}).items():
                 tx.set(path, data)
             if remember and connector:

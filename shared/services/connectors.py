@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from shared import audit
 from shared import connectors as kinds
 from shared.connectors._base import Runtime
 from shared.errors import (
@@ -18,10 +19,11 @@ from shared.errors import (
     ConflictError,
     InvalidRequestError,
     NotFoundError,
+    PreconditionFailedError,
     UnsupportedError,
 )
 from shared.models import RESERVED_NAMES, CheckResult, Connector, ConnectorPage, TestAllResult, TestResult
-from shared.ports import Document, Query, Stores
+from shared.ports import Document, Query, Stores, Transaction
 from shared.redaction import remember
 from shared.services.records import Page, from_record, list_page, require, to_record
 
@@ -61,10 +63,13 @@ class Connectors:
             created_at=now,
             updated_at=now,
         )
+
+        def work(tx: Transaction) -> None:
+            tx.create(f"connectors/{name}", to_record(connector, owns_credentials=is_ours, targets={}))
+            audit.record(tx, now, "connector.register", f"connectors/{name}", after=_identity(config, version))
+
         try:
-            self._stores.documents.create(
-                f"connectors/{name}", to_record(connector, owns_credentials=is_ours, targets={})
-            )
+            self._stores.documents.transact(work)
         except ConflictError:
             if is_ours:
                 self._stores.secrets.destroy(version)
@@ -95,13 +100,22 @@ class Connectors:
             config, secrets = split_secrets(msgspec.convert(merged, declared.Config))
         except msgspec.ValidationError as exc:
             raise InvalidRequestError(f"the changed configuration is not valid: {exc}") from exc
-        fields: dict[str, Any] = {"config": config, "updated_at": self._stores.clock.now()}
+        now = self._stores.clock.now()
+        fields: dict[str, Any] = {"config": config, "updated_at": now}
         if secrets:
             stored = self._read_secrets(present)
             fields["credentials"] = self._add_version(name, {**stored, **secrets})
             fields["owns_credentials"] = True
+
+        def work(tx: Transaction) -> None:
+            before = _as_read(tx, name, version)
+            tx.update(f"connectors/{name}", fields)
+            after = _identity(config, fields.get("credentials", before["credentials"]))
+            former = _identity(before["config"], before["credentials"])
+            audit.record(tx, now, "connector.change", f"connectors/{name}", before=former, after=after)
+
         try:
-            self._stores.documents.update(f"connectors/{name}", fields, version=version)
+            self._stores.documents.transact(work)
         except BIConnectorsError:
             if "credentials" in fields:
                 self._stores.secrets.destroy(fields["credentials"])
@@ -119,7 +133,15 @@ class Connectors:
         present = self.get(name)
         if not force:
             self._refuse_while_used(name)
-        self._stores.documents.delete(f"connectors/{name}", version=version)
+        now = self._stores.clock.now()
+
+        def work(tx: Transaction) -> None:
+            before = _as_read(tx, name, version)
+            tx.delete(f"connectors/{name}")
+            former = _identity(before["config"], before["credentials"])
+            audit.record(tx, now, "connector.delete", f"connectors/{name}", before=former)
+
+        self._stores.documents.transact(work)
         if present.data.get("owns_credentials"):
             self._stores.secrets.delete(self._secret_id(name))
 
@@ -244,6 +266,21 @@ def split_secrets(body: msgspec.Struct) -> tuple[dict[str, Any], dict[str, Any]]
     declared = kinds.DECLARATIONS[config["connector_type"]]
     secrets = {field: config.pop(field) for field in declared.SECRET_FIELDS if field in config}
     return config, {field: _parsed(value) for field, value in secrets.items()}
+
+
+def _identity(config: Mapping[str, Any], credentials: str) -> dict[str, Any]:
+    """Return what a connector is, for the audit log: its configuration and the name of its credentials' version."""
+    return {"config": config, "credentials": credentials}
+
+
+def _as_read(tx: Transaction, name: str, version: str | None) -> dict[str, Any]:
+    """Return the connector inside a transaction. Raises `PreconditionFailedError` if it is not the version that was read."""
+    found = tx.get(f"connectors/{name}")
+    if found is None:
+        raise NotFoundError(f"connector {name!r} does not exist; check the name, or list what there is")
+    if version is not None and found.version != version:
+        raise PreconditionFailedError(f"connector {name!r} changed since it was read; read it again")
+    return found.data
 
 
 def describe_capabilities(kind: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from shared import audit
 from shared import connectors as kinds
 from shared.errors import ConflictError, InvalidRequestError, NotFoundError, UnsupportedError
 from shared.models import ExportFormat, ExportRequest, FileSource, Job, JobPage, JobStatus, Mode, Phase, new_id
@@ -130,6 +131,7 @@ class Exports:
                 return earlier
             number = join_line(tx, key)
             tx.create(f"export_jobs/{job_id}", {**record, "accepted": number, "turn": number})
+            audit.record(tx, now, "job.start", f"export_jobs/{job_id}", after=record, actor=caller)
             keep_result(tx, idempotency, job_id, now)
             return job_id
 

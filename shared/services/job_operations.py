@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from shared import audit
 from shared.errors import ConflictError, NotFoundError
 from shared.models import JobStatus, Phase, Progress, new_id
 from shared.pipeline.lease import join_line
@@ -55,6 +56,7 @@ class JobOperations:
                 )
             if job.get("publishing"):
                 raise ConflictError("the job is publishing and cannot be cancelled any more", code="job_publishing")
+            audit.record(tx, now, "job.cancel", _path(job_id))
             if status is JobStatus.HELD or job["fence"] == 0:
                 tx.update(_path(job_id), _ended(now, "cancelled", "cancelled by request"))
                 return None
@@ -88,6 +90,7 @@ class JobOperations:
             approved = {"status": JobStatus.PENDING.value, "approved": True, "forced": force, "held_reason": None}
             place = {"turn": join_line(tx, job["target_key"]), "seq": seq, "next_task_at": now, "updated_at": now}
             tx.update(_path(job_id), {**approved, **place})
+            audit.record(tx, now, "job.approve", _path(job_id), after={"forced": force})
             return seq
 
         self._enqueue(job_id, self._stores.documents.transact(work), None)
@@ -99,6 +102,7 @@ class JobOperations:
         def work(tx: Transaction) -> None:
             _require_held(_read(tx, job_id))
             tx.update(_path(job_id), _ended(now, "rejected", "rejected: the rows were not to be published"))
+            audit.record(tx, now, "job.reject", _path(job_id))
 
         self._stores.documents.transact(work)
 
@@ -135,7 +139,9 @@ class JobOperations:
                 )
             number = join_line(tx, job["target_key"])
             place = {"accepted": number, "turn": number, "approved": approved}
-            tx.create(_path(new), {**self._copy(job, new, caller, now), **place})
+            record = self._copy(job, new, caller, now)
+            tx.create(_path(new), {**record, **place})
+            audit.record(tx, now, "job.start", _path(new), after=record, actor=caller)
             keep_result(tx, idempotency, new, now)
             return new
 
@@ -158,7 +164,13 @@ class JobOperations:
             self._stores.objects.delete(bucket, name)
         for chunk in self._stores.documents.query(Query(f"{_path(job_id)}/chunks")):
             self._stores.documents.delete(chunk.path)
-        self._stores.documents.delete(_path(job_id))
+        now = self._stores.clock.now()
+
+        def work(tx: Transaction) -> None:
+            tx.delete(_path(job_id))
+            audit.record(tx, now, "job.erase", _path(job_id), outcome=job["status"])
+
+        self._stores.documents.transact(work)
 
     def forget_rows(self, job: Mapping[str, Any]) -> None:
         """Delete the frozen rows of a job; it cannot be retried or republished afterwards."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from shared import audit
 from shared import connectors as kinds
 from shared.connectors._base import Connector, RefreshStatus, VendorRefresh
 from shared.errors import BIConnectorsError, InvalidRequestError, VendorUnavailableError
@@ -97,7 +98,9 @@ class Refreshes:
                 return earlier
             if run_id is not None and tx.get(f"refresh_runs/{run_id}") is not None:
                 return run_id
-            tx.create(f"refresh_runs/{run.id}", to_record(run, failed_looks=0, next_look_at=now))
+            record = to_record(run, failed_looks=0, next_look_at=now)
+            tx.create(f"refresh_runs/{run.id}", record)
+            audit.record(tx, now, "refresh.start", f"refresh_runs/{run.id}", after=record, actor=caller)
             keep_result(tx, idempotency, run.id, now)
             return run.id
 
@@ -161,7 +164,7 @@ class Refreshes:
                 "refresh_timeout", f"the vendor still says {seen.vendor_status} after {GIVE_UP}", retryable=True
             )
         at = now + timedelta(seconds=_pause_s(fields["polls"]))
-        self._stores.documents.update(f"refresh_runs/{run['id']}", {**fields, "next_look_at": at})
+        self._update(run, {**fields, "next_look_at": at})
         if not RunStatus(fields["status"]).is_final:
             self._enqueue(run["id"], fields["polls"], at)
 
@@ -191,7 +194,23 @@ class Refreshes:
         now = self._stores.clock.now()
         fields = {"status": RunStatus.FAILED.value, "ended_at": now, "updated_at": now, "waiting": None}
         fields |= _failure(error.code, error.message, retryable=error.retryable)
-        self._stores.documents.update(f"refresh_runs/{run['id']}", fields)
+        self._update(run, fields)
+
+    def _update(self, run: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+        """Write a run's fields, and with a final status the audit entry of its end, once."""
+        path, now, status = f"refresh_runs/{run['id']}", fields["updated_at"], RunStatus(fields["status"])
+        if not status.is_final:
+            self._stores.documents.update(path, fields)
+            return
+
+        def work(tx: Transaction) -> None:
+            found = tx.get(path)
+            tx.update(path, fields)
+            if found is not None and not RunStatus(found.data["status"]).is_final:
+                asked_by = run["requested_by"]
+                audit.record(tx, now, "refresh.end", path, after=fields, outcome=status.value, actor=asked_by)
+
+        self._stores.documents.transact(work)
 
     def _enqueue(self, run_id: str, polls: int, at: datetime | None) -> None:
         url = f"{self._settings.refresh_url}/internal/refresh-runs/{run_id}:look"

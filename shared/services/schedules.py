@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from cronsim import CronSim, CronSimError
 
+from shared import audit
 from shared.errors import BIConnectorsError, InvalidRequestError
 from shared.models import ExportRequest, Schedule, ScheduleAction, SchedulePage, ScheduleRequest, new_id
 from shared.ports import CronJob, Document, Query, Stores, Transaction
@@ -73,6 +74,7 @@ class Schedules:
             if earlier is not None:
                 return earlier
             tx.create(f"schedules/{schedule.id}", to_record(schedule))
+            audit.record(tx, now, "schedule.create", f"schedules/{schedule.id}", after=to_record(schedule))
             keep_result(tx, idempotency, schedule.id, now)
             return schedule.id
 
@@ -95,9 +97,14 @@ class Schedules:
 
     def delete(self, schedule_id: str) -> None:
         """Delete the Cloud Scheduler job, then the schedule: a crash between the two leaves one that can be deleted again."""
-        self.get(schedule_id)
+        before, now = self.get(schedule_id), self._stores.clock.now()
         self._stores.cron_jobs.delete(schedule_id)
-        self._stores.documents.delete(f"schedules/{schedule_id}")
+
+        def work(tx: Transaction) -> None:
+            tx.delete(f"schedules/{schedule_id}")
+            audit.record(tx, now, "schedule.delete", f"schedules/{schedule_id}", before=before.data)
+
+        self._stores.documents.transact(work)
 
     def delete_of(self, connector_name: str) -> None:
         """Delete every schedule of one connector."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+from shared import audit
 from shared.errors import InvalidRequestError, NotFoundError
 from shared.models import ExportFormat, FileSource, Table, TableBody, TablePage
 from shared.ports import Document, ObjectInfo, Query, Stores
@@ -25,9 +26,12 @@ class Tables:
         table = Table(name=name, source=body.source, description=body.description, updated_at=self._stores.clock.now())
 
         def work(tx: Any) -> bool:
-            is_new = tx.get(f"tables/{name}") is None
-            tx.set(f"tables/{name}", to_record(table))
-            return is_new
+            before, after = tx.get(f"tables/{name}"), to_record(table)
+            tx.set(f"tables/{name}", after)
+            audit.record(
+                tx, table.updated_at, "table.put", f"tables/{name}", before=before.data if before else None, after=after
+            )
+            return before is None
 
         is_new = self._stores.documents.transact(work)
         return self.get(name), is_new
@@ -40,8 +44,13 @@ class Tables:
         return TablePage(tables=[from_record(Table, item.data) for item in found], next_page_token=token)
 
     def delete(self, name: str) -> None:
-        self.get(name)
-        self._stores.documents.delete(f"tables/{name}")
+        before, now = self.get(name), self._stores.clock.now()
+
+        def work(tx: Any) -> None:
+            tx.delete(f"tables/{name}")
+            audit.record(tx, now, "table.delete", f"tables/{name}", before=before.data)
+
+        self._stores.documents.transact(work)
 
     def find(self, name: str) -> tuple[FileSource, ObjectInfo]:
         """Return the registered source of a table, else the one file of its name in the tables bucket.

@@ -207,9 +207,9 @@ def test_document_writes_of_a_small_job_are_few(registered: World) -> None:
     start(registered)
     accepted = documents._writes - before
     registered.work()
-    assert accepted == 2  # the job and its target's line; one more with an Idempotency-Key
-    # claim, frozen, begun (job, remembered target), 2 chunks (job, manifest), publishing, end (job, target)
-    assert documents._writes - before - accepted == 1 + 1 + 2 + 2 * 2 + 1 + 2
+    assert accepted == 3  # the job, its target's line and the audit entry; one more with an Idempotency-Key
+    # claim, frozen, begun (job, remembered target), 2 chunks (job, manifest), publishing, end (job, target, audit entry)
+    assert documents._writes - before - accepted == 1 + 1 + 2 + 2 * 2 + 1 + 3
 
 
 def test_a_repeated_or_late_task_does_not_multiply(registered: World) -> None:

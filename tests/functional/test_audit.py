@@ -1,0 +1,189 @@
+"""Every change and every run leaves one audit entry; the seals notice whatever is done to them afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.connectors._base import RefreshStatus, VendorRefresh
+from tests.functional.conftest import POWER_BI, World
+
+API = "/api/bi-connectors"
+ROWS = [{"id": 1, "name": "Ada"}]
+
+
+def entries(world: World, query: str = "") -> list[dict[str, Any]]:
+    answer = world.call("register", "GET", f"{API}/audit{query}")
+    assert answer.status == 200, answer.body
+    found: list[dict[str, Any]] = answer.body["entries"]
+    return found
+
+
+def actions(world: World) -> list[tuple[str, str]]:
+    """Return what was done to which collection, sorted: the clock of these tests stands still, so ids have no order."""
+    return sorted((entry["action"], entry["resource"].split("/")[0]) for entry in entries(world))
+
+
+def export(world: World) -> str:
+    body = {"connector_name": "ymca_sheets", "table_name": "people", "rows": ROWS}
+    answer = world.call("export", "POST", f"{API}/export", body, X_Request_Id="request-7")
+    assert answer.status == 202, answer.body
+    return str(answer.body["id"])
+
+
+def sealed(world: World) -> World:
+    """Let the entries settle, and seal them."""
+    world.fakes.clock.sleep(timedelta(minutes=11).total_seconds())
+    world.sweep()
+    return world
+
+
+def test_every_change_and_run_leaves_one_entry(registered: World) -> None:
+    registered.vendor.refreshes = [VendorRefresh("v", RefreshStatus.SUCCEEDED, "Completed")]
+    etag = registered.call("register", "GET", f"{API}/ymca_powerbi").headers["ETag"]
+    registered.call("register", "PATCH", f"{API}/ymca_powerbi", {"client_id": "other"}, If_Match=etag)
+    registered.call("export", "PUT", f"{API}/tables/people", {"source": {"uri": "gs://tables/people.csv"}})
+    registered.call("export", "DELETE", f"{API}/tables/people")
+    job_id = export(registered)
+    registered.work()
+    registered.call("export", "DELETE", f"{API}/export-jobs/{job_id}")
+    registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh")
+    registered.work()
+    schedule = {"connector_name": "ymca_powerbi", "cron_expression": "0 6 * * *"}
+    schedule_id = registered.call("refresh", "POST", f"{API}/schedules", schedule).body["id"]
+    registered.call("refresh", "DELETE", f"{API}/schedules/{schedule_id}")
+    registered.call("register", "DELETE", f"{API}/ymca_sheets")
+
+    assert actions(registered) == [
+        ("connector.change", "connectors"),
+        ("connector.delete", "connectors"),
+        ("connector.register", "connectors"),
+        ("connector.register", "connectors"),
+        ("job.end", "export_jobs"),
+        ("job.erase", "export_jobs"),
+        ("job.start", "export_jobs"),
+        ("refresh.end", "refresh_runs"),
+        ("refresh.start", "refresh_runs"),
+        ("schedule.create", "schedules"),
+        ("schedule.delete", "schedules"),
+        ("table.delete", "tables"),
+        ("table.put", "tables"),
+    ]
+
+
+def test_an_entry_says_who_what_in_which_request_and_how_it_ended(registered: World) -> None:
+    job_id = export(registered)
+    registered.work()
+    (start,) = entries(registered, f"?resource=export_jobs/{job_id}&action=job.start")
+    (end,) = entries(registered, f"?resource=export_jobs/{job_id}&action=job.end")
+
+    assert (start["action"], start["actor"], start["request_id"]) == ("job.start", "developer@localhost", "request-7")
+    assert (start["before"], start["after"][:7], start["outcome"]) == (None, "sha256:", "done")
+    assert (end["action"], end["actor"], end["outcome"]) == ("job.end", "developer@localhost", "success")
+    assert end["request_id"] != "request-7"
+
+
+def test_a_change_that_is_refused_leaves_no_entry(registered: World) -> None:
+    before = len(entries(registered))
+    assert registered.call("register", "PATCH", f"{API}/ymca_powerbi", {}, If_Match='"1.000000001"').status == 412
+    assert registered.call("register", "POST", f"{API}/register", {**POWER_BI, "client_id": "x"}).status == 409
+    assert registered.call("register", "POST", f"{API}/register", POWER_BI).status == 200
+    assert len(entries(registered)) == before
+
+
+def test_no_entry_holds_a_secret_or_a_digest_of_one(registered: World) -> None:
+    etag = registered.call("register", "GET", f"{API}/ymca_powerbi").headers["ETag"]
+    rotated = {"client_secret": "another-secret-of-the-app"}
+    assert registered.call("register", "PATCH", f"{API}/ymca_powerbi", rotated, If_Match=etag).status == 200
+    text = json.dumps(entries(registered))
+    for secret in (POWER_BI["client_secret"], "another-secret-of-the-app"):
+        for content in (secret, json.dumps(secret), json.dumps({"client_secret": secret}, separators=(",", ":"))):
+            assert content not in text
+            assert hashlib.sha256(content.encode()).hexdigest() not in text
+
+
+def test_a_secret_in_what_is_digested_is_removed_first() -> None:
+    from shared.audit import digest
+    from shared.redaction import remember
+
+    remember({"client_secret": "canary-of-the-digest"})
+    assert digest({"note": "canary-of-the-digest"}) == digest({"note": "[redacted]"})
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("?action=connector.register", 2),
+        ("?action=connector.register&resource=connectors/ymca_sheets", 1),
+        ("?actor=nobody@example.org", 0),
+        ("?request_id=request-7", 1),
+        ("?outcome=success", 1),
+    ],
+)
+def test_filters_pick_entries(registered: World, query: str, count: int) -> None:
+    export(registered)
+    registered.work()
+    assert len(entries(registered, query)) == count
+
+
+def test_a_page_token_belongs_to_its_filter(registered: World) -> None:
+    first = registered.call("register", "GET", f"{API}/audit?page_size=1&action=connector.register").body
+    more = f"page_token={first['next_page_token']}"
+    assert registered.call("register", "GET", f"{API}/audit?{more}").status == 400
+    second = registered.call("register", "GET", f"{API}/audit?page_size=1&action=connector.register&{more}").body
+    shown = {first["entries"][0]["resource"], second["entries"][0]["resource"]}
+    assert shown == {"connectors/ymca_sheets", "connectors/ymca_powerbi"}
+    assert second["next_page_token"] is None
+
+
+def test_entries_are_sealed_once_they_have_settled(registered: World) -> None:
+    registered.sweep()
+    assert registered.call("register", "GET", f"{API}/audit:verify").body["seals"] == 0
+    sealed(registered)
+    registered.sweep()
+    verified = registered.call("register", "GET", f"{API}/audit:verify").body
+    assert (verified["ok"], verified["seals"], verified["entries"]) == (True, 1, 2)
+
+
+@pytest.mark.parametrize("what", ["changed", "removed", "put in", "seal removed"])
+def test_the_check_finds_what_was_done_to_the_log(registered: World, what: str) -> None:
+    sealed(registered)
+    export(registered)
+    sealed(registered)
+    documents = registered.fakes.documents
+    path = sorted(path for path in documents._documents if path.startswith("audit/"))[0]
+    match what:
+        case "changed":
+            documents.update(path, {"actor": "somebody@else.example"})
+        case "removed":
+            documents.delete(path)
+        case "put in":
+            entry = dict(documents._documents[path][0])
+            documents.create(path + "0", {**entry, "id": entry["id"] + "0"})
+        case "seal removed":
+            documents.delete("audit_seals/000000000001")
+    verified = registered.call("register", "GET", f"{API}/audit:verify").body
+    assert not verified["ok"]
+    assert len(verified["problems"]) == 1
+
+
+def test_sealed_entries_and_seals_are_logged(registered: World, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    sealed(registered)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    logged = [line for line in lines if line["message"] == "audit"]
+    head = registered.call("register", "GET", f"{API}/audit:verify").body["head"]
+    assert [line["action"] for line in logged] == ["connector.register", "connector.register"]
+    assert [f"{line['number']}:{line['hash']}" for line in lines if line["message"] == "audit_sealed"] == [head]
+
+
+def test_entries_are_never_written_twice(registered: World) -> None:
+    sealed(registered)
+    versions = {p: v for p, (_, v) in registered.fakes.documents._documents.items() if p.startswith("audit/")}
+    sealed(registered)
+    later = {p: v for p, (_, v) in registered.fakes.documents._documents.items() if p.startswith("audit/")}
+    assert {path: later[path] for path in versions} == versions
