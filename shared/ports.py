@@ -143,12 +143,13 @@ class CronJobs(Protocol):
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """One generation of an object in a bucket."""
+    """One generation of an object in a bucket. `created_at` is when that generation was made, where it is known."""
 
     bucket: str
     name: str
     generation: int
     size_bytes: int
+    created_at: datetime | None = field(default=None, compare=False)
 
     @property
     def uri(self) -> str:
@@ -160,6 +161,9 @@ class Objects(Protocol):
 
     def stat(self, bucket: str, name: str) -> ObjectInfo | None:
         """The live generation, or None."""
+
+    def list_prefix(self, bucket: str, prefix: str, limit: int) -> list[ObjectInfo]:
+        """The live generations whose names begin with `prefix`, at most `limit`, by name (code points)."""
 
     def open(self, info: ObjectInfo) -> BinaryIO:
         """A seekable reader of exactly that generation. Raises `SourceError` if that generation is gone."""

@@ -33,8 +33,10 @@ from shared.models.schedule import Schedule as Schedule
 from shared.models.schedule import ScheduleAction as ScheduleAction
 from shared.models.schedule import SchedulePage as SchedulePage
 from shared.models.schedule import ScheduleRequest as ScheduleRequest
+from shared.models.table import BigQuerySource as BigQuerySource
 from shared.models.table import ExportFormat as ExportFormat
-from shared.models.table import FileSource as FileSource
+from shared.models.table import FirestoreSource as FirestoreSource
+from shared.models.table import Source as Source
 from shared.models.table import Table as Table
 from shared.models.table import TableBody as TableBody
 from shared.models.table import TablePage as TablePage

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from shared.models._base import ErrorInfo
-from shared.models.table import ExportFormat, FileSource
+from shared.models.table import ExportFormat, Source
 
 
 class Mode(StrEnum):
@@ -53,7 +53,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     Attributes:
         table_name: a registered table, else the file `<tables bucket>/<table_name>.<format>`; names the target table too.
         rows: the rows themselves, as objects; instead of a file.
-        source: a file, instead of what `table_name` finds.
+        source: files, a BigQuery table or query, or a Firestore collection, instead of what `table_name` finds.
         columns: declared types by column name, as in a file source; JSON and CSV have no dates of their own.
         key: for `upsert`: the columns that tell rows apart; unique and not null in the source.
         export_format: also keep the exported rows as a file of this format in the exports bucket.
@@ -67,7 +67,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     table_name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     mode: Mode = Mode.REPLACE
     rows: list[dict[str, Any]] | None = None
-    source: FileSource | None = None
+    source: Source | None = None
     columns: dict[str, str] | None = None
     key: list[str] = []
     export_format: ExportFormat | None = None
@@ -90,7 +90,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One export job as people see it.
 
     `record_count`, `file_size_bytes`, `location` and `verification` are set when it succeeds; `error_message` and `error`
-    when it fails; `note` says in words where the promise is limited for this kind of target.
+    when it fails; `note` says in words where the promise is limited for this kind of target. `source_as_of` is the moment whose
+    rows were frozen: of a file its generation's creation, of many the newest, else when they were read.
     """
 
     id: str
@@ -105,6 +106,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     requested_by: str
     progress: Progress = Progress()
     source: dict[str, Any] = {}
+    source_as_of: datetime | None = None
     target: dict[str, Any] = {}
     export_format: ExportFormat | None = None
     export_uri: str | None = None

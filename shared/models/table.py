@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -18,29 +19,71 @@ class ExportFormat(StrEnum):
     XLSX = "xlsx"
 
 
-class FileSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A file in a bucket.
+class BigQuerySource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table or a query in BigQuery; exactly one of the two.
 
     Attributes:
-        uri: `gs://bucket/name`.
-        format: needed only where the name does not end in it.
+        table: `project.dataset.table`, or `dataset.table` of our own project; its rows as of the acceptance of the export.
+        query: one SELECT in GoogleSQL; only where an administrator allows it (BIGQUERY_QUERIES).
+        location: where the data lies, e.g. `EU`; by default BigQuery finds it.
+        maximum_bytes_billed: a smaller limit than the administrator's (BIGQUERY_MAX_BYTES_BILLED).
+    """
+
+    table: str | None = None
+    query: Annotated[str, msgspec.Meta(max_length=100_000)] | None = None
+    location: str | None = None
+    maximum_bytes_billed: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.table is None) == (self.query is None):
+            raise ValueError("a bigquery source takes exactly one of table and query")
+
+
+class FirestoreSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The documents of a collection at one moment.
+
+    Attributes:
+        collection: path of a collection, e.g. `cities` or `cities/SF/landmarks`; with `group` the id of a collection group.
+        group: take every collection of that id, wherever it lies.
+        project, database: by default our own project and its `(default)` database.
+    """
+
+    collection: str
+    group: bool = False
+    project: str | None = None
+    database: str = "(default)"
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where rows come from: exactly one of `uri`, `bigquery` and `firestore`.
+
+    Attributes:
+        uri: `gs://bucket/name`; ending in `/` all files below it, with `*` (any text without `/`) all files whose name fits:
+            columns are matched by name.
+        format: needed only where the names do not end in it.
         columns: declared types by column name: `int64 double bool string date timestamp timestamp_tz decimal(p,s)`.
         sheet: XLSX only, by default the first.
         delimiter, encoding: CSV only, by default a comma and UTF-8.
     """
 
-    uri: str
+    uri: str | None = None
+    bigquery: BigQuerySource | None = None
+    firestore: FirestoreSource | None = None
     format: ExportFormat | None = None
     columns: dict[str, str] | None = None
     sheet: str | None = None
     delimiter: str | None = None
     encoding: str = "utf-8"
 
+    def __post_init__(self) -> None:
+        if sum(part is not None for part in (self.uri, self.bigquery, self.firestore)) != 1:
+            raise ValueError("a source is exactly one of uri, bigquery and firestore")
+
 
 class TableBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `table_name` stands for."""
 
-    source: FileSource
+    source: Source
     description: str = ""
 
 
@@ -48,7 +91,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     """A registered table, so that `table_name` alone is enough to export."""
 
     name: str
-    source: FileSource
+    source: Source
     description: str
     updated_at: datetime
 

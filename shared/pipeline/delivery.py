@@ -28,7 +28,7 @@ from shared.errors import (
 from shared.models import SCHEMA, JobStatus, Phase, Progress
 from shared.pipeline import lease as leases
 from shared.pipeline.formats import CONTENT_TYPES, Format, writer
-from shared.pipeline.freezing import FrozenSource, freeze, frozen_before
+from shared.pipeline.freezing import Freezing, FrozenSource, freeze, frozen_before, frozen_bytes
 from shared.pipeline.guards import check_rows, shrink_reason
 from shared.pipeline.lease import Busy, CancelRequestedError, Lease, LostLeaseError, Over
 from shared.pipeline.outcomes import Continue, Finished, Outcome
@@ -118,7 +118,7 @@ class ExportEngine:
             )
         ends = self._stores.clock.now() + TIME_BOX
         self._refuse_overtaken(held)
-        source = self._prepare(held, self._freeze(held))
+        source = self._prepare(held, self._freeze(held, ends))
         if self._is_held(held, source):
             return Finished()
         delivery = self._begin(held, source)
@@ -132,10 +132,10 @@ class ExportEngine:
         held.save({"phase": Phase.PUBLISH.value, "publishing": True, "verification": verification, "idle_claims": 0})
         return self._publish(held, delivery)
 
-    def _freeze(self, held: Lease) -> FrozenSource:
+    def _freeze(self, held: Lease, ends: datetime) -> FrozenSource:
         source = frozen_before(self._stores.objects, held.job)
         if source is None:
-            source = freeze(self._stores.objects, self._frozen_bucket, held.job["id"], held.job["source"])
+            source = freeze(Freezing(self._stores, self._frozen_bucket, held.job, held.save, ends))
             progress = msgspec.to_builtins(Progress(rows_total=source.scan.rows))
             fields = {"phase": Phase.PREFLIGHT.value, "progress": progress, "idle_claims": 0}
             held.save({**source.to_record(), **fields, "rows_kept": True})
@@ -300,7 +300,7 @@ class ExportEngine:
                 "phase": Phase.FINISHED.value,
                 "completed_at": self._stores.clock.now(),
                 "record_count": rows,
-                "file_size_bytes": job.get("file_size_bytes") or job["frozen"]["size_bytes"],
+                "file_size_bytes": job.get("file_size_bytes") or frozen_bytes(job),
                 "location": published.location,
                 "published": dict(published.details),
             },

@@ -13,9 +13,9 @@ import msgspec
 from shared import audit
 from shared import connectors as kinds
 from shared.errors import ConflictError, InvalidRequestError, NotFoundError, UnsupportedError
-from shared.models import ExportFormat, ExportRequest, FileSource, Job, JobPage, JobStatus, Mode, Phase, new_id
+from shared.models import ExportRequest, Job, JobPage, JobStatus, Mode, Phase, new_id
 from shared.pipeline.lease import LEASE, first_in_line, join_line, target_key
-from shared.ports import Document, ObjectInfo, Query, Stores, Task, Transaction
+from shared.ports import Document, Query, Stores, Task, Transaction
 from shared.services.connectors import Connectors
 from shared.services.job_operations import JobOperations, fresh_state
 from shared.services.records import (
@@ -28,7 +28,8 @@ from shared.services.records import (
     require,
     to_record,
 )
-from shared.services.tables import Tables, source_format
+from shared.services.sources import Sources
+from shared.services.tables import Tables
 from shared.telemetry import log_event
 
 TASK_DEADLINE_S = 900.0
@@ -85,7 +86,8 @@ class Exports:
         self._settings = settings
         self._engine = engine
         self._after_success = after_success
-        self.operations = JobOperations(stores, self._enqueue)
+        self._sources = Sources(stores.objects, settings.frozen_bucket)
+        self.operations = JobOperations(stores, settings.frozen_bucket, self._enqueue)
         self._waiters = threading.BoundedSemaphore(max(1, settings.threads // 4))
 
     def start(self, request: ExportRequest, caller: str, idempotency: Idempotency | None = None) -> Document:
@@ -283,42 +285,6 @@ class Exports:
     def _source(self, request: ExportRequest, job_id: str) -> dict[str, Any]:
         """Pin the source: rows of the request become an object of ours, a file is taken at its present generation."""
         if request.rows is not None:
-            source, info = (
-                FileSource(uri="rows in the request", format=ExportFormat.JSONL),
-                self._stage_rows(request.rows, job_id),
-            )
-        elif request.source is not None:
-            source, info = request.source, self._tables.pin(request.source)
-        else:
-            source, info = self._tables.find(request.table_name)
-        declared = {**(source.columns or {}), **(request.columns or {})} or None
-        return _pinned(source, info, declared)
-
-    def _stage_rows(self, rows: list[dict[str, Any]], job_id: str) -> ObjectInfo:
-        from shared.pipeline.sources import staged_rows
-
-        name = f"jobs/{job_id}/source.jsonl"
-        with self._stores.objects.writer(
-            self._settings.frozen_bucket, name, content_type="application/x-ndjson"
-        ) as sink:
-            for line in staged_rows(rows):
-                sink.write(line)
-        info = self._stores.objects.stat(self._settings.frozen_bucket, name)
-        if info is None:
-            raise NotFoundError(
-                f"gs://{self._settings.frozen_bucket}/{name} is gone right after it was written; try again"
-            )
-        return info
-
-
-def _pinned(source: FileSource, info: ObjectInfo, columns: Mapping[str, str] | None) -> dict[str, Any]:
-    options = {"schema": columns, "delimiter": source.delimiter, "encoding": source.encoding, "sheet": source.sheet}
-    return {
-        "uri": source.uri,
-        "bucket": info.bucket,
-        "name": info.name,
-        "generation": info.generation,
-        "size_bytes": info.size_bytes,
-        "format": source_format(source).value,
-        "options": options,
-    }
+            return self._sources.of_rows(request.rows, job_id, request.columns)
+        source = request.source or self._tables.find(request.table_name)
+        return self._sources.pin(source, job_id, request.columns)

@@ -10,7 +10,7 @@ from shared import audit
 from shared.errors import ConflictError, NotFoundError
 from shared.models import JobStatus, Phase, Progress, new_id
 from shared.pipeline.lease import join_line
-from shared.ports import Document, ObjectInfo, Query, Stores, Transaction
+from shared.ports import Document, Query, Stores, Transaction
 from shared.services.records import Idempotency, earlier_result, keep_result, to_builtins
 
 Enqueue = Callable[[str, int, datetime | None], None]
@@ -29,14 +29,19 @@ KEPT = (
     "refresh_after",
     "max_shrink",
     "note",
+    "source",
 )
+# What finds a job's frozen rows again, for one that starts from them.
+FROZEN = ("frozen", "frozen_format", "scan", "source_as_of")
+FORGET_AT_ONCE = 1_000  # our choice: names in memory at once
 
 
 class JobOperations:
     """Changes to `export_jobs/{id}` from outside the engine, each decided in one transaction."""
 
-    def __init__(self, stores: Stores, enqueue: Enqueue) -> None:
+    def __init__(self, stores: Stores, frozen_bucket: str, enqueue: Enqueue) -> None:
         self._stores = stores
+        self._frozen_bucket = frozen_bucket
         self._enqueue = enqueue
 
     def cancel(self, job_id: str) -> None:
@@ -173,17 +178,16 @@ class JobOperations:
         self._stores.documents.transact(work)
 
     def forget_rows(self, job: Mapping[str, Any]) -> None:
-        """Delete the frozen rows of a job; it cannot be retried or republished afterwards."""
-        source = ObjectInfo(**job["frozen"]) if job.get("frozen") else _own_staged(job)
-        if source is not None:
-            self._stores.objects.delete(source.bucket, source.name)
+        """Delete all that lies in the job's folder of the frozen bucket; it cannot be retried or republished afterwards."""
+        while found := self._stores.objects.list_prefix(self._frozen_bucket, f"jobs/{job['id']}/", FORGET_AT_ONCE):
+            for info in found:
+                self._stores.objects.delete(info.bucket, info.name)
 
     def _copy(self, job: Mapping[str, Any], new: str, caller: str, now: datetime) -> dict[str, Any]:
-        frozen = job.get("frozen")
-        source = {**job["source"], **(frozen or {})}
+        frozen = {name: job.get(name) for name in FROZEN} if job.get("frozen") else job.get("frozen_from")
         return {
             **{name: job.get(name) for name in KEPT},
-            "source": source,
+            "frozen_from": frozen,
             "id": new,
             "status": JobStatus.PENDING.value,
             "phase": Phase.QUEUED.value,
@@ -227,11 +231,3 @@ def _ended(now: datetime, code: str, message: str) -> dict[str, Any]:
     error = {"code": code, "message": message, "retryable": False, "details": {}}
     ended = {"status": JobStatus.CANCELLED.value, "completed_at": now, "updated_at": now}
     return {**ended, "error_message": message, "error": error}
-
-
-def _own_staged(job: Mapping[str, Any]) -> ObjectInfo | None:
-    """Return the object that the rows of a request were staged in, None if the source is somebody else's file."""
-    source = job["source"]
-    if source["name"] != f"jobs/{job['id']}/source.{source['format']}":
-        return None
-    return ObjectInfo(source["bucket"], source["name"], source["generation"], source["size_bytes"])

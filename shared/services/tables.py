@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from shared import audit
 from shared.errors import InvalidRequestError, NotFoundError
-from shared.models import ExportFormat, FileSource, Table, TableBody, TablePage
-from shared.ports import Document, ObjectInfo, Query, Stores
+from shared.models import ExportFormat, Source, Table, TableBody, TablePage
+from shared.ports import Document, Query, Stores
 from shared.services.records import Page, from_record, list_page, require, to_record
+from shared.services.sources import check
 
 
 class Tables:
@@ -21,8 +21,7 @@ class Tables:
 
     def put(self, name: str, body: TableBody) -> tuple[Document, bool]:
         """Create or replace; returns the document and whether it is new."""
-        parse_uri(body.source.uri)
-        source_format(body.source)
+        check(body.source)
         table = Table(name=name, source=body.source, description=body.description, updated_at=self._stores.clock.now())
 
         def work(tx: Any) -> bool:
@@ -52,7 +51,7 @@ class Tables:
 
         self._stores.documents.transact(work)
 
-    def find(self, name: str) -> tuple[FileSource, ObjectInfo]:
+    def find(self, name: str) -> Source:
         """Return the registered source of a table, else the one file of its name in the tables bucket.
 
         Raises:
@@ -61,13 +60,12 @@ class Tables:
         """
         registered = self._stores.documents.get(f"tables/{name}")
         if registered is not None:
-            source = from_record(Table, registered.data).source
-            return source, self.pin(source)
+            return from_record(Table, registered.data).source
         found = []
         for ending in ExportFormat:
             info = self._stores.objects.stat(self._bucket, f"{name}.{ending.value}")
             if info is not None:
-                found.append((FileSource(uri=info.uri, format=ending), info))
+                found.append(Source(uri=info.uri, format=ending))
         if not found:
             endings = ", ".join(ending.value for ending in ExportFormat)
             raise NotFoundError(
@@ -76,40 +74,8 @@ class Tables:
                 code="table_not_found",
             )
         if len(found) > 1:
-            names = ", ".join(info.uri for _, info in found)
+            names = ", ".join(str(source.uri) for source in found)
             raise InvalidRequestError(
                 f"several files are called {name!r}: {names}; name one in source.uri", field="source"
             )
         return found[0]
-
-    def pin(self, source: FileSource) -> ObjectInfo:
-        """Return the live generation of a source's file. Raises `NotFoundError` naming it."""
-        bucket, name = parse_uri(source.uri)
-        info = self._stores.objects.stat(bucket, name)
-        if info is None:
-            raise NotFoundError(f"{source.uri} does not exist; check the bucket and the name", code="source_not_found")
-        return info
-
-
-def parse_uri(uri: str) -> tuple[str, str]:
-    """Return (bucket, name) of a `gs://` URI. Raises `InvalidRequestError`."""
-    parts = urlsplit(uri)
-    name = uri.removeprefix(f"gs://{parts.netloc}/")
-    if parts.scheme != "gs" or not parts.netloc or not name or name == uri:
-        raise InvalidRequestError(f"source.uri is {uri!r}; expected gs://bucket/name", field="source.uri")
-    return parts.netloc, name
-
-
-def source_format(source: FileSource) -> ExportFormat:
-    """Return the declared format, else the one that the name ends in. Raises `InvalidRequestError`."""
-    if source.format is not None:
-        return source.format
-    ending = source.uri.rsplit(".", 1)[-1].lower()
-    ending = {"ndjson": "jsonl", "tsv": "csv"}.get(ending, ending)
-    try:
-        return ExportFormat(ending)
-    except ValueError as exc:
-        raise InvalidRequestError(
-            f"{source.uri} does not end in a known format ({', '.join(ExportFormat)}); say source.format",
-            field="source.format",
-        ) from exc

@@ -27,14 +27,14 @@ class CloudStorageObjects:
         return storage.Client(project=self._project)
 
     def stat(self, bucket: str, name: str) -> ObjectInfo | None:
-        try:
+        with _reading(bucket):
             blob = self._client.bucket(bucket).get_blob(name)
-        except google.Forbidden as exc:
-            raise SourceError(
-                f"the export worker may not read gs://{bucket}; grant its service account roles/storage.objectViewer there",
-                code="source_forbidden",
-            ) from exc
         return None if blob is None else _info(blob)
+
+    def list_prefix(self, bucket: str, prefix: str, limit: int) -> list[ObjectInfo]:
+        with _reading(bucket):
+            found = [_info(blob) for blob in self._client.list_blobs(bucket, prefix=prefix, max_results=limit)]
+        return sorted(found, key=lambda info: info.name)
 
     def open(self, info: ObjectInfo) -> BinaryIO:
         blob = self._client.bucket(info.bucket).blob(info.name, generation=info.generation, chunk_size=CHUNK_BYTES)
@@ -87,5 +87,18 @@ class CloudStorageObjects:
             pass  # gone already, which is what was asked
 
 
+@contextmanager
+def _reading(bucket: str) -> Iterator[None]:
+    try:
+        yield
+    except google.Forbidden as exc:
+        raise SourceError(
+            f"the export worker may not read gs://{bucket}; grant its service account roles/storage.objectViewer there",
+            code="source_forbidden",
+        ) from exc
+    except google.NotFound as exc:
+        raise SourceError(f"the bucket {bucket!r} does not exist; check its name", code="source_not_found") from exc
+
+
 def _info(blob: Any) -> ObjectInfo:
-    return ObjectInfo(blob.bucket.name, blob.name, int(blob.generation), int(blob.size or 0))
+    return ObjectInfo(blob.bucket.name, blob.name, int(blob.generation), int(blob.size or 0), blob.time_created)

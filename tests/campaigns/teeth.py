@@ -110,6 +110,9 @@ class ThawedObjects:
     def stat(self, bucket: str, name: str) -> ObjectInfo | None:
         return self._inner.stat(bucket, name)
 
+    def list_prefix(self, bucket: str, prefix: str, limit: int) -> list[ObjectInfo]:
+        return self._inner.list_prefix(bucket, prefix, limit)
+
     def writer(self, bucket: str, name: str, *, content_type: str) -> AbstractContextManager[BinaryIO]:
         return self._inner.writer(bucket, name, content_type=content_type)
 

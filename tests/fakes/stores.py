@@ -190,16 +190,23 @@ class InMemoryObjects:
 
     def __init__(self) -> None:
         self._live: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self._created: dict[int, datetime] = {}
         self._generation = 0
+        self.clock = FakeClock()
 
     def put(self, bucket: str, name: str, data: bytes) -> ObjectInfo:
         self._generation += 1
         self._live[bucket, name] = (self._generation, data)
-        return ObjectInfo(bucket, name, self._generation, len(data))
+        self._created[self._generation] = self.clock.now()
+        return ObjectInfo(bucket, name, self._generation, len(data), self.clock.now())
 
     def stat(self, bucket: str, name: str) -> ObjectInfo | None:
         found = self._live.get((bucket, name))
-        return None if found is None else ObjectInfo(bucket, name, found[0], len(found[1]))
+        return None if found is None else ObjectInfo(bucket, name, found[0], len(found[1]), self._created[found[0]])
+
+    def list_prefix(self, bucket: str, prefix: str, limit: int) -> list[ObjectInfo]:
+        names = sorted(name for where, name in self._live if where == bucket and name.startswith(prefix))
+        return [info for name in names[:limit] if (info := self.stat(bucket, name))]
 
     def open(self, info: ObjectInfo) -> BinaryIO:
         found = self._live.get((info.bucket, info.name))
@@ -236,6 +243,9 @@ class InMemoryStores:
     cron_jobs: InMemoryCronJobs = field(default_factory=InMemoryCronJobs)
     objects: InMemoryObjects = field(default_factory=InMemoryObjects)
     clock: FakeClock = field(default_factory=FakeClock)
+
+    def __post_init__(self) -> None:
+        self.objects.clock = self.clock
 
     def stores(self) -> Stores:
         return Stores(self.documents, self.secrets, self.tasks, self.cron_jobs, self.objects, self.clock)

@@ -217,6 +217,20 @@ def test_a_copy_is_made_once(objects: Objects) -> None:
         assert len(reader.read()) == 300_000
 
 
+def test_objects_are_listed_by_prefix_and_name(objects: Objects) -> None:
+    folder = uuid.uuid4().hex
+    for name in ("b", "a", "Z", "ä", "aa/c"):
+        with objects.writer("one", f"{folder}/{name}", content_type="text/plain") as sink:
+            sink.write(name.encode())
+    listed = objects.list_prefix("one", f"{folder}/", 100)
+    assert [info.name.removeprefix(f"{folder}/") for info in listed] == ["Z", "a", "aa/c", "b", "ä"]
+    assert listed[0] == objects.stat("one", f"{folder}/Z")
+    assert listed[0].created_at is not None
+    assert objects.list_prefix("one", f"{folder}/a", 100) == listed[1:3]
+    assert len(objects.list_prefix("one", f"{folder}/", 2)) == 2
+    assert objects.list_prefix("one", f"{folder}/none", 2) == []
+
+
 def test_a_write_that_fails_leaves_no_object(objects: Objects) -> None:
     def fail() -> None:
         with objects.writer("one", "half.bin", content_type="text/plain") as sink:

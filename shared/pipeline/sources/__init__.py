@@ -1,4 +1,4 @@
-"""From rows in a request, or batches of any format, to what the pipeline works on."""
+"""Where rows come from: a module for each kind of source, and what they share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     import pyarrow as pa
-
-    from shared.pipeline.formats import ReadOptions
 
 
 class BytesOpener:
@@ -46,14 +44,6 @@ def staged_rows(rows: Sequence[Any]) -> Iterator[bytes]:
         except (ValueError, TypeError) as exc:
             message = f"row {number} holds a value that JSON has no form for ({exc}); use null, a finite number or text"
             raise SourceError(message, code="row_invalid", row=number) from exc
-
-
-def validate_columns(names: Sequence[str], options: ReadOptions | None = None) -> None:
-    """Raise `SourceError` unless all names are present and unique without regard to case; all readers do this themselves."""
-    from shared.pipeline.formats import ReadOptions
-    from shared.pipeline.formats.column_types import check_names
-
-    check_names(names, options or ReadOptions())
 
 
 def rechunk(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:

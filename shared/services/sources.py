@@ -1,0 +1,182 @@
+"""Pinning a source when an export is accepted: what the record of a job keeps of where its rows come from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlsplit
+
+from shared.errors import InvalidRequestError, NotFoundError
+from shared.models import ExportFormat, Source
+from shared.ports import ObjectInfo, Objects
+
+MAX_FILES = 1_000  # our choice: one table's files; their list stays small and is frozen within a few boxes of work
+MAX_LISTED = 10_000  # our choice: names looked at under a pattern's prefix
+ENDINGS = {"ndjson": "jsonl", "tsv": "csv"}
+
+
+class Sources:
+    """Makes the `source` of job records: `kind` says what freezes it (`shared.pipeline.freezing.KINDS`)."""
+
+    def __init__(self, objects: Objects, frozen_bucket: str) -> None:
+        self._objects = objects
+        self._frozen_bucket = frozen_bucket
+
+    def of_rows(self, rows: Sequence[Any], job_id: str, columns: Mapping[str, str] | None) -> dict[str, Any]:
+        """Keep the rows of a request as an object of the job. Raises `SourceError` naming a row that is no object."""
+        from shared.pipeline.sources import staged_rows
+
+        name = f"jobs/{job_id}/source.jsonl"
+        with self._objects.writer(self._frozen_bucket, name, content_type="application/x-ndjson") as sink:
+            for line in staged_rows(rows):
+                sink.write(line)
+        source = Source(uri="rows in the request", format=ExportFormat.JSONL)
+        return _file(source, self._stat(self._frozen_bucket, name), columns)
+
+    def pin(self, source: Source, job_id: str, columns: Mapping[str, str] | None) -> dict[str, Any]:
+        """Return the source with every file at its present generation.
+
+        Raises:
+            InvalidRequestError: the source is not of the documented form.
+            NotFoundError: no such file; or no file fits.
+        """
+        check(source)
+        declared = {**(source.columns or {}), **(columns or {})} or None
+        bucket, name = parse_uri(str(source.uri))
+        if not is_many(name):
+            return _file(source, self._pinned(bucket, name), declared)
+        return self._files(source, job_id, declared)
+
+    def _pinned(self, bucket: str, name: str) -> ObjectInfo:
+        info = self._objects.stat(bucket, name)
+        if info is None:
+            raise NotFoundError(
+                f"gs://{bucket}/{name} does not exist; check the bucket and the name", code="source_not_found"
+            )
+        return info
+
+    def _files(self, source: Source, job_id: str, columns: Mapping[str, str] | None) -> dict[str, Any]:
+        found = self._matching(str(source.uri))
+        formats = {source_format(source.format, info.uri) for info in found}
+        if len(formats) > 1:
+            raise InvalidRequestError(
+                f"{source.uri} matches files of several formats ({', '.join(sorted(formats))}); narrow it to one",
+                field="source.uri",
+            )
+        name = f"jobs/{job_id}/pinned.json"
+        with self._objects.writer(self._frozen_bucket, name, content_type="application/json") as sink:
+            sink.write(json.dumps([_plain(info) for info in found]).encode())
+        return {
+            "kind": "files",
+            "uri": source.uri,
+            "files": len(found),
+            "size_bytes": sum(info.size_bytes for info in found),
+            "format": formats.pop().value,
+            "options": _options(source, columns),
+            "created_at": max((info.created_at for info in found if info.created_at), default=None),
+            "pinned": _plain(self._stat(self._frozen_bucket, name)),
+        }
+
+    def _matching(self, uri: str) -> list[ObjectInfo]:
+        """Return the files that a prefix or pattern means, by name."""
+        bucket, pattern = parse_uri(uri)
+        prefix = pattern.partition("*")[0]
+        listed = self._objects.list_prefix(bucket, prefix, MAX_LISTED + 1)
+        if len(listed) > MAX_LISTED:
+            raise InvalidRequestError(
+                f"more than {MAX_LISTED:,} objects begin with gs://{bucket}/{prefix}; give a longer prefix",
+                field="source.uri",
+            )
+        found = [info for info in listed if _fits(info.name, pattern)]
+        if not found:
+            raise NotFoundError(f"no file fits {uri}; check the bucket and the name", code="source_not_found")
+        if len(found) > MAX_FILES:
+            raise InvalidRequestError(
+                f"{len(found):,} files fit {uri}, at most {MAX_FILES:,} are taken; narrow it, or join files",
+                field="source.uri",
+            )
+        return found
+
+    def _stat(self, bucket: str, name: str) -> ObjectInfo:
+        info = self._objects.stat(bucket, name)
+        if info is None:
+            raise NotFoundError(f"gs://{bucket}/{name} is gone right after it was written; try again")
+        return info
+
+
+def check(source: Source) -> None:
+    """Raise `InvalidRequestError` unless the source is of the documented form. Looks at nothing outside."""
+    if source.uri is None:
+        raise InvalidRequestError("expected source.uri", field="source")
+    _, name = parse_uri(source.uri)
+    if not is_many(name) or (source.format is None and not name.endswith(("/", "*"))):
+        source_format(source.format, source.uri)
+
+
+def is_many(name: str) -> bool:
+    """Whether a name in a bucket means all files below it, or all that fit it."""
+    return name.endswith("/") or "*" in name
+
+
+def parse_uri(uri: str) -> tuple[str, str]:
+    """Return (bucket, name) of a `gs://` URI. Raises `InvalidRequestError`."""
+    parts = urlsplit(uri)
+    name = uri.removeprefix(f"gs://{parts.netloc}/")
+    if parts.scheme != "gs" or not parts.netloc or not name or name == uri:
+        raise InvalidRequestError(f"source.uri is {uri!r}; expected gs://bucket/name", field="source.uri")
+    return parts.netloc, name
+
+
+def source_format(declared: ExportFormat | None, uri: str) -> ExportFormat:
+    """Return the declared format, else the one that the name ends in. Raises `InvalidRequestError`."""
+    if declared is not None:
+        return declared
+    ending = uri.rsplit(".", 1)[-1].lower()
+    try:
+        return ExportFormat(ENDINGS.get(ending, ending))
+    except ValueError as exc:
+        raise InvalidRequestError(
+            f"{uri} does not end in a known format ({', '.join(ExportFormat)}); say source.format",
+            field="source.format",
+        ) from exc
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Whether an object is a file that the pattern means.
+
+    Below a folder, folder markers and names that begin with `_` or `.` are left out: writers of many files keep their notes
+    in them, e.g. `_SUCCESS`.
+    """
+    if name.endswith("/"):
+        return False
+    if pattern.endswith("/") and name.rpartition("/")[2].startswith(("_", ".")):
+        return False
+    expression = "[^/]*".join(re.escape(piece) for piece in pattern.split("*"))
+    return re.fullmatch(expression + (".*" if pattern.endswith("/") else ""), name, re.DOTALL) is not None
+
+
+def _file(source: Source, info: ObjectInfo, columns: Mapping[str, str] | None) -> dict[str, Any]:
+    fmt = source_format(source.format, info.uri)
+    return {
+        "kind": "file",
+        "uri": source.uri,
+        "format": fmt.value,
+        "options": _options(source, columns),
+        **asdict(info),
+    }
+
+
+def _options(source: Source, columns: Mapping[str, str] | None) -> dict[str, Any]:
+    return {
+        "schema": None if columns is None else dict(columns),
+        "delimiter": source.delimiter,
+        "encoding": source.encoding,
+        "sheet": source.sheet,
+    }
+
+
+def _plain(info: ObjectInfo) -> dict[str, Any]:
+    return {name: value for name, value in asdict(info).items() if name != "created_at"}
