@@ -1,6 +1,6 @@
 """`make package`: stage each function as Google Cloud wants it, and zip it so that the same source gives the same bytes.
 
-build/<function>/      main.py (made here), functions/<function>/, shared/, requirements.txt (hashed, its own subset)
+build/<function>/      main.py (made here), functions/<function>/, of shared/ what it imports, requirements.txt (hashed, its own subset)
 build/<function>.zip   names sorted, times fixed, mode 0644
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import runpy
 import shutil
 import sys
 import zipfile
@@ -16,15 +17,22 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from infra.imports import closure, module_owners, owners_of, reach
+from infra.imports import Reach, closure, module_owners, owners_of, reach
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
 FUNCTIONS = ("register", "export", "refresh")
-_ALWAYS = ("functions-framework", "tzdata")
+_ALSO_SERVES = {"export": ("export_worker",)}
+"""Deployed a second time under this name in the route table."""
+
+ASSETS = frozenset({".html", ".css", ".js", ".svg", ".ico", ".woff2"})
+ALWAYS = ("functions-framework", "tzdata")
 """Not imported by our code: what serves it, and the time zones that `zoneinfo` reads."""
 
-_NOT_DEPLOYED = ("client",)
+_ENGINE = frozenset({"shared.pipeline.delivery"})
+"""Runs jobs, and so reads, encodes and delivers rows. Only the export function has routes that need it; the composition root
+names it for all. `make run` runs these packages, so a function that needed it all the same would fail in the e2e tests."""
+
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 _MODE_0644 = 0o100644 << 16
 _MAIN = '''"""Made by `make package`: Google Cloud Functions looks for `main.py` at the root of the source."""
@@ -51,29 +59,44 @@ def stage(name: str) -> Path:
     """Make `build/<name>/` afresh and return it."""
     target = BUILD / name
     shutil.rmtree(target, ignore_errors=True)
-    (target / "functions").mkdir(parents=True)
-    shutil.copy(ROOT / "functions" / "__init__.py", target / "functions" / "__init__.py")
-    shutil.copytree(ROOT / "functions" / name, target / "functions" / name, ignore=_only_source)
-    shutil.copytree(ROOT / "shared", target / "shared", ignore=_only_source)
-    for folder in _NOT_DEPLOYED:
-        shutil.rmtree(target / "shared" / folder, ignore_errors=True)
-    (target / "main.py").write_text(_MAIN.format(name=name), encoding="utf-8")
-    (target / "requirements.txt").write_text(requirements_of(target), encoding="utf-8")
+    stage_source(name, target)
+    (target / "requirements.txt").write_text(requirements_of(name), encoding="utf-8")
     return target
 
 
-def requirements_of(staged: Path) -> str:
-    """The part of `requirements.txt`, hashes included, that the staged `main.py` can reach.
+def stage_source(name: str, target: Path) -> None:
+    """Put the source that a function runs into the empty or missing folder `target`: a root `main.py` and the modules it reaches."""
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "main.py").write_text(_MAIN.format(name=name), encoding="utf-8")
+    for source in reach_of(name).modules.values():
+        place = target / source.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, place)
+        for asset in source.parent.iterdir():
+            if asset.suffix in ASSETS:
+                shutil.copyfile(asset, place.with_name(asset.name))
+
+
+def reach_of(name: str) -> Reach:
+    """What a function reaches from its entry point and from the handlers of its own routes."""
+    table = runpy.run_path(str(ROOT / "shared" / "api" / "routes.py"))["ROUTES"]
+    own = {name, "*", *_ALSO_SERVES.get(name, ())}
+    handlers = sorted({route.handler for route in table if route.function in own})
+    return reach(ROOT, f"functions.{name}.main:{name}", *handlers, without=frozenset() if name == "export" else _ENGINE)
+
+
+def requirements_of(name: str) -> str:
+    """The part of `requirements.txt`, hashes included, that a function reaches.
 
     Raises:
         LookupError: It reaches a distribution that is not pinned there.
     """
-    wanted = closure({*owners_of(reach(staged, "main").foreign, module_owners()), *_ALWAYS}, _extras())
+    wanted = closure({*owners_of(reach_of(name).foreign, module_owners()), *ALWAYS}, extras())
     pinned = _pinned(ROOT / "requirements.txt")
     if missing := sorted(_installed_only(wanted - pinned.keys())):
-        raise LookupError(f"{staged.name} imports {', '.join(missing)}, which requirements.txt does not pin")
-    header = f"# Made by `make package` from requirements.txt: what {staged.name} imports, and what that needs.\n"
-    return header + "".join(pinned[name] for name in sorted(wanted & pinned.keys()))
+        raise LookupError(f"{name} imports {', '.join(missing)}, which requirements.txt does not pin")
+    header = f"# Made by `make package` from requirements.txt: what {name} imports, and what that needs.\n"
+    return header + "".join(pinned[pin] for pin in sorted(wanted & pinned.keys()))
 
 
 def make_zip(staged: Path) -> Path:
@@ -90,19 +113,6 @@ def make_zip(staged: Path) -> Path:
     return archive
 
 
-def _only_source(folder: str, names: list[str]) -> list[str]:
-    """Of each folder, what is not deployed: caches, editors' files and anything hidden."""
-    return [
-        name
-        for name in names
-        if name == "__pycache__" or name.startswith(".") or (Path(folder, name).is_file() and not _is_deployed(name))
-    ]
-
-
-def _is_deployed(name: str) -> bool:
-    return Path(name).suffix in {".py", ".html", ".css", ".js", ".svg", ".ico", ".woff2"}
-
-
 def _pinned(path: Path) -> dict[str, str]:
     """Each pin with its hashes, comments dropped, by canonical name."""
     pins: dict[str, str] = {}
@@ -116,7 +126,7 @@ def _pinned(path: Path) -> dict[str, str]:
     return {name: text.rstrip("\\\n ") + "\n" for name, text in pins.items()}
 
 
-def _extras() -> dict[str, set[str]]:
+def extras() -> dict[str, set[str]]:
     """Extras that our direct requirements ask for, as `psycopg[binary]` does."""
     lines = (ROOT / "infra" / "requirements" / "runtime.in").read_text(encoding="utf-8").splitlines()
     wanted = [Requirement(line.split("#")[0].strip()) for line in lines if line.split("#")[0].strip()]

@@ -1,8 +1,8 @@
 """`make smoke`: boot each packaged function alone, as Google Cloud would, and look at what it is made of.
 
-For each `build/<function>.zip`, unpacked into an empty folder: nothing but source is in it; every module that its entry
-point reaches can be imported with the packages of its own `requirements.txt` and no others; it starts under the
-functions-framework CLI with a clean environment in another folder, and answers `GET /health` with 200.
+For each `build/<function>.zip`, unpacked into an empty folder: nothing is in it but what the function reaches, nor in its
+`requirements.txt`; every module can be imported with those packages and no others, and `shared` comes from the package; it
+starts under the functions-framework CLI with a clean environment in another folder, and answers `GET /health` with 200.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from infra.imports import module_owners, reach
-from infra.package import BUILD, FUNCTIONS
+from infra.imports import all_imports, closure, module_owners, owners_of
+from infra.package import ALWAYS, ASSETS, BUILD, FUNCTIONS, ROOT, extras, reach_of
 
 BOOT_TIMEOUT_S = 30.0
 _AT_THE_TOP = {"main.py", "requirements.txt", "functions", "shared"}
@@ -87,7 +87,8 @@ def check(name: str, folder: Path) -> tuple[int, float]:
     with zipfile.ZipFile(BUILD / f"{name}.zip") as archive:
         archive.extractall(package)
     _check_content(name, package)
-    modules = _check_imports(package, elsewhere)
+    _check_pins(name, package)
+    modules = _check_imports(name, package, elsewhere)
     return modules, _boot(name, package, elsewhere)
 
 
@@ -95,17 +96,31 @@ def _check_content(name: str, package: Path) -> None:
     top = {path.name for path in package.iterdir()}
     if top != _AT_THE_TOP:
         raise SmokeError(f"expected {sorted(_AT_THE_TOP)} at the top of the package, found {sorted(top)}")
-    functions = {path.name for path in (package / "functions").iterdir()}
-    if functions != {"__init__.py", name}:
-        raise SmokeError(f"expected only {name} in functions/, found {sorted(functions)}")
+    expected = {path.relative_to(ROOT) for path in reach_of(name).modules.values()}
+    found = {path.relative_to(package) for path in package.rglob("*") if path.is_file() and path.suffix not in ASSETS}
+    if odd := sorted(map(str, (found ^ expected) - {Path("main.py"), Path("requirements.txt")})):
+        raise SmokeError(f"not what {name} reaches, or missing: {', '.join(odd)}")
     if "--hash=sha256:" not in (package / "requirements.txt").read_text(encoding="utf-8"):
         raise SmokeError("requirements.txt has no hashes")
 
 
-def _check_imports(package: Path, elsewhere: Path) -> int:
-    modules = sorted(reach(package, "main").modules)
+def _check_pins(name: str, package: Path) -> None:
+    """Every pin is imported by this package's own files, or needed by one that is."""
+    files = list(package.rglob("*.py"))
+    imported = owners_of({name for file in files for name in all_imports(file)}, module_owners())
+    unfounded = _pins(package) - closure({*imported, *ALWAYS}, extras())
+    if unfounded:
+        raise SmokeError(f"{name} imports none of {', '.join(sorted(unfounded))}, and requirements.txt lists them")
+
+
+def _pins(package: Path) -> set[str]:
     text = (package / "requirements.txt").read_text(encoding="utf-8")
-    listed = {canonicalize_name(pin) for pin in re.findall(r"^([A-Za-z0-9._-]+)(?:\[.*?\])?==", text, re.MULTILINE)}
+    return {canonicalize_name(pin) for pin in re.findall(r"^([A-Za-z0-9._-]+)(?:\[.*?\])?==", text, re.MULTILINE)}
+
+
+def _check_imports(name: str, package: Path, elsewhere: Path) -> int:
+    modules = ["main", *sorted(reach_of(name).modules)]
+    listed = _pins(package)
     refused = {module: owner for module, owner in module_owners().items() if owner not in listed}
     result = subprocess.run(
         [sys.executable, "-I", "-c", _IMPORT_ALL],

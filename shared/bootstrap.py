@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from shared.config import Settings, read_settings
 from shared.ports import Clock, Stores
@@ -63,31 +63,51 @@ class _Returning:
             self._quota.give_back()
 
 
+class _GoogleStores:
+    """What `Stores` holds, one property an adapter: a function's package carries only the adapters that its code names."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def documents(self) -> Any:
+        s = self._settings
+        return _on_first_use("shared.stores.firestore:FirestoreDocuments", s.project, s.database)
+
+    @cached_property
+    def secrets(self) -> Any:
+        s = self._settings
+        return _on_first_use("shared.stores.secret_manager:SecretManagerSecrets", s.project, s.secret_manager_emulator)
+
+    @cached_property
+    def tasks(self) -> Any:
+        s = self._settings
+        caller, emulator = s.tasks_service_account, s.cloud_tasks_emulator
+        return _on_first_use("shared.stores.cloud_tasks:CloudTasks", s.project, s.location, caller, emulator)
+
+    @cached_property
+    def cron_jobs(self) -> Any:
+        s = self._settings
+        place, caller, emulator = (s.project, s.location), s.scheduler_service_account, s.cloud_scheduler_emulator
+        return _on_first_use("shared.stores.cloud_scheduler:CloudScheduler", *place, s.prefix, caller, emulator)
+
+    @cached_property
+    def objects(self) -> Any:
+        return _on_first_use("shared.stores.cloud_storage:CloudStorageObjects", self._settings.project)
+
+    @cached_property
+    def clock(self) -> Clock:
+        return SystemClock()
+
+
+def _on_first_use(reference: str, *arguments: Any) -> Any:
+    module, _, name = reference.partition(":")
+    return _OnFirstUse(lambda: getattr(importlib.import_module(module), name)(*arguments))
+
+
 def google_stores(settings: Settings) -> Stores:
     """Return the adapters on Google Cloud, or on the emulators that the settings name."""
-    s = settings
-
-    def adapter(module: str, name: str, *arguments: Any) -> Any:
-        return _OnFirstUse(lambda: getattr(importlib.import_module(f"shared.stores.{module}"), name)(*arguments))
-
-    return Stores(
-        documents=adapter("firestore", "FirestoreDocuments", s.project, s.database),
-        secrets=adapter("secret_manager", "SecretManagerSecrets", s.project, s.secret_manager_emulator),
-        tasks=adapter(
-            "cloud_tasks", "CloudTasks", s.project, s.location, s.tasks_service_account, s.cloud_tasks_emulator
-        ),
-        cron_jobs=adapter(
-            "cloud_scheduler",
-            "CloudScheduler",
-            s.project,
-            s.location,
-            s.prefix,
-            s.scheduler_service_account,
-            s.cloud_scheduler_emulator,
-        ),
-        objects=adapter("cloud_storage", "CloudStorageObjects", s.project),
-        clock=SystemClock(),
-    )
+    return cast("Stores", _GoogleStores(settings))  # the same members, each made when it is asked for
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,10 @@ class Layout:
         """Exists while the local cloud is up."""
         return self.data / "endpoints.json"
 
+    def package(self, function: str) -> Path:
+        """Where a function's source is staged, exactly as it is deployed."""
+        return self.data / "functions" / function
+
     def log(self, part: str) -> Path:
         """Standard output and error of one part, appended over restarts."""
         return self.data / "logs" / f"{part}.log"
@@ -74,6 +78,7 @@ def function_environment(layout: Layout, part: str) -> dict[str, str]:
     """The environment of one function: what Terraform sets in the cloud, and the local addresses."""
     ports = layout.ports
     environment = base_environment(layout.data) | {
+        "PYTHONPATH": "",
         "ENVIRONMENT": "local",
         "GOOGLE_CLOUD_PROJECT": PROJECT,
         "LOCATION": LOCATION,
@@ -102,11 +107,11 @@ def function_environment(layout: Layout, part: str) -> dict[str, str]:
 
 
 def function_command(layout: Layout, part: str) -> list[str]:
-    """The real functions-framework CLI (gunicorn, as in the cloud) on one function's source."""
+    """The real functions-framework CLI (gunicorn, as in the cloud) on one function's package; the checkout is not on its path."""
     target = part.removesuffix("_worker")
-    source = ROOT / "functions" / target / "main.py"
+    source = layout.package(target) / "main.py"
     return [
-        *(sys.executable, "-m", "functions_framework", "--target", target, "--source", str(source)),
+        *(sys.executable, "-P", "-m", "functions_framework", "--target", target, "--source", str(source)),
         *("--host", "127.0.0.1", "--port", str(layout.ports.of(part))),
     ]
 

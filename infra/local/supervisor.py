@@ -29,6 +29,7 @@ from infra.local.accounts import Accounts, load_accounts
 from infra.local.ports import Ports
 from infra.local.processes import Child, Guardian, Part, PartFailedError, stop_all, wait_until_ready
 from infra.local.settings import Layout
+from infra.package import stage_source
 
 READY_TIMEOUT_S = 60.0
 STOP_FUNCTIONS_S = 2.0
@@ -81,6 +82,7 @@ class LocalCloud:
             self.layout.ports.check_free(f"{self.layout.data.name}2")
             self.layout.endpoints_file.unlink(missing_ok=True)
             self._guardian = Guardian()
+            self._stage_functions()
             parts = self._parts()
             for part in parts:
                 self._children[part.name] = Child(part, self._guardian)
@@ -173,6 +175,11 @@ class LocalCloud:
                 lambda: _answers(ports.url("gateway") + "/health"),
             ),
         ]
+
+    def _stage_functions(self) -> None:
+        for name in sorted({part.removesuffix("_worker") for part in FUNCTIONS}):
+            shutil.rmtree(self.layout.package(name), ignore_errors=True)
+            stage_source(name, self.layout.package(name))
 
     def _function(self, name: str) -> Part:
         return Part(

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
-from shared.connectors._base import Check, DeliveryPlan, Json, Runtime
+from shared.connectors._base import Check, Delivery, DeliveryPlan, Json, Runtime
 from shared.connectors._checks import run_checks
 from shared.connectors.google_sheets import KIND, Config
 from shared.connectors.google_sheets.client import SheetsClient, credentials_of
-from shared.connectors.google_sheets.delivery import SheetsDelivery
-from shared.connectors.google_sheets.layout import FIELDS, Workbook
-from shared.connectors.google_sheets.limits import MAX_CELLS
+from shared.connectors.google_sheets.layout import FIELDS, MAX_CELLS, Workbook
 from shared.errors import CredentialError, UnsupportedError
 
 
@@ -62,8 +60,10 @@ class GoogleSheetsConnector:
         steps = (credential, token, spreadsheet, edit, room)
         return run_checks([(step.__name__, step) for step in steps])
 
-    def open_delivery(self, plan: DeliveryPlan) -> SheetsDelivery:
+    def open_delivery(self, plan: DeliveryPlan) -> Delivery:
         """No call is made yet."""
+        from shared.connectors.google_sheets.delivery import SheetsDelivery
+
         return SheetsDelivery(self._client, plan, self._clock)
 
     def start_refresh(self, run_id: str, options: Mapping[str, Json]) -> NoReturn:  # noqa: ARG002 - the contract's signature

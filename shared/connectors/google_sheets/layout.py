@@ -15,6 +15,7 @@ FIELDS = (
     "spreadsheetId,properties(title,autoRecalc),"
     "sheets(properties(sheetId,title,sheetType,gridProperties(rowCount,columnCount)),developerMetadata),developerMetadata"
 )
+MAX_CELLS = 10_000_000  # of a spreadsheet; see `limits`
 TOKEN_KEY = "bi_connectors.publish"  # noqa: S105 - a key of developer metadata, no secret
 STAGING_KEY = "bi_connectors.staging"
 STAGING_PREFIX = "__staging_"

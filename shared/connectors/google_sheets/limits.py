@@ -24,11 +24,10 @@ import pyarrow as pa
 
 from shared.connectors._base import DeliveryPlan, Mode
 from shared.connectors.google_sheets import encode
-from shared.connectors.google_sheets.layout import MAX_TITLE, STAGING_PREFIX, Owned, Tab, Token, Workbook
+from shared.connectors.google_sheets.layout import MAX_CELLS, MAX_TITLE, STAGING_PREFIX, Owned, Tab, Token, Workbook
 from shared.connectors.google_sheets.publish import Placement, formats_of
 from shared.errors import TargetError
 
-MAX_CELLS = 10_000_000
 MAX_COLUMNS = 18_278  # column ZZZ
 MAX_TABS = 200
 MAX_METADATA = 30_000

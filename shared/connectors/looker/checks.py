@@ -15,8 +15,7 @@ from shared.connectors import looker
 from shared.connectors._base import Check
 from shared.connectors._checks import run_checks
 from shared.connectors.looker.client import LookerClient
-from shared.connectors.looker.columns import RESERVED_PREFIX
-from shared.connectors.looker.warehouse import Warehouse
+from shared.connectors.looker.warehouse import RESERVED_PREFIX, Warehouse
 from shared.errors import CredentialError, TargetError
 
 LOOKER_TESTS = (

@@ -11,7 +11,6 @@ from shared.errors import TargetError
 
 MAX_COLUMNS = 1600  # postgresql.org/docs/current/limits.html
 MAX_IDENTIFIER_BYTES = 63  # same page; longer names are cut silently by Postgres
-RESERVED_PREFIX = "_bi_"  # our choice: staging and bookkeeping tables begin so
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _INTEGERS = {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"}
 

@@ -13,7 +13,6 @@ from shared.connectors import looker
 from shared.connectors._base import Check, Delivery, DeliveryPlan, Json, Runtime, VendorRefresh
 from shared.connectors.looker.checks import ConnectionTest
 from shared.connectors.looker.client import LookerClient
-from shared.connectors.looker.delivery import PostgresDelivery
 from shared.connectors.looker.refresh import LookerRefresh
 from shared.connectors.looker.warehouse import Warehouse
 from shared.errors import UnsupportedError
@@ -38,6 +37,8 @@ class LookerConnector:
         if plan.mode not in looker.CAPABILITIES.modes:
             offered = ", ".join(sorted(mode.value for mode in looker.CAPABILITIES.modes))
             raise UnsupportedError(f"a Looker warehouse takes {offered}, not {plan.mode.value}")
+        from shared.connectors.looker.delivery import PostgresDelivery
+
         return PostgresDelivery(plan, self._warehouse, self._runtime.clock, self._sign_in)
 
     def _sign_in(self) -> object:

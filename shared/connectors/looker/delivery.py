@@ -13,10 +13,10 @@ from shared.connectors import _retry
 from shared.connectors._base import Begun, Chunk, DeliveryPlan, Mode, Published, Written
 from shared.connectors._fingerprint import Fingerprint, row_fingerprint
 from shared.connectors.looker import staging, upsert
-from shared.connectors.looker.columns import RESERVED_PREFIX, Column, compare, postgres_columns, require_identifier
+from shared.connectors.looker.columns import Column, compare, postgres_columns, require_identifier
 from shared.connectors.looker.encode import canonical_rows, check_values, copy_text, found_rows
 from shared.connectors.looker.publish import publish
-from shared.connectors.looker.warehouse import Warehouse
+from shared.connectors.looker.warehouse import RESERVED_PREFIX, Warehouse
 from shared.errors import CredentialError, InternalError, TargetError
 from shared.ports import Clock
 

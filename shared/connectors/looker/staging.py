@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import psycopg
 from psycopg import sql
 
-from shared.connectors.looker.columns import RESERVED_PREFIX, Column, TargetColumn
+from shared.connectors.looker.columns import Column, TargetColumn
+from shared.connectors.looker.warehouse import RESERVED_PREFIX
 
 READ_BACK = -1
 CHUNKS = f"{RESERVED_PREFIX}chunks"

@@ -13,6 +13,7 @@ from shared.connectors import looker
 from shared.errors import BIConnectorsError, CredentialError, TargetError, VendorUnavailableError
 
 CONNECT_TIMEOUT_S = 10
+RESERVED_PREFIX = "_bi_"  # our choice: staging and bookkeeping tables begin so
 SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 BUSY_RETRY_S = 15.0  # our choice: somebody else's lock on the table is usually a short one
 _REFUSED_LOGIN = ("password authentication failed", "no pg_hba.conf entry", "is not permitted to log in", "no password")

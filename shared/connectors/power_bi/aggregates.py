@@ -21,15 +21,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from shared.connectors._fingerprint import Fingerprint
-from shared.connectors.power_bi import encode
-from shared.connectors.power_bi.encode import TICKS_A_DAY
-from shared.connectors.power_bi.schema import Columns
+from shared.connectors.power_bi.schema import TICKS_A_DAY, Columns
 from shared.errors import TargetError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Number = int | float | str
 EXACT_SUM_LIMIT = 2**40  # our choice: five million such values stay under 2^63
@@ -185,6 +184,10 @@ def _read_column(name: str, data_type: str, index: int, values: Mapping[str, Any
 
 
 def _column_sum(series: pl.Series) -> Number:
+    import polars as pl
+
+    from shared.connectors.power_bi import encode
+
     match series.dtype:
         case pl.String:
             return int(series.to_frame().select(encode.utf16_length(pl.col(series.name)).sum()).item() or 0)
@@ -202,6 +205,8 @@ def _column_sum(series: pl.Series) -> Number:
 
 
 def _column_extremes(series: pl.Series) -> tuple[Number, Number] | None:
+    import polars as pl
+
     if series.null_count() == series.len() or series.dtype in (pl.String, pl.Boolean):
         return None
     low, high = series.min(), series.max()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from shared.connectors._base import Check, DeliveryPlan, Runtime, VendorRefresh
+from shared.connectors._base import Check, Delivery, DeliveryPlan, Runtime, VendorRefresh
 from shared.connectors._checks import run_checks
 from shared.connectors.power_bi import KIND, Config
 from shared.connectors.power_bi.client import Session, segment
 from shared.connectors.power_bi.dataset import PushTable, Workspace, values_of
-from shared.connectors.power_bi.delivery import PushDelivery
 from shared.connectors.power_bi.refresh import Model
 from shared.errors import CredentialError, TargetError, UnsupportedError
 
@@ -49,8 +48,10 @@ class PowerBIConnector:
             steps.append(("refresh_model", self._check_refresh_model))
         return run_checks(steps)
 
-    def open_delivery(self, plan: DeliveryPlan) -> PushDelivery:
+    def open_delivery(self, plan: DeliveryPlan) -> Delivery:
         """One job's delivery; no call is made."""
+        from shared.connectors.power_bi.delivery import PushDelivery
+
         return PushDelivery(self._workspace, self._config.client_id, self._config.dataset_id, plan)
 
     def push_table(self, dataset_id: str, table: str) -> PushTable:

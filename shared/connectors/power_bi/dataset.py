@@ -12,8 +12,7 @@ from shared.connectors import _retry
 from shared.connectors._fingerprint import Fingerprint
 from shared.connectors.power_bi import aggregates, limits
 from shared.connectors.power_bi.client import Session, exact_json, segment
-from shared.connectors.power_bi.encode import Body
-from shared.connectors.power_bi.schema import MAX_TABLE_ROWS, Columns
+from shared.connectors.power_bi.schema import MAX_TABLE_ROWS, Body, Columns
 from shared.errors import BIConnectorsError, TargetError
 from shared.ports import Clock
 

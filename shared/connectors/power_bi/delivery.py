@@ -25,7 +25,7 @@ from shared.connectors._base import Begun, Chunk, DeliveryPlan, Mode, Published,
 from shared.connectors._fingerprint import Fingerprint
 from shared.connectors.power_bi import aggregates, encode, memory, schema
 from shared.connectors.power_bi.dataset import PushTable, Workspace, is_missing
-from shared.connectors.power_bi.encode import Body
+from shared.connectors.power_bi.schema import Body
 from shared.errors import TargetError, UnsupportedError
 
 SETTLE_WAITS_S = (

@@ -16,26 +16,23 @@ from decimal import Context, Decimal
 import polars as pl
 import pyarrow as pa
 
-from shared.connectors.power_bi.schema import DECIMAL_DIGITS, DECIMAL_PLACES, MAX_POST_ROWS, MAX_TEXT_LENGTH
+from shared.connectors.power_bi.schema import (
+    DECIMAL_DIGITS,
+    DECIMAL_PLACES,
+    MAX_POST_ROWS,
+    MAX_TEXT_LENGTH,
+    Body,
+)
 from shared.errors import TargetError
 
 MAX_BODY_BYTES = (
     8_000_000  # our choice: no limit is documented; far under the 30 MB that IIS takes unless told otherwise
 )
-TICKS_A_DAY = 25_920_000  # a tick is 1/300 s
 _FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_996_666  # years 1 to 9999, still 9999 after rounding
 _INT64_MAX = 2**63 - 1
 _PLACES = Decimal(1).scaleb(-DECIMAL_PLACES)
 _WIDE = Context(prec=80)  # quantizing must not run out of digits
 _BEYOND_UTF16_UNIT = "[\U00010000-\U0010ffff]"
-
-
-@dataclass(frozen=True)
-class Body:
-    """One POST: `rows` consecutive rows as the JSON text `{"rows": […]}`."""
-
-    rows: int
-    data: bytes
 
 
 def held(table: pa.Table, first_row: int = 0) -> pl.DataFrame:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import pyarrow as pa
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import TargetError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAX_COLUMNS = 75  # learn.microsoft.com/power-bi/developer/embedded/push-datasets-limitations, and the next three
 MAX_TABLE_ROWS = 5_000_000  # with retention policy None
@@ -16,6 +18,7 @@ MAX_POST_ROWS = 10_000
 MAX_TEXT_LENGTH = 4_000  # characters of one string value
 DECIMAL_PLACES = 4  # precision 28, scale 4: powerbi-docs api-dataset-properties
 DECIMAL_DIGITS = 28
+TICKS_A_DAY = 25_920_000  # a tick is 1/300 s
 
 # The pattern of Table.name in Microsoft's swagger as it is meant: written there with \u10000, it would read as \u1000 and "0".
 _TABLE_NAME = re.compile(
@@ -25,6 +28,14 @@ _COLUMN_NAME = re.compile("[\\x09\\x0A\\x0D\\x20-\ud7ff\ue000-\ufffd\U00010000-\
 
 Columns = list[dict[str, str]]
 """`[{"name": …, "dataType": …}]` as the API takes it, in table order."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """One POST: `rows` consecutive rows as the JSON text `{"rows": […]}`."""
+
+    rows: int
+    data: bytes
 
 
 def columns_of(schema: pa.Schema) -> Columns:
@@ -49,6 +60,8 @@ def columns_of(schema: pa.Schema) -> Columns:
 
 def data_type(field: pa.Field) -> str:
     """Return the Power BI type of an Arrow column. Raises `TargetError` for a type that no push dataset holds."""
+    import pyarrow as pa
+
     kind = field.type
     if pa.types.is_integer(kind):
         return "Int64"

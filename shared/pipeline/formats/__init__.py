@@ -36,11 +36,11 @@ Format = ExportFormat
 """The formats, by the ending that their files carry: one list for the API and the pipeline."""
 
 _MODULES = {
-    Format.CSV: "delimited",
-    Format.JSON: "json_rows",
-    Format.JSONL: "json_lines",
-    Format.PARQUET: "parquet",
-    Format.XLSX: "spreadsheet",
+    Format.CSV: "shared.pipeline.formats.delimited",
+    Format.JSON: "shared.pipeline.formats.json_rows",
+    Format.JSONL: "shared.pipeline.formats.json_lines",
+    Format.PARQUET: "shared.pipeline.formats.parquet",
+    Format.XLSX: "shared.pipeline.formats.spreadsheet",
 }
 CONTENT_TYPES = {
     Format.CSV: "text/csv; charset=utf-8",
@@ -156,4 +156,4 @@ def writer(fmt: Format) -> Writer:
 
 
 def _module(fmt: Format) -> Any:
-    return importlib.import_module(f"{__name__}.{_MODULES[Format(fmt)]}")
+    return importlib.import_module(_MODULES[Format(fmt)])

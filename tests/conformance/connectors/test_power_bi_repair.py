@@ -13,7 +13,7 @@ import pytest
 
 from infra.local.sandboxes.server import SandboxServer
 from shared.connectors._base import Mode
-from shared.connectors.power_bi.encode import Body
+from shared.connectors.power_bi.schema import Body
 from shared.errors import TargetError, UnsupportedError
 from tests.conformance.connectors.power_bi_account import Account, as_multiset, as_rows
 from tests.conformance.connectors.suite import Export
