@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from shared.connectors._quota import Quota
     from shared.services.audit import Audit
     from shared.services.connectors import Connectors
-    from shared.services.exports import Engine, Exports, Outcome
+    from shared.services.exports import Exports
     from shared.services.quotas import Quotas
     from shared.services.refreshes import Refreshes
+    from shared.services.repairs import Engine, Outcome
     from shared.services.schedules import Schedules
     from shared.services.sweeper import Sweeper
     from shared.services.tables import Tables
@@ -193,7 +194,7 @@ class Services:
             self.stores,
             frozen_bucket=self.settings.frozen_bucket,
             exports_bucket=self.settings.exports_bucket,
-            open_connector=lambda name: connectors.open(connectors.get(name)),
+            open_connector=connectors.open_for,
             remembered_target=connectors.target_of,
         )
         return _Returning(engine, self.quotas)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from shared.connectors._base import Capabilities, Connector, Runtime
 
 DECLARATIONS = {module.KIND: module for module in (power_bi, looker, google_sheets)}
-"""Kind to its light module: `KIND`, `Config`, `SECRET_FIELDS`, `TargetOptions`, `RefreshOptions`, `CAPABILITIES`, `CONNECTOR`."""
+"""Kind to its light module: `KIND`, `Config`, `SECRET_FIELDS`, `TargetOptions`, `RefreshOptions`, `CAPABILITIES`, `CONNECTOR`, `place`."""
 
 ConnectorConfig = power_bi.Config | looker.Config | google_sheets.Config
 
@@ -23,6 +24,17 @@ def capabilities(kind: str) -> Capabilities:
     """Return what a kind can do."""
     declared: Capabilities = DECLARATIONS[kind].CAPABILITIES
     return declared
+
+
+def place_of(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]) -> str:
+    """Return a name of the physical target that a job writes to: the same through whatever connector it is reached.
+
+    Args:
+        config: the connector's stored configuration.
+        options: the job's `TargetOptions` as builtins.
+    """
+    declared = DECLARATIONS[config["connector_type"]]
+    return json.dumps([declared.KIND, *declared.place(config, table_name, options)])
 
 
 def load(config: msgspec.Struct, secrets: Mapping[str, Any], runtime: Runtime) -> Connector:

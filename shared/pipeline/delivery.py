@@ -23,13 +23,14 @@ from shared.errors import (
     CredentialError,
     InternalError,
     VendorUnavailableError,
-    VerificationError,
 )
-from shared.models import SCHEMA, JobStatus, Phase, Progress
+from shared.models import JobStatus, Phase, Progress
 from shared.pipeline import lease as leases
+from shared.pipeline import manifest
 from shared.pipeline.formats import CONTENT_TYPES, Format, writer
 from shared.pipeline.freezing import Freezing, FrozenSource, freeze, frozen_before, frozen_bytes
 from shared.pipeline.guards import check_rows, shrink_reason
+from shared.pipeline.heartbeat import beating
 from shared.pipeline.lease import Busy, CancelRequestedError, Lease, LostLeaseError, Over
 from shared.pipeline.outcomes import Continue, Finished, Outcome
 from shared.ports import Stores
@@ -40,13 +41,12 @@ MAX_IDLE_CLAIMS = 6  # our choice: a job that stops its worker six times without
 MAX_WAITS = 6  # our choice: 5 + 10 + … + 160 s, about five minutes of a vendor in trouble without a Retry-After
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 300.0
-SHOWN_DIFFERENCES = 5
 OWN_WAITS = frozenset({"quota_wait", "breaker_open"})
 """Waits that we ask for ourselves: they say nothing of the vendor's health and do not count towards `MAX_WAITS`."""
 
 
 class ExportEngine:
-    """Drives one export job. `open_connector` takes a connector's name."""
+    """Drives one export job. `open_connector` opens the connector that a job goes through, `remembered_target` takes its name."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class ExportEngine:
         *,
         frozen_bucket: str,
         exports_bucket: str,
-        open_connector: Callable[[str], Connector],
+        open_connector: Callable[[Mapping[str, Any]], Connector],
         remembered_target: Callable[[str, str], Mapping[str, Any]],
     ) -> None:
         self._stores = stores
@@ -75,6 +75,10 @@ class ExportEngine:
             return Finished()
         if isinstance(held, Busy):
             return Continue(held.until)
+        with beating(held):
+            return self._drive(held)
+
+    def _drive(self, held: Lease) -> Outcome:
         try:
             return self._advance(held)
         except LostLeaseError:
@@ -86,7 +90,7 @@ class ExportEngine:
         except BIConnectorsError as error:
             return self._end_badly(held, error)
         except Exception as error:
-            log_event("job_fault", severity="ERROR", job_id=job_id, stack_trace=traceback.format_exc())
+            log_event("job_fault", severity="ERROR", job_id=held.job["id"], stack_trace=traceback.format_exc())
             self._note_fault(held, error)
             raise
 
@@ -101,7 +105,7 @@ class ExportEngine:
         source = self._delivered(job)
         if source is None:
             return []
-        delivery = self._open_connector(job["connector_name"]).open_delivery(self._plan(job, source))
+        delivery = self._open_connector(job).open_delivery(self._plan(job, source))
         return Fingerprint.from_json(json.loads(job["expected"])).differences(delivery.read_back())
 
     def _note_fault(self, held: Lease, error: Exception) -> None:
@@ -127,7 +131,7 @@ class ExportEngine:
         if not self._write(held, delivery, source, ends):
             held.save({}, release=True)
             return Continue()
-        verification = self._verify(held, delivery)
+        verification = manifest.verify(held, delivery)
         self._keep_file(held, source)
         held.save({"phase": Phase.PUBLISH.value, "publishing": True, "verification": verification, "idle_claims": 0})
         return self._publish(held, delivery)
@@ -181,7 +185,7 @@ class ExportEngine:
 
     def _begin(self, held: Lease, source: FrozenSource) -> Delivery:
         """Check limits and make staging, once; what `begin` returned is recorded before the first chunk is written."""
-        connector = self._open_connector(held.job["connector_name"])
+        connector = self._open_connector(held.job)
         if held.job.get("begun"):
             return connector.open_delivery(self._plan(held.job, source))
         delivery = connector.open_delivery(self._plan(held.job, source))
@@ -228,53 +232,9 @@ class ExportEngine:
             chunk = Chunk(index, index * rows, table)
             found = delivery.fingerprint(chunk.table, chunk.first_row)
             written = delivery.write(chunk)
-            self._checkpoint(held, chunk, found, written.sent_bytes)
+            manifest.record(held, chunk, found, written.sent_bytes)
             index += 1
         return True
-
-    def _checkpoint(self, held: Lease, chunk: Chunk, found: Fingerprint, sent_bytes: int) -> None:
-        """Record that a chunk is in: the job's sums and the chunk's own line of the manifest, in one transaction."""
-        expected = Fingerprint.from_json(json.loads(held.job["expected"])) + found
-        done = held.job["progress"]
-        progress = {
-            **done,
-            "rows_done": done["rows_done"] + chunk.table.num_rows,
-            "chunks_done": chunk.index + 1,
-            "sent_bytes": done["sent_bytes"] + sent_bytes,
-        }
-        is_last = progress["chunks_done"] == progress["chunks_total"]
-        record = {
-            "schema": SCHEMA,
-            "index": chunk.index,
-            "first_row": chunk.first_row,
-            "rows": chunk.table.num_rows,
-            "sent_bytes": sent_bytes,
-            "fingerprint": json.dumps(found.to_json()),
-        }
-        held.save(
-            {
-                "next_chunk": chunk.index + 1,
-                "expected": json.dumps(expected.to_json()),
-                "progress": progress,
-                "idle_claims": 0,
-                "waits": 0,
-                "phase": (Phase.VERIFY if is_last else Phase.WRITE).value,
-            },
-            also={f"{held.path}/chunks/{chunk.index:06d}": record},
-        )
-
-    def _verify(self, held: Lease, delivery: Delivery) -> dict[str, Any]:
-        expected = Fingerprint.from_json(json.loads(held.job["expected"]))
-        found = delivery.read_back()
-        differences = expected.differences(found)
-        if differences:
-            shown = "; ".join(differences[:SHOWN_DIFFERENCES])
-            raise VerificationError(f"what the vendor holds is not what was sent: {shown}; report this")
-        return {
-            "by": "rows" if found.checksum is not None else "aggregates",
-            "expected": {"rows": expected.rows, "checksum": expected.to_json()["checksum"]},
-            "found": {"rows": found.rows, "checksum": found.to_json()["checksum"]},
-        }
 
     def _keep_file(self, held: Lease, source: FrozenSource) -> None:
         """Write the rows as a file of `export_format`, before publishing: a failure here leaves the target as it was."""
@@ -347,7 +307,7 @@ class ExportEngine:
         try:
             left = ""
             if source := self._delivered(held.job):
-                delivery = self._open_connector(held.job["connector_name"]).open_delivery(self._plan(held.job, source))
+                delivery = self._open_connector(held.job).open_delivery(self._plan(held.job, source))
                 if held.job.get("publishing") and delivery.is_published():
                     return self._publish(held, delivery)
                 left = _abandon(delivery, reason)

@@ -7,7 +7,7 @@ number. Every write of a worker goes through `Lease.save`, which checks the fenc
 from __future__ import annotations
 
 import hashlib
-import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,10 +17,12 @@ from shared import audit
 from shared.errors import NotFoundError
 from shared.models import SCHEMA, JobStatus, Phase
 from shared.pipeline import transitions
-from shared.ports import Clock, Documents, Query, Transaction
+from shared.ports import Clock, Document, Documents, Query, Transaction
 
 LEASE = timedelta(seconds=90)
-"""Our choice: longer than any step between two checkpoints usually takes; a crash costs at most this before another may go on."""
+"""Our choice: a crash costs at most this before another may go on; steps that take longer are bridged by `renew`."""
+RENEWED_AFTER = LEASE / 3
+"""Our choice: two renewals may fail before the lease is lost."""
 TURN = timedelta(seconds=30)
 """Our choice: how often a job that waits for its turn looks, if nobody woke it (the one before it does)."""
 
@@ -48,12 +50,18 @@ class Over:
 
 
 class Lease:
-    """A held job. `job` is its document as of the last `save`; every `save` checks the fencing token and renews the lease."""
+    """A held job. `job` is its document as of the last `save`; every `save` checks the fencing token and renews the lease.
+
+    `save` belongs to the worker's own thread, `renew` may come from another.
+    """
 
     def __init__(self, documents: Documents, clock: Clock, path: str, job: Mapping[str, Any]) -> None:
         self._documents = documents
         self._clock = clock
         self._fence = job["fence"]
+        self._lock = threading.Lock()
+        self._renewed_at = clock.now()
+        self._is_over = False
         self.path = path
         self.job: dict[str, Any] = dict(job)
 
@@ -61,18 +69,19 @@ class Lease:
         self,
         fields: Mapping[str, Any],
         *,
-        also: Mapping[str, Mapping[str, Any]] | None = None,
+        create: Mapping[str, Mapping[str, Any]] | None = None,
         target: Mapping[str, Any] | None = None,
         remember: Mapping[str, Any] | None = None,
         release: bool = False,
     ) -> None:
-        """Update the job's fields in one transaction; with them set the documents of `also`, and update the target's fields.
+        """Update the job's fields in one transaction; with them create documents, and update the target's fields.
 
         `remember` is what the connector keeps for the next job on the same table: written here and nowhere else, because a
         worker that was overtaken must not write it.
 
         Raises:
             LostLeaseError: another worker took over; nothing was written.
+            ConflictError: a document of `create` exists; nothing was written.
             NotFoundError: something is to be remembered and the connector was deleted.
             CancelRequestedError: the job is to be cancelled and these fields do not end it; nothing was written.
         """
@@ -80,9 +89,7 @@ class Lease:
         changes = {**fields, "updated_at": now, "lease_until": now if release else now + LEASE}
 
         def work(tx: Transaction) -> None:
-            found = tx.get(self.path)
-            if found is None or found.data["fence"] != self._fence:
-                raise LostLeaseError(self.path)
+            found = self._own(tx)
             if "status" in fields:
                 transitions.check(JobStatus(found.data["status"]), JobStatus(fields["status"]))
             elif found.data.get("cancel_requested") and not found.data.get("publishing"):
@@ -94,22 +101,53 @@ class Lease:
             if "status" in fields:
                 asked_by = found.data["requested_by"]
                 audit.record(tx, now, "job.end", self.path, after=fields, outcome=fields["status"], actor=asked_by)
-            for path, data in (also or {}).items():
-                tx.set(path, data)
+            for path, data in (create or {}).items():
+                tx.create(path, data)
             if remember and connector:
                 targets = {**connector.data.get("targets", {}), found.data["table_name"]: dict(remember)}
                 tx.update(connector.path, {"targets": targets})
             if target:
                 tx.update(f"targets/{found.data['target_key']}", target)
 
-        self._documents.transact(work)
+        with self._lock:
+            self._documents.transact(work)
+            self._renewed_at, self._is_over = now, release
         self.job.update(changes)
 
+    def renew(self) -> None:
+        """Extend the lease if nothing did for a third of it; no effect once it is given back.
 
-def target_key(connector_name: str, table_name: str, options: Mapping[str, Any]) -> str:
-    """Return the id of the target that a job writes to; jobs with the same id take turns."""
-    text = json.dumps([connector_name, table_name, options], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:40]
+        Raises:
+            LostLeaseError: another worker took over.
+        """
+        with self._lock:
+            now = self._clock.now()
+            if self._is_over or now < self._renewed_at + RENEWED_AFTER:
+                return
+
+            def work(tx: Transaction) -> None:
+                self._own(tx)
+                tx.update(self.path, {"lease_until": now + LEASE})
+
+            self._documents.transact(work)
+            self._renewed_at = now
+
+    def read(self, path: str) -> Mapping[str, Any]:
+        """Return a document beside the job, empty if it is not there."""
+        found = self._documents.get(path)
+        return found.data if found else {}
+
+    def _own(self, tx: Transaction) -> Document:
+        """Return the job as it is stored. Raises `LostLeaseError` if another worker took it over since, or it is gone."""
+        found = tx.get(self.path)
+        if found is None or found.data["fence"] != self._fence:
+            raise LostLeaseError(self.path)
+        return found
+
+
+def target_key(place: str) -> str:
+    """Return the id of a physical target (`shared.connectors.place_of`); jobs with the same id take turns."""
+    return hashlib.sha256(place.encode()).hexdigest()[:40]
 
 
 def join_line(tx: Transaction, key: str) -> int:
@@ -134,7 +172,8 @@ def claim(documents: Documents, clock: Clock, path: str) -> Lease | Busy | Over:
     """
     now = clock.now()
     seen = documents.get(path)
-    if seen is not None and not _is_first(documents, seen.data):
+    if seen is not None and (before := _before(documents, seen.data)) is not None:
+        _say_waiting(documents, path, f"for its turn: job {before['id']} is before it on this target")
         return Busy(now + TURN)
 
     def work(tx: Transaction) -> Lease | Busy | Over:
@@ -171,6 +210,18 @@ def first_in_line(documents: Documents, key: str) -> Mapping[str, Any] | None:
     return found[0].data if found else None
 
 
-def _is_first(documents: Documents, job: Mapping[str, Any]) -> bool:
+def _before(documents: Documents, job: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the job whose turn it is while that is not this one's, None if this one may begin."""
     first = first_in_line(documents, job["target_key"])
-    return first is None or first["turn"] >= job["turn"]
+    return first if first is not None and first["turn"] < job["turn"] else None
+
+
+def _say_waiting(documents: Documents, path: str, reason: str) -> None:
+    """Show on a job that nobody works on why it waits; one write for each new reason."""
+
+    def work(tx: Transaction) -> None:
+        found = tx.get(path)
+        if found and found.data["status"] == JobStatus.PENDING.value and found.data.get("waiting") != reason:
+            tx.update(path, {"waiting": reason})
+
+    documents.transact(work)

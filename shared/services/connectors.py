@@ -23,6 +23,7 @@ from shared.errors import (
     UnsupportedError,
 )
 from shared.models import RESERVED_NAMES, CheckResult, Connector, ConnectorPage, TestAllResult, TestResult
+from shared.pipeline.lease import target_key
 from shared.ports import Document, Query, Stores, Transaction
 from shared.redaction import remember
 from shared.services.records import Page, from_record, list_page, require, to_record
@@ -179,6 +180,24 @@ class Connectors:
         config = msgspec.convert(document.data["config"], declared.Config)
         connector = self._load(config, self._read_secrets(document), self._runtime)
         return self._runtime.guard(document.data["name"], connector)
+
+    def open_for(self, job: Mapping[str, Any]) -> Any:
+        """Return the live connector that a job goes through, as `open`.
+
+        Raises:
+            ConflictError: code `connector_changed`, it leads to another target now than when the job was accepted.
+        """
+        document = self.get(job["connector_name"])
+        if self.target_key(document, job["table_name"], job["target"]) != job["target_key"]:
+            raise ConflictError(
+                f"connector {job['connector_name']!r} leads to another target now than when the job was accepted; export again",
+                code="connector_changed",
+            )
+        return self.open(document)
+
+    def target_key(self, document: Document, table_name: str, options: Mapping[str, Any]) -> str:
+        """Return the id of the physical target of an export through this connector; see `pipeline.lease.target_key`."""
+        return target_key(kinds.place_of(document.data["config"], table_name, options))
 
     def require_refresh(self, document: Document) -> None:
         """Raise `UnsupportedError` if this kind has nothing to refresh."""

@@ -6,15 +6,15 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from shared import audit
 from shared import connectors as kinds
-from shared.errors import ConflictError, InvalidRequestError, NotFoundError, UnsupportedError
+from shared.errors import InvalidRequestError, NotFoundError, UnsupportedError
 from shared.models import ExportRequest, Job, JobPage, JobStatus, Mode, Phase, new_id
-from shared.pipeline.lease import LEASE, first_in_line, join_line, target_key
+from shared.pipeline.lease import first_in_line, join_line
 from shared.ports import Document, Query, Stores, Task, Transaction
 from shared.services.connectors import Connectors
 from shared.services.job_operations import JobOperations, fresh_state
@@ -28,34 +28,14 @@ from shared.services.records import (
     require,
     to_record,
 )
+from shared.services.repairs import Engine, Repairs
 from shared.services.sources import Sources
 from shared.services.tables import Tables
-from shared.telemetry import log_event
 
 TASK_DEADLINE_S = 900.0
 POLL_S = 1.0
 LONGEST_WAIT_S = 60.0
 RETRY_AFTER_S = 2
-REPAIR = "repair"
-"""Who asks for a job that mends a target without atomic replace."""
-
-
-class Outcome(Protocol):
-    """Whether a job goes on in another task, and when (None: at once)."""
-
-    @property
-    def goes_on(self) -> bool: ...
-
-    @property
-    def at(self) -> datetime | None: ...
-
-
-class Engine(Protocol):
-    """What drives one job for one time box; `shared.pipeline.delivery.ExportEngine`."""
-
-    def run(self, job_id: str) -> Outcome: ...
-
-    def differences_now(self, job: Mapping[str, Any]) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -87,7 +67,8 @@ class Exports:
         self._engine = engine
         self._after_success = after_success
         self._sources = Sources(stores.objects, settings.frozen_bucket)
-        self.operations = JobOperations(stores, settings.frozen_bucket, self._enqueue)
+        self.operations = JobOperations(stores, connectors, settings.frozen_bucket, self._enqueue)
+        self.repairs = Repairs(stores, self.operations, engine)
         self._waiters = threading.BoundedSemaphore(max(1, settings.threads // 4))
 
     def start(self, request: ExportRequest, caller: str, idempotency: Idempotency | None = None) -> Document:
@@ -124,7 +105,7 @@ class Exports:
             key=request.key,
             source=self._source(request, job_id),
         )
-        key = target_key(request.connector_name, request.table_name, target)
+        key = self._connectors.target_key(connector, request.table_name, target)
         record = to_record(job, target_key=key, **fresh_state(now))
 
         def work(tx: Transaction) -> str:
@@ -192,51 +173,8 @@ class Exports:
         if job["status"] == JobStatus.SUCCESS.value and job["refresh_after"] and not job.get("refresh_run_id"):
             run_id = self._after_success(job)
             self._stores.documents.update(f"export_jobs/{job_id}", {"refresh_run_id": run_id})
-        self._mend(job)
+        self.repairs.see_to(job)
         self._wake_next(job["target_key"])
-
-    def recheck(self, job: Mapping[str, Any]) -> bool:
-        """Ask whether the target still holds what a replace without atomicity delivered; repair it if not. Returns whether.
-
-        Raises:
-            VendorUnavailableError: the vendor cannot be asked now; the next sweep asks again.
-        """
-        turn = self._stores.documents.get(f"targets/{job['target_key']}")
-        is_last = turn is not None and turn.data.get("last_job_id") == job["id"]
-        is_last = is_last and first_in_line(self._stores.documents, job["target_key"]) is None
-        differs = bool(is_last and self._engine().differences_now(job))
-        if differs:
-            self._repair(job, job["id"])
-        self._stores.documents.update(f"export_jobs/{job['id']}", {"recheck_at": None})
-        return differs
-
-    def _mend(self, job: Mapping[str, Any]) -> None:
-        """See to a target that has no atomic replace: look again a lease after success, push the last good rows after a failure."""
-        atomic = kinds.capabilities(job["connector_type"]).atomic_replace
-        if atomic or job["mode"] != Mode.REPLACE.value or not job.get("touched"):
-            return
-        if job["status"] == JobStatus.SUCCESS.value:
-            if "recheck_at" not in job:
-                at = job["completed_at"] + LEASE
-                self._stores.documents.update(f"export_jobs/{job['id']}", {"recheck_at": at})
-            return
-        turn = self._stores.documents.get(f"targets/{job['target_key']}")
-        last = turn.data.get("last_job_id") if turn else None
-        if last and job["requested_by"] != REPAIR:
-            self._repair(job, last)
-
-    def _repair(self, job: Mapping[str, Any], good_job_id: str) -> None:
-        """Publish a past job's rows again because of `job`; once, however often this is called."""
-        key = Idempotency(job["id"], "repair", REPAIR, {})
-        try:
-            repair = self.operations.again(
-                good_job_id, REPAIR, key, after=frozenset({JobStatus.SUCCESS}), approved=True
-            )
-        except (ConflictError, NotFoundError) as error:
-            log_event("repair_impossible", severity="ERROR", job_id=job["id"], reason=error.message)
-            return
-        self._stores.documents.update(f"export_jobs/{job['id']}", {"repair_job_id": repair})
-        log_event("repair_started", severity="WARNING", job_id=job["id"], repair_job_id=repair, rows_of=good_job_id)
 
     def wake(self, job_id: str, at: datetime | None = None) -> None:
         """Enqueue the next task of a job. Its number is raised first: a task of the old name would be taken for a repeat."""

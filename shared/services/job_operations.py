@@ -11,6 +11,7 @@ from shared.errors import ConflictError, NotFoundError
 from shared.models import JobStatus, Phase, Progress, new_id
 from shared.pipeline.lease import join_line
 from shared.ports import Document, Query, Stores, Transaction
+from shared.services.connectors import Connectors
 from shared.services.records import Idempotency, earlier_result, keep_result, to_builtins
 
 Enqueue = Callable[[str, int, datetime | None], None]
@@ -24,7 +25,6 @@ KEPT = (
     "mode",
     "key",
     "target",
-    "target_key",
     "export_format",
     "refresh_after",
     "max_shrink",
@@ -39,8 +39,9 @@ FORGET_AT_ONCE = 1_000  # our choice: names in memory at once
 class JobOperations:
     """Changes to `export_jobs/{id}` from outside the engine, each decided in one transaction."""
 
-    def __init__(self, stores: Stores, frozen_bucket: str, enqueue: Enqueue) -> None:
+    def __init__(self, stores: Stores, connectors: Connectors, frozen_bucket: str, enqueue: Enqueue) -> None:
         self._stores = stores
+        self._connectors = connectors
         self._frozen_bucket = frozen_bucket
         self._enqueue = enqueue
 
@@ -118,12 +119,16 @@ class JobOperations:
         idempotency: Idempotency | None,
         *,
         after: frozenset[JobStatus],
-        approved: bool = False,
+        repair: int = 0,
     ) -> str:
         """Start a new job from what this one froze (or pinned, if it froze nothing). Returns the new job's id.
 
+        `repair`: it is the n-th in a row that mends a target; nobody has to approve it.
+
         Raises:
-            ConflictError: the job did not end in one of `after`, or its rows were erased.
+            ConflictError: the job did not end in one of `after`, or its rows were erased; or (code `connector_changed`) a repair
+                would go to another target.
+            NotFoundError: the job or its connector is gone.
         """
         now = self._stores.clock.now()
         new = new_id(now)
@@ -142,8 +147,11 @@ class JobOperations:
                 raise ConflictError(
                     "the rows that this job froze are not kept any more; export again", code="rows_erased"
                 )
-            number = join_line(tx, job["target_key"])
-            place = {"accepted": number, "turn": number, "approved": approved}
+            key = self._target_key(tx, job)
+            if repair and key != job["target_key"]:
+                raise ConflictError("the connector leads to another target now", code="connector_changed")
+            number = join_line(tx, key)
+            place = {"target_key": key, "accepted": number, "turn": number, "approved": repair > 0, "repair": repair}
             record = self._copy(job, new, caller, now)
             tx.create(_path(new), {**record, **place})
             audit.record(tx, now, "job.start", _path(new), after=record, actor=caller)
@@ -182,6 +190,13 @@ class JobOperations:
         while found := self._stores.objects.list_prefix(self._frozen_bucket, f"jobs/{job['id']}/", FORGET_AT_ONCE):
             for info in found:
                 self._stores.objects.delete(info.bucket, info.name)
+
+    def _target_key(self, tx: Transaction, job: Mapping[str, Any]) -> str:
+        """Return the id of the target that the job's connector leads to today."""
+        connector = tx.get(f"connectors/{job['connector_name']}")
+        if connector is None:
+            raise NotFoundError(f"connector {job['connector_name']!r} was deleted; register it again")
+        return self._connectors.target_key(connector, job["table_name"], job["target"])
 
     def _copy(self, job: Mapping[str, Any], new: str, caller: str, now: datetime) -> dict[str, Any]:
         frozen = {name: job.get(name) for name in FROZEN} if job.get("frozen") else job.get("frozen_from")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.errors import BIConnectorsError
 from shared.models import JobStatus, RunStatus
 from shared.ports import Query, Stores
 from shared.services.exports import Exports
@@ -42,20 +41,23 @@ class Sweeper:
             if item.data["next_look_at"] < now - GRACE:
                 self._refreshes.wake(item.data)
                 done["runs_woken"] += 1
-        done["targets_repaired"] = self._recheck(now)
+        done["targets_repaired"] = self._repair(now)
         done["rows_forgotten"] = self._forget(now)
         log_event("sweep", severity="WARNING" if done["jobs_woken"] or done["runs_woken"] else "INFO", **done)
         return done
 
-    def _recheck(self, now: datetime) -> int:
-        due = Query("export_jobs", (("recheck_at", "<", now),), order_by="recheck_at", limit=MOST)
-        repaired = 0
-        for item in self._stores.documents.query(due):
-            try:
-                repaired += self._exports.recheck(item.data)
-            except BIConnectorsError as error:
-                log_event("recheck_postponed", severity="WARNING", job_id=item.data["id"], reason=error.message)
-        return repaired
+    def _repair(self, now: datetime) -> int:
+        """See to targets without atomic replace: those to be looked at again, and those whose repair failed."""
+        repairs, started = self._exports.repairs, 0
+        for due, see_to in (("recheck_at", repairs.recheck), ("repair_at", repairs.repair_again)):
+            for item in self._stores.documents.query(
+                Query("export_jobs", ((due, "<", now),), order_by=due, limit=MOST)
+            ):
+                try:
+                    started += see_to(item.data)
+                except Exception as error:  # noqa: BLE001 - one job's trouble must not keep the sweep from the others
+                    log_event("repair_postponed", severity="WARNING", job_id=item.data["id"], reason=str(error))
+        return started
 
     def _forget(self, now: datetime) -> int:
         old = (("rows_kept", "==", True), ("completed_at", "<", now - RETENTION))

@@ -125,6 +125,8 @@ class InMemoryDelivery:
         self._vendor.staging.pop(self._plan.job_id, None)
 
     def _staged(self) -> list[dict[str, Any]]:
+        if self._plan.job_id in self._vendor.published and self._plan.job_id not in self._vendor.staging:
+            return self._vendor.live[self._plan.table_name]
         chunks = self._vendor.staging[self._plan.job_id]
         return [row for index in sorted(chunks) for row in chunks[index]]
 

@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import TargetError, VendorUnavailableError
 from tests.functional.conftest import Answer, World
-from tests.functional.test_exports import API, ROWS, job, start
+from tests.functional.test_exports import API, EXPORT, ROWS, job, start
 
 
 def do(world: World, job_id: str, verb: str, **headers: str) -> Answer:
@@ -201,15 +201,35 @@ def test_the_sweeper_forgets_rows_past_their_time(registered: World) -> None:
     assert do(registered, job_id, "republish").body["code"] == "rows_erased"
 
 
-def test_document_writes_of_a_small_job_are_few(registered: World) -> None:
-    documents = registered.fakes.documents
-    before = documents._writes
-    start(registered)
-    accepted = documents._writes - before
+@pytest.mark.parametrize(
+    ("connector", "more"),
+    [
+        ("ymca_sheets", 0),
+        ("ymca_powerbi", 2),  # that the target is touched from now on, and when it is to be looked at again
+    ],
+)
+@pytest.mark.parametrize("chunks", [1, 2, 5])
+def test_document_writes_of_a_job_are_few(registered: World, connector: str, more: int, chunks: int) -> None:
+    registered.vendor.is_staged = not more
+    before = _writes(registered)
+    start(registered, connector_name=connector, rows=[{"id": n} for n in range(2 * chunks)])
+    accepted = _writes(registered) - before
     registered.work()
-    assert accepted == 3  # the job, its target's line and the audit entry; one more with an Idempotency-Key
-    # claim, frozen, begun (job, remembered target), 2 chunks (job, manifest), publishing, end (job, target, audit entry)
-    assert documents._writes - before - accepted == 1 + 1 + 2 + 2 * 2 + 1 + 3
+    assert accepted == 2  # the job and its target's line
+    # claim, frozen, begun (job, remembered target), publishing, end (job, target); then each chunk (job, manifest)
+    assert _writes(registered) - before - accepted == 7 + 2 * chunks + more
+
+
+def test_an_idempotency_key_is_one_document_write_more(registered: World) -> None:
+    before = _writes(registered)
+    registered.call("export", "POST", f"{API}/export", EXPORT, Idempotency_Key="once")
+    assert _writes(registered) - before == 3
+
+
+def _writes(world: World) -> int:
+    """Document writes so far, less the audit entries, which are written once each."""
+    documents = world.fakes.documents
+    return documents._writes - sum(path.startswith("audit/") for path in documents._documents)
 
 
 def test_a_repeated_or_late_task_does_not_multiply(registered: World) -> None:

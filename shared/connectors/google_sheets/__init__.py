@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -32,6 +33,11 @@ class Config(
 
     spreadsheet_id: str
     service_account_key: dict[str, Any] | str | None = None
+
+
+def place(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]) -> list[str]:
+    """The tab of the spreadsheet; Google takes titles that differ in case only for the same."""
+    return [config["spreadsheet_id"], str(options.get("worksheet") or table_name).lower()]
 
 
 class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

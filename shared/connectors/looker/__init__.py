@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -65,6 +67,13 @@ class Config(
             raise ValueError(
                 "base_url must be https://<instance>, a host name without a path, e.g. https://acme.cloud.looker.com"
             )
+
+
+def place(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]) -> list[str]:
+    """The table in the database; a host that has several names is several places, which the table's lock keeps apart."""
+    at = {"port": Warehouse.__struct_defaults__[0], "schema": Warehouse.__struct_defaults__[1], **config["warehouse"]}
+    host = str(at["host"]).rstrip(".").lower()
+    return [host, str(at["port"]), at["database"], at["schema"], str(options.get("table") or table_name)]
 
 
 class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

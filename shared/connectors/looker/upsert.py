@@ -36,11 +36,13 @@ def check_key(plan: DeliveryPlan) -> None:
     if plan.mode is not Mode.UPSERT:
         return
     if not plan.key:
-        raise TargetError("an upsert needs a key: name the columns that tell rows apart")
+        raise TargetError("an upsert needs a key: name the columns that tell rows apart", code="key_column")
     missing = [name for name in plan.key if name not in plan.schema.names]
     if missing:
         raise TargetError(
-            f"the key column {missing[0]!r} is not in the export; it has {', '.join(map(repr, plan.schema.names))}"
+            f"the key column {missing[0]!r} is not in the export; it has {', '.join(map(repr, plan.schema.names))}",
+            code="key_column",
+            column=missing[0],
         )
 
 

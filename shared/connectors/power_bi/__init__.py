@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
 
@@ -42,6 +43,17 @@ class Config(
     dataset_id: str | None = None
     refresh_dataset_id: str | None = None
     client_secret: str | None = None
+
+
+def place(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]) -> list[str]:
+    """The table of the dataset, which is known by its id or else by its name in the workspace.
+
+    A dataset that one connector names by id and another finds by name is two places: before the first export by name nobody
+    knows its id.
+    """
+    if config.get("dataset_id"):
+        return ["id", str(config["dataset_id"]).lower(), table_name]
+    return ["name", str(config["workspace_id"]).lower(), str(options.get("dataset_name") or table_name), table_name]
 
 
 class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -235,24 +235,25 @@ def test_reader_sees_all_old_or_all_new_rows_only(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "code", "told"),
     [
-        ((), "an upsert needs a key"),
-        (("nobody",), "key column 'nobody' is not in the export"),
-        (("note",), "bi.refused has no column 'note', so no row of it has a key"),
-        (("name",), "'name' of bi.refused has a collation that calls different texts equal"),
+        ((), "key_column", "an upsert needs a key"),
+        (("nobody",), "key_column", "key column 'nobody' is not in the export"),
+        (("note",), "schema_drift", "bi.refused has no column 'note', so no row of it has a key"),
+        (("name",), "target_refused", "'name' of bi.refused has a collation that calls different texts equal"),
     ],
 )
 def test_key_that_cannot_tell_rows_apart_is_refused_before_anything_is_touched(
-    cloud: Cloud, key: tuple[str, ...], told: str
+    cloud: Cloud, key: tuple[str, ...], code: str, told: str
 ) -> None:
     cloud.sql('CREATE COLLATION bi.loose FROM "C"')  # as an ICU collation would be marked, which this build has none of
     cloud.sql("UPDATE pg_collation SET collisdeterministic = false WHERE collname = 'loose'", user="postgres")
     try:
         cloud.sql("CREATE TABLE bi.refused (id bigint, name text COLLATE bi.loose)")
         table = pa.table({"id": [1], "name": ["a"], "note": ["b"]})
-        with pytest.raises(BIConnectorsError, match=told):
+        with pytest.raises(BIConnectorsError, match=told) as refused:
             connector(cloud).open_delivery(upsert_of(table, "refused", *key)).preflight()
+        assert refused.value.code == code
         assert cloud.sql("SELECT relname FROM pg_class WHERE relname LIKE '_bi_stage_%'") == []
     finally:
         cloud.sql("DROP TABLE bi.refused; DROP COLLATION bi.loose")

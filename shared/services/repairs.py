@@ -1,0 +1,114 @@
+"""Targets without atomic replace: what is done about one that a failed or late request left incomplete.
+
+A replace that failed after it touched the table is repaired at once by publishing what was last good; a repair that fails is
+repeated later, `MOST_REPAIRS` times at most. One that succeeded is looked at again a lease later, because the vendor may still
+apply an old request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from shared import connectors as kinds
+from shared.errors import ConflictError, NotFoundError
+from shared.models import JobStatus, Mode
+from shared.pipeline.lease import LEASE, first_in_line
+from shared.ports import Stores
+from shared.services.job_operations import JobOperations
+from shared.services.records import Idempotency
+from shared.telemetry import log_event
+
+REPAIR = "repair"
+"""Who asks for such a job."""
+MOST_REPAIRS = (
+    6  # our choice: at once, then 5, 10, 20, 40 and 80 minutes after the one before; then a person has to look
+)
+FIRST_PAUSE = timedelta(minutes=5)
+
+
+class Outcome(Protocol):
+    """Whether a job goes on in another task, and when (None: at once)."""
+
+    @property
+    def goes_on(self) -> bool: ...
+
+    @property
+    def at(self) -> datetime | None: ...
+
+
+class Engine(Protocol):
+    """What drives one job for one time box; `shared.pipeline.delivery.ExportEngine`."""
+
+    def run(self, job_id: str) -> Outcome: ...
+
+    def differences_now(self, job: Mapping[str, Any]) -> list[str]: ...
+
+
+class Repairs:
+    """See to jobs that ended on a target without atomic replace. Everything may be called twice."""
+
+    def __init__(self, stores: Stores, operations: JobOperations, engine: Callable[[], Engine]) -> None:
+        self._stores = stores
+        self._operations = operations
+        self._engine = engine
+
+    def see_to(self, job: Mapping[str, Any]) -> None:
+        """Decide what is to be done about a job that ended: nothing, look again, repair, or repair later."""
+        atomic = kinds.capabilities(job["connector_type"]).atomic_replace
+        if atomic or job["mode"] != Mode.REPLACE.value or not job.get("touched"):
+            return
+        tries = job.get("repair", 0)
+        if job["status"] == JobStatus.SUCCESS.value:
+            if "recheck_at" not in job:
+                self._note(job, recheck_at=job["completed_at"] + LEASE)
+        elif tries == 0:
+            self._repair(job)
+        elif "repair_at" not in job:
+            is_over = tries >= MOST_REPAIRS
+            self._note(job, repair_at=None if is_over else job["completed_at"] + FIRST_PAUSE * 2 ** (tries - 1))
+            if is_over:
+                log_event("repairs_given_up", severity="ERROR", job_id=job["id"], reason=job.get("error_message"))
+
+    def repair_again(self, job: Mapping[str, Any]) -> bool:
+        """Start the next repair after one that failed, unless a later job has succeeded since. Returns whether."""
+        is_needed = self._target(job).get("last_accepted", 0) < job["accepted"]
+        started = is_needed and self._repair(job)
+        self._note(job, repair_at=None)
+        return started
+
+    def recheck(self, job: Mapping[str, Any]) -> bool:
+        """Ask whether the target still holds what a replace without atomicity delivered; repair it if not. Returns whether.
+
+        Raises:
+            VendorUnavailableError: the vendor cannot be asked now; the next sweep asks again.
+        """
+        is_last = self._target(job).get("last_job_id") == job["id"]
+        is_last = is_last and first_in_line(self._stores.documents, job["target_key"]) is None
+        started = bool(is_last and self._engine().differences_now(job)) and self._repair(job)
+        self._note(job, recheck_at=None)
+        return started
+
+    def _repair(self, job: Mapping[str, Any]) -> bool:
+        """Publish the rows of the last good job again because of `job`; once, however often this is called."""
+        good = self._target(job).get("last_job_id")
+        if not good:
+            return False
+        key = Idempotency(job["id"], "repair", REPAIR, {})
+        ended, tries = frozenset({JobStatus.SUCCESS}), job.get("repair", 0) + 1
+        try:
+            repair = self._operations.again(good, REPAIR, key, after=ended, repair=tries)
+        except (ConflictError, NotFoundError) as error:
+            log_event("repair_impossible", severity="ERROR", job_id=job["id"], reason=error.message)
+            return False
+        self._note(job, repair_job_id=repair)
+        log_event("repair_started", severity="WARNING", job_id=job["id"], repair_job_id=repair, rows_of=good)
+        return True
+
+    def _target(self, job: Mapping[str, Any]) -> Mapping[str, Any]:
+        found = self._stores.documents.get(f"targets/{job['target_key']}")
+        return found.data if found else {}
+
+    def _note(self, job: Mapping[str, Any], **fields: Any) -> None:
+        self._stores.documents.update(f"export_jobs/{job['id']}", fields)

@@ -1,0 +1,73 @@
+"""What becomes of a target without atomic replace when its repair fails too."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.errors import TargetError
+from tests.functional.conftest import World
+from tests.functional.test_exports import ROWS, job, start
+
+OTHERS = [{"id": 7, "name": "G"}, {"id": 8, "name": "H"}]
+
+
+@pytest.fixture
+def broken(registered: World) -> World:
+    """A table of Power BI whose replace fails after it was touched, and three times more."""
+    registered.vendor.is_staged = False
+    start(registered, connector_name="ymca_powerbi")
+    registered.work()
+    registered.vendor.errors = [("begin", TargetError("refused after the delete")) for _ in range(4)]
+    return registered
+
+
+def chain(world: World, job_id: str) -> list[str]:
+    """States of a job and of the repairs that followed it."""
+    found, next_id = [], job_id
+    while next_id:
+        record = job(world, next_id)
+        found.append(str(record["status"]))
+        next_id = str(record["repair_job_id"] or "")
+    return found
+
+
+def pass_minutes(world: World, minutes: float) -> None:
+    world.fakes.clock.sleep(60 * minutes)
+    world.sweep()
+    world.work()
+
+
+def test_a_repair_that_fails_is_repeated_later_and_later(broken: World) -> None:
+    failed = start(broken, connector_name="ymca_powerbi", rows=OTHERS)
+    broken.work()
+    assert chain(broken, failed) == ["failed", "failed"]
+    pass_minutes(broken, 4)
+    assert chain(broken, failed) == ["failed", "failed"]
+    pass_minutes(broken, 2)
+    assert chain(broken, failed) == ["failed"] * 3
+    pass_minutes(broken, 9)
+    assert chain(broken, failed) == ["failed"] * 3
+    pass_minutes(broken, 2)
+    pass_minutes(broken, 21)
+    assert chain(broken, failed) == ["failed"] * 4 + ["success"]
+    assert broken.vendor.live == {"people": ROWS}
+
+
+def test_repairs_end_after_the_sixth(broken: World) -> None:
+    broken.vendor.errors = [("begin", TargetError("refused after the delete")) for _ in range(50)]
+    failed = start(broken, connector_name="ymca_powerbi", rows=OTHERS)
+    broken.work()
+    for _ in range(20):
+        pass_minutes(broken, 100)
+    assert chain(broken, failed) == ["failed"] * 7
+
+
+def test_a_repair_is_not_repeated_once_a_later_job_succeeded(broken: World) -> None:
+    failed = start(broken, connector_name="ymca_powerbi", rows=OTHERS)
+    broken.work()
+    broken.vendor.errors.clear()
+    start(broken, connector_name="ymca_powerbi", rows=OTHERS)
+    broken.work()
+    pass_minutes(broken, 10)
+    assert chain(broken, failed) == ["failed", "failed"]
+    assert broken.vendor.live == {"people": OTHERS}
