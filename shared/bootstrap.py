@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from shared.config import Settings, read_settings
-from shared.ports import Clock, Stores
+from shared.ports import Clock, Resolver, Stores
 from shared.stores.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -123,6 +123,14 @@ class Services:
         return self.stores.clock
 
     @cached_property
+    def resolver(self) -> Resolver:
+        """Who says what addresses a host name has; every URL that a user can set goes through it."""
+        from shared.stores.resolver import SystemResolver, TableResolver
+
+        table = self.settings.resolver_table
+        return SystemResolver() if table is None else TableResolver(table)
+
+    @cached_property
     def quotas(self) -> Quotas:
         from shared.services.quotas import Quotas
 
@@ -131,11 +139,13 @@ class Services:
     @cached_property
     def connectors(self) -> Connectors:
         from shared.connectors._base import Runtime
+        from shared.connectors._outgoing import Outgoing
         from shared.services.breakers import Breakers
         from shared.services.connectors import Connectors
 
         guard = Breakers(self.stores.documents, self.clock).guard
-        runtime = Runtime(self.clock, self.settings.warehouse_hosts, self.quotas, guard)
+        looker = Outgoing(self.resolver, self.settings.looker_hosts, "LOOKER_HOSTS")
+        runtime = Runtime(self.clock, self.settings.warehouse_hosts, self.quotas, guard, looker)
         return Connectors(self.stores, self.settings.prefix, runtime)
 
     @cached_property

@@ -37,6 +37,8 @@ class Settings:
     viewers: frozenset[str]
     warehouse_hosts: tuple[str, ...]
     threads: int
+    looker_hosts: tuple[str, ...] = ()
+    resolver_table: Mapping[str, str] | None = None
     secret_manager_emulator: str | None = None
     cloud_tasks_emulator: str | None = None
     cloud_scheduler_emulator: str | None = None
@@ -58,9 +60,13 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         name: env.get(f"{name.upper()}_EMULATOR_HOST") for name in ("secret_manager", "cloud_tasks", "cloud_scheduler")
     }
     stray = [f"{name.upper()}_EMULATOR_HOST" for name, value in emulators.items() if value and not local]
-    stray += [name for name in ("FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST") if env.get(name) and not local]
+    stray += [
+        name
+        for name in ("FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "RESOLVER_TABLE")
+        if env.get(name) and not local
+    ]
     if stray:
-        raise InternalError(f"{', '.join(stray)} is set but ENVIRONMENT is not local; emulators are for local use only")
+        raise InternalError(f"{', '.join(stray)} is set but ENVIRONMENT is not local; they are for local use only")
     required = ("GOOGLE_CLOUD_PROJECT", "LOCATION", "REGISTER_URL", "EXPORT_URL", "EXPORT_WORKER_URL", "REFRESH_URL",
                 "TASKS_SERVICE_ACCOUNT", "SCHEDULER_SERVICE_ACCOUNT", "TABLES_BUCKET", "FROZEN_BUCKET", "EXPORTS_BUCKET")  # fmt: skip
     missing = [name for name in required if not env.get(name)]
@@ -88,6 +94,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         viewers=_words(env.get("BI_VIEWERS", "")),
         warehouse_hosts=tuple(sorted(_words(env.get("WAREHOUSE_HOSTS", "")))),
         threads=int(env.get("THREADS", "8")),
+        looker_hosts=tuple(sorted(_words(env.get("LOOKER_HOSTS", ".looker.com")))),
+        resolver_table=_table(env["RESOLVER_TABLE"]) if env.get("RESOLVER_TABLE") else None,
         secret_manager_emulator=emulators["secret_manager"],
         cloud_tasks_emulator=emulators["cloud_tasks"],
         cloud_scheduler_emulator=emulators["cloud_scheduler"],
@@ -104,3 +112,8 @@ def export_role() -> str:
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(word.strip().lower() for word in text.split(",") if word.strip())
+
+
+def _table(text: str) -> Mapping[str, str]:
+    """Return the addresses of `name=address,name=address` by name."""
+    return {name: address for name, _, address in (word.partition("=") for word in _words(text))}

@@ -181,6 +181,13 @@ class Objects(Protocol):
         """No effect if it is gone already."""
 
 
+class Resolver(Protocol):
+    """Name resolution."""
+
+    def addresses(self, host: str) -> list[str]:
+        """Every address of a host name. Raises `VendorUnavailableError` if it does not resolve."""
+
+
 class Clock(Protocol):
     """Time, passed in so that tests can move it."""
 

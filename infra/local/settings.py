@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from infra.local.accounts import Accounts
 from infra.local.ports import Ports
+from infra.local.sandboxes.proxy import SANDBOX_ADDRESS
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: `PYTHONPATH` of every child."""
@@ -27,6 +28,9 @@ TASKS_SERVICE_ACCOUNT = f"bi-tasks@{PROJECT}.iam.gserviceaccount.com"
 SCHEDULER_SERVICE_ACCOUNT = f"bi-scheduler@{PROJECT}.iam.gserviceaccount.com"
 WORKER_INSTANCES = 3
 """Processes of the export worker, each with one request at a time: what Cloud Run would start for three jobs at once."""
+
+USER_SET_HOSTS = ("demo.cloud.looker.com",)
+"""The sandboxes that a user's own URL leads to: the functions resolve these names by a table, to the sandboxes' address."""
 
 API_THREADS = 8
 _INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
@@ -94,6 +98,7 @@ def function_environment(layout: Layout, part: str) -> dict[str, str]:
         "TASKS_SERVICE_ACCOUNT": TASKS_SERVICE_ACCOUNT,
         "SCHEDULER_SERVICE_ACCOUNT": SCHEDULER_SERVICE_ACCOUNT,
         "WAREHOUSE_HOSTS": "127.0.0.1",
+        "RESOLVER_TABLE": ",".join(f"{host}={SANDBOX_ADDRESS}" for host in USER_SET_HOSTS),
         "HTTPS_PROXY": ports.url("sandbox_proxy"),
         "HTTP_PROXY": ports.url("sandbox_proxy"),
         "REQUESTS_CA_BUNDLE": str(layout.ca_file),

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from shared.connectors._guard import unguarded
+from shared.connectors._outgoing import NOWHERE, Outgoing
 from shared.connectors._quota import NoQuota, Quota
 from shared.models import Mode as Mode  # re-exported: part of the contract
 
@@ -186,12 +187,14 @@ class Runtime:
     Attributes:
         quota: asked before each vendor call, by the connector's own client module, which knows what the call counts against.
         guard: puts a connector of that name, opened by `services.connectors`, under its circuit breaker.
+        looker: where `base_url` of a Looker connector may lead.
     """
 
     clock: Clock
     warehouse_hosts: tuple[str, ...] = ()
     quota: Quota = field(default_factory=NoQuota)
     guard: Callable[[str, Any], Any] = unguarded
+    looker: Outgoing = NOWHERE
 
 
 class Connector(Protocol):

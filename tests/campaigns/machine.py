@@ -22,6 +22,7 @@ from infra.local import cloud_storage
 from infra.local.accounts import load_accounts
 from infra.local.ports import Ports, free_base
 from infra.local.postgres import EmbeddedPostgres
+from infra.local.sandboxes.proxy import SANDBOX_ADDRESS
 from infra.local.sandboxes.server import inherited_variables
 from shared.ports import Task
 from tests.campaigns.rig import SETTINGS
@@ -119,6 +120,7 @@ class Machine:
             "FIRESTORE_EMULATOR_HOST": self.ports.address("firestore"),
             "STORAGE_EMULATOR_HOST": self.ports.url("gcs"),
             "WAREHOUSE_HOSTS": "127.0.0.1",
+            "RESOLVER_TABLE": f"demo.cloud.looker.com={SANDBOX_ADDRESS}",
             "HTTPS_PROXY": self.ports.url("sandbox_proxy"),
             "REQUESTS_CA_BUNDLE": str((self.data / "identity" / "ca.pem").resolve()),
             "NO_PROXY": "127.0.0.1,localhost",

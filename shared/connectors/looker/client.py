@@ -76,8 +76,14 @@ class StatusTransport(requests_transport.RequestsTransport):
 class LookerClient:
     """One API user of one instance; for one thread. Logs in on the first call, and again when a token has ended early."""
 
-    def __init__(  # a client is three values
-        self, base_url: str, client_id: str, client_secret: str, clock: Clock, quota: Quota | None = None
+    def __init__(
+        self,
+        base_url: str,
+        client_id: str,
+        client_secret: str,
+        clock: Clock,
+        session: Callable[[], requests.Session],
+        quota: Quota | None = None,
     ) -> None:
         # Every operation of the API 4.0 document says x-looker-rate-limited, none says how often: only 429 holds us back.
         self._needs = (Need(Limit("looker", "user", f"{client_id}@{base_url}", None, QUOTA_WINDOW_S)),)
@@ -85,6 +91,7 @@ class LookerClient:
         self._client_id = client_id
         self._settings = CodeSettings(base_url, client_id, client_secret)
         self._clock = clock
+        self._session = session
         self._open()
 
     def call(
@@ -121,8 +128,7 @@ class LookerClient:
             return self._clock.now()
 
     def _open(self) -> None:
-        session = _http.mount(requests.Session(), "looker")
-        self._transport = StatusTransport(self._settings, session)
+        self._transport = StatusTransport(self._settings, self._session())
         authentication = auth_session.AuthSession(self._settings, self._transport, serialize.deserialize40, API)
         self._sdk = methods.Looker40SDK(
             authentication, serialize.deserialize40, serialize.serialize40, self._transport, API

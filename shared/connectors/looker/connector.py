@@ -6,11 +6,12 @@ Looker has no upload API; it reads databases in place. Contract: the Looker API 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from shared.connectors import looker
 from shared.connectors._base import Check, Delivery, DeliveryPlan, Json, Runtime, VendorRefresh
+from shared.connectors._outgoing import guarded_session
 from shared.connectors.looker.checks import ConnectionTest
 from shared.connectors.looker.client import LookerClient
 from shared.connectors.looker.refresh import LookerRefresh
@@ -58,7 +59,8 @@ class LookerConnector:
     def _client(self) -> LookerClient:
         config = self._config
         runtime, secret = self._runtime, self._secrets["client_secret"]
-        return LookerClient(config.base_url, config.client_id, secret, runtime.clock, runtime.quota)
+        session = partial(guarded_session, "looker", runtime.looker)
+        return LookerClient(config.base_url, config.client_id, secret, runtime.clock, session, runtime.quota)
 
     @cached_property
     def _warehouse(self) -> Warehouse:

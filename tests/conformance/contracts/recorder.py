@@ -14,6 +14,7 @@ from infra.local.sandboxes.server import SandboxServer
 from infra.local.try_it import connector_bodies
 from shared import connectors as kinds
 from shared.connectors._base import Connector, Runtime
+from tests.conformance.connectors.looker_support import LOOKER
 
 
 class QuickClock:
@@ -59,4 +60,4 @@ class Recorder:
         secrets = {name: body.pop(name) for name in declared.SECRET_FIELDS}
         del body["name"]
         config = msgspec.convert(body, type=declared.Config)
-        return kinds.load(config, secrets, Runtime(QuickClock(), ("127.0.0.1",)))
+        return kinds.load(config, secrets, Runtime(QuickClock(), ("127.0.0.1",), looker=LOOKER))
