@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -63,7 +63,12 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         format: needed only where the names do not end in it.
         columns: declared types by column name: `int64 double bool string date timestamp timestamp_tz decimal(p,s)`.
         sheet: XLSX only, by default the first.
-        delimiter, encoding: CSV only, by default a comma and UTF-8.
+        header_rows, skip_rows: CSV and XLSX; lines that name the columns (0: column_1, column_2 …), and lines to leave out before
+            them.
+        delimiter, encoding, quote: CSV only, by default found in the header line, UTF-8 and `"`.
+        escape: CSV only; a backslash where the file has backslash escapes (then `\\N` is null).
+        decimal, thousands: CSV only; the marks in numbers, by default a point and none.
+        null_values: CSV only; unquoted cells of these texts are null, by default the empty one.
     """
 
     uri: str | None = None
@@ -72,8 +77,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     format: ExportFormat | None = None
     columns: dict[str, str] | None = None
     sheet: str | None = None
-    delimiter: str | None = None
+    delimiter: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] | None = None
     encoding: str = "utf-8"
+    quote: Annotated[str, msgspec.Meta(max_length=1)] = '"'
+    escape: Literal["\\"] | None = None
+    decimal: Literal[".", ","] = "."
+    thousands: Literal[".", ",", " ", "'", "\u00a0", "\u202f"] | None = None
+    header_rows: Annotated[int, msgspec.Meta(ge=0, le=10)] = 1
+    skip_rows: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
+    null_values: tuple[str, ...] = ("",)
 
     def __post_init__(self) -> None:
         if sum(part is not None for part in (self.uri, self.bigquery, self.firestore)) != 1:

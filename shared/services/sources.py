@@ -169,12 +169,16 @@ def _file(source: Source, info: ObjectInfo, columns: Mapping[str, str] | None) -
     }
 
 
+_READ_OPTIONS = (
+    "delimiter encoding quote escape decimal thousands header_rows skip_rows sheet".split()  # fields of both
+)
+
+
 def _options(source: Source, columns: Mapping[str, str] | None) -> dict[str, Any]:
     return {
         "schema": None if columns is None else dict(columns),
-        "delimiter": source.delimiter,
-        "encoding": source.encoding,
-        "sheet": source.sheet,
+        **{name: getattr(source, name) for name in _READ_OPTIONS},
+        "null_values": list(source.null_values),
     }
 
 

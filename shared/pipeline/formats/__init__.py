@@ -59,6 +59,11 @@ class ReadOptions:
         schema: declared column types by name, see the table above; other columns keep the found type.
         delimiter: CSV only; None finds it among comma, semicolon, tab and bar in the header line.
         encoding: CSV only; a Python codec name. The other formats are UTF-8 by definition.
+        quote: CSV only; one character, doubled inside quotes; empty for none.
+        escape: CSV only; a backslash, where the file has backslash escapes: then `\\N` is null and an empty cell empty text.
+        decimal, thousands: CSV only; the marks in numbers. Numbers spelled otherwise are text.
+        header_rows: CSV and XLSX; lines that name the columns, several are joined by a blank; 0 for column_1, column_2 …
+        skip_rows: CSV and XLSX; lines (rows of the sheet) before the header that are not read.
         sheet: XLSX only; the sheet's name, None for the first.
         null_values: CSV only; unquoted cells of these texts are null. A quoted empty cell is empty text in a text column.
         max_rows, max_columns: refuse the file beyond these.
@@ -69,6 +74,12 @@ class ReadOptions:
     schema: Mapping[str, str] | None = None
     delimiter: str | None = None
     encoding: str = "utf-8"
+    quote: str = '"'
+    escape: str | None = None
+    decimal: str = "."
+    thousands: str | None = None
+    header_rows: int = 1
+    skip_rows: int = 0
     sheet: str | None = None
     null_values: tuple[str, ...] = ("",)
     max_rows: int = 100_000_000

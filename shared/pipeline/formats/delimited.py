@@ -1,7 +1,8 @@
 """CSV: comma-separated values as RFC 4180 has them, and the same with semicolons, tabs or bars.
 
 Blank lines are skipped, except in a file of one column, where each is a null. An unquoted empty cell is null; a quoted one is
-empty text in a text column and null in any other. Both CRLF and LF end a line.
+empty text in a text column and null in any other. CRLF, LF and CR end a line. A byte order mark tells UTF-16; Excel's line
+`sep=;` names the delimiter. A last column without name and without values, as delimiters at the end of each row make it, is left out.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import polars as pl
@@ -18,9 +21,21 @@ import pyarrow.csv
 
 from shared.errors import SourceError
 from shared.pipeline.formats import Scan
-from shared.pipeline.formats.column_types import EMPTY, STRING, cast_column, check_names, declared_types, text_scalar
-from shared.pipeline.formats.encoding import Utf8Stream
-from shared.pipeline.formats.inference import TextColumn
+from shared.pipeline.formats.column_types import (
+    BOOL,
+    DATE,
+    DOUBLE,
+    EMPTY,
+    INT,
+    STRING,
+    cast_column,
+    check_names,
+    declared_types,
+    text_scalar,
+)
+from shared.pipeline.formats.dialect import Headed, Header, Respelled, read_header
+from shared.pipeline.formats.encoding import UTF16_MARKS, Utf8Stream
+from shared.pipeline.formats.inference import Place, TextColumn, plain_numbers
 from shared.pipeline.formats.intake import BINARY_MAGIC, Meter, exact_batches, opened, refuse
 from shared.pipeline.formats.sink import CountingSink, plain_text
 
@@ -31,14 +46,12 @@ if TYPE_CHECKING:
     from shared.pipeline.formats.intake import Intake
 
 _WHAT = "a CSV file"
-_DELIMITERS = ",;\t|"
 _BLOCK_BYTES = (1 << 20, 1 << 24, 1 << 26)
 """Sizes tried in turn: a row must fit into one block. Our choice: 1 MiB keeps memory flat, 64 MiB bounds one row."""
 _CLOSED_AT_BREAK = re.compile(rb'[\r\n]"[\r\n]*\Z')
-_WIDE = re.compile("utf[-_]?(16|32)", re.IGNORECASE)
 _FORMULA = r"^[=+\-@\t\r]"
 _APOSTROPHE = text_scalar("'")
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_DIRECT = frozenset({INT, DOUBLE, BOOL, DATE})
 
 
 class CsvReader:
@@ -46,7 +59,7 @@ class CsvReader:
 
     def scan(self, opener: Opener, options: ReadOptions) -> Scan:
         for block_bytes in _BLOCK_BYTES:
-            with opened(opener, _WHAT) as intake:
+            with opened(opener, _WHAT, may_be_packed=True) as intake:
                 try:
                     return _scan(intake, options, block_bytes)
                 except pa.ArrowInvalid as exc:
@@ -62,11 +75,27 @@ class CsvReader:
             return
         hints = scan.hints
         drop = start_row if hints["may_have_blank_lines"] else 0
-        with opened(opener, _WHAT) as intake:
-            stream = Utf8Stream(intake, scan.options.encoding)
-            table = _Table(stream, hints, scan.schema.names, scan.options, skip_rows=start_row - drop)
+        with opened(opener, _WHAT, may_be_packed=True) as intake:
+            table = _Table(intake, _Layout.from_hints(hints, scan.schema), scan.options, skip_rows=start_row - drop)
             typed = _typed(table.batches(), scan, start_row - drop, drop)
             yield from exact_batches(typed, scan.schema, batch_rows)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the rows lie in the file. `direct` are columns that pyarrow may read as their type, not as text first."""
+
+    header: Header
+    block_bytes: int
+    direct: Mapping[str, pa.DataType] = field(default_factory=dict)
+
+    def to_hints(self) -> dict[str, Any]:
+        return {**asdict(self.header), "block_bytes": self.block_bytes}
+
+    @classmethod
+    def from_hints(cls, hints: Mapping[str, Any], schema: pa.Schema) -> _Layout:
+        header = Header(hints["names"], hints["delimiter"], hints["skip_lines"])
+        return cls(header, hints["block_bytes"], {name: schema.field(name).type for name in hints["direct"]})
 
 
 def _scan(intake: Intake, options: ReadOptions, block_bytes: int) -> Scan:
@@ -75,77 +104,96 @@ def _scan(intake: Intake, options: ReadOptions, block_bytes: int) -> Scan:
         raise SourceError(
             "expected a CSV file, found an empty file (0 bytes); it needs a header line", code="source_format"
         )
-    if head.startswith(BINARY_MAGIC) and not (head.startswith(_UTF16) and _WIDE.match(options.encoding)):
+    if head.startswith(BINARY_MAGIC) and not head.startswith(UTF16_MARKS):
         raise refuse(_WHAT, head)
-    names, delimiter = _header(intake, options)
+    text = _text_of(intake, options)
+    header = read_header(text, options)
+    if options.escape:
+        intake.seek(0)
+        header = read_header(Respelled(_text_of(intake, options), header.delimiter, options.quote), options)
+    intake.seek(0)
+    names = header.names[:-1] if len(header.names) > 1 and not header.names[-1] else header.names
     check_names(names, options)
     declared = declared_types(options, names)
-    stream = Utf8Stream(intake, options.encoding)
-    hints: dict[str, Any] = {"delimiter": delimiter, "block_bytes": block_bytes}
-    table = _Table(stream, hints, names, options)
-    columns = [TextColumn() for _ in names]
+    table = _Table(intake, _Layout(header, block_bytes), options)
+    columns = [TextColumn(options) for _ in names]
     meter = Meter(options)
     last: pa.RecordBatch | None = None
     for batch in table.batches():
         first_row = meter.rows + 1
         meter.take(batch)
-        for name, column, values in zip(names, columns, batch.columns, strict=True):
+        for name, column, values in zip(names, columns, batch.columns[: len(names)], strict=True):
             if name in declared:
-                cast_column(values, declared[name], name, first_row)
+                _cast(values, declared[name], name, first_row, options)
             else:
                 column.observe(values)
+        if len(names) < batch.num_columns:
+            _refuse_unnamed(batch.columns[-1], first_row, len(header.names))
         last = batch if batch.num_rows else last
-    _refuse_open_quote(last, stream.tail, meter.rows)
+    if options.quote and not options.escape:
+        _refuse_open_quote(last, table.stream.tail, meter.rows)
     kinds = [declared.get(name, column.result()) for name, column in zip(names, columns, strict=True)]
-    hints["may_have_blank_lines"] = stream.may_have_blank_lines
-    return Scan(pa.schema(list(zip(names, kinds, strict=True))), meter.rows, options, hints)
+    schema = pa.schema(list(zip(names, kinds, strict=True)))
+    direct = [
+        item.name
+        for item, column in zip(schema, columns, strict=True)
+        if item.name not in declared and item.type in _DIRECT and column.is_plain
+    ]
+    hints = {
+        **table.layout.to_hints(),
+        "direct": direct,
+        "may_have_blank_lines": options.escape is not None or table.stream.may_have_blank_lines,
+    }
+    return Scan(schema, meter.rows, options, hints)
 
 
-def _header(intake: Intake, options: ReadOptions) -> tuple[list[str], str]:
-    """The names and the delimiter; leaves the position at the start."""
-    data = Utf8Stream(intake, options.encoding).read(_BLOCK_BYTES[0])
-    text = data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1].decode()
-    intake.seek(0)
-    best: tuple[list[str], str] = ([], options.delimiter or ",")
-    for delimiter in options.delimiter or _DELIMITERS:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        names = next((row for row in rows if row), [])
-        if len(names) > len(best[0]):
-            best = names, delimiter
-    if not best[0]:
-        raise SourceError("the file holds no header line; the first line must name the columns", code="columns_invalid")
-    return best
+def _refuse_unnamed(values: pa.Array, first_row: int, columns: int) -> None:
+    """The last column has no name: raise `SourceError` if it holds a value."""
+    is_filled = pc.not_equal(values, EMPTY)
+    if pc.any(is_filled).as_py():
+        row = first_row + pc.index(is_filled, True).as_py()
+        message = f"row {row} has a value in column {columns}, which has no name; give every column a header"
+        raise SourceError(message, code="columns_invalid", row=row)
+
+
+def _text_of(intake: Intake, options: ReadOptions) -> Utf8Stream:
+    """The file's text; a UTF-16 byte order mark is believed, whatever encoding is named."""
+    is_wide = intake.head(2) in UTF16_MARKS and options.encoding.lower() in ("utf-8", "utf8")
+    return Utf8Stream(intake, "utf-16" if is_wide else options.encoding, with_blank_lines=True)
 
 
 class _Table:
     """The rows below the header as batches of text columns."""
 
-    def __init__(
-        self, stream: Utf8Stream, hints: dict[str, Any], names: list[str], options: ReadOptions, *, skip_rows: int = 0
-    ) -> None:
+    def __init__(self, intake: Intake, layout: _Layout, options: ReadOptions, *, skip_rows: int = 0) -> None:
         self._ragged: pa.csv.InvalidRow | None = None
+        self.layout = layout
+        self.stream = _text_of(intake, options)
+        header, quote = layout.header, '"' if options.escape else options.quote
+        text = Respelled(self.stream, header.delimiter, options.quote) if options.escape else self.stream
+        self._headed = Headed(text, header, quote)
+        self._names = header.names
         self._read = pa.csv.ReadOptions(
-            use_threads=False, block_size=hints["block_bytes"], skip_rows_after_names=skip_rows
+            use_threads=False, block_size=layout.block_bytes, skip_rows_after_names=skip_rows
         )
         self._parse = pa.csv.ParseOptions(
-            delimiter=hints["delimiter"],
+            delimiter=header.delimiter,
+            quote_char=quote or False,
             newlines_in_values=True,
-            ignore_empty_lines=len(names) > 1,
+            ignore_empty_lines=len(self._names) > 1,
             invalid_row_handler=self._note,
         )
         self._convert = pa.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, STRING),
+            column_types={name: layout.direct.get(name, STRING) for name in self._names},
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
             null_values=list(options.null_values),
         )
-        self._stream = stream
-        self._names = names
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield them block by block. Raises `SourceError` naming the first row of another width than the header."""
         try:
-            with pa.csv.open_csv(self._stream, self._read, self._parse, self._convert) as reader:
+            with pa.csv.open_csv(self._headed, self._read, self._parse, self._convert) as reader:
                 if reader.schema.names != self._names:
                     raise SourceError("the header line cannot be read as CSV; check its quotes", code="columns_invalid")
                 yield from reader
@@ -180,11 +228,19 @@ def _typed(batches: Iterator[pa.RecordBatch], scan: Scan, row: int, drop: int) -
         row += skipped
         batch = batch.slice(skipped)
         columns = [
-            cast_column(values, column.type, column.name, row + 1)
-            for values, column in zip(batch.columns, scan.schema, strict=True)
+            _cast(values, column.type, column.name, row + 1, scan.options)
+            for values, column in zip(batch.columns[: len(scan.schema)], scan.schema, strict=True)
         ]
         row += batch.num_rows
         yield pa.RecordBatch.from_arrays(columns, schema=scan.schema)
+
+
+def _cast(values: pa.Array, kind: pa.DataType, name: str, first_row: int, options: ReadOptions) -> pa.Array:
+    if values.type.equals(STRING) and (
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    ):
+        values = plain_numbers(values, options, Place(name, first_row))
+    return cast_column(values, kind, name, first_row)
 
 
 class CsvWriter:

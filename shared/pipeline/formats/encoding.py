@@ -11,6 +11,7 @@ from shared.errors import SourceError
 if TYPE_CHECKING:
     from shared.pipeline.formats.intake import Intake
 
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 _BLANK_LINES = (b"\n\n", b"\n\r", b"\r\r")
 _TAIL_BYTES = 4
@@ -21,10 +22,10 @@ class Utf8Stream(io.RawIOBase):
 
     Attributes:
         tail: the last bytes of the stream (after the end was read).
-        may_have_blank_lines: False when certainly no line is blank.
+        may_have_blank_lines: False when certainly no line is blank; looked for only `with_blank_lines`.
     """
 
-    def __init__(self, intake: Intake, encoding: str) -> None:
+    def __init__(self, intake: Intake, encoding: str, *, with_blank_lines: bool = False) -> None:
         self._intake = intake
         self._encoding = encoding
         try:
@@ -33,6 +34,7 @@ class Utf8Stream(io.RawIOBase):
         except LookupError:
             message = f"the encoding {encoding!r} is not known; use a name like utf-8, utf-16, cp1252 or iso-8859-1"
             raise SourceError(message, code="encoding_invalid") from None
+        self._held = b""
         self._ready = b""
         self._raw_bytes = 0
         self._lines = 0
@@ -40,6 +42,7 @@ class Utf8Stream(io.RawIOBase):
         self._is_done = False
         self.tail = b""
         self.may_have_blank_lines = False
+        self._seeks_blank_lines = with_blank_lines
 
     def readable(self) -> bool:
         return True
@@ -72,7 +75,7 @@ class Utf8Stream(io.RawIOBase):
             if not (self.tail + data).endswith((b"\n", b"\r")) and (self.tail or data):
                 data += b"\n"
         self._lines += data.count(b"\n")
-        if not self.may_have_blank_lines:
+        if self._seeks_blank_lines and not self.may_have_blank_lines:
             seam = self.tail[-1:] + data[:1]
             self.may_have_blank_lines = any(mark in data or mark == seam for mark in _BLANK_LINES)
         self.tail = (self.tail + data)[-_TAIL_BYTES:]
@@ -80,10 +83,13 @@ class Utf8Stream(io.RawIOBase):
 
     def _decoded(self, raw: bytes) -> bytes:
         """The next bytes as UTF-8; raises `SourceError` with the byte offset and the line of what is not valid."""
-        if raw and self._codec == "utf-8" and raw.isascii() and not self._decoder.getstate()[0]:
-            return raw
         try:
-            return self._decoder.decode(raw, final=not raw).encode("utf-8")
+            if self._codec != "utf-8":
+                return self._decoder.decode(raw, final=not raw).encode("utf-8")
+            held = self._held + raw
+            end = len(held) if held.isascii() else codecs.utf_8_decode(held, "strict", not raw)[1]
+            self._held = held[end:]
+            return held[:end]
         except UnicodeError as exc:
             start = getattr(exc, "start", 0)
             data = getattr(exc, "object", raw)

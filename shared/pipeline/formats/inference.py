@@ -3,9 +3,11 @@
 A type is taken only when writing its value back gives the same thing, because that is where others lose data:
 
 - `int64`: the text is what printing the integer gives: no `007`, no `+5`, no `-0`, nothing beyond 64 bits;
-- `double`: plain decimals (`-1.50`), and exponents only with a sign as programs print them (`1e-05`, `2.5E+20`): `1e5` and
-  `2E10` stay text, for they are more often part numbers; and only if the double is that number (up to 15 digits always are,
-  longer ones if they are the shortest text of their double). Texts like NaN and inf stay text;
+- `double`: plain decimals (`-1.50`) and exponents (`1e-05`, `2.5E+20`), and only if the double is that number (up to 15 digits
+  always are, longer ones if they are the shortest text of their double). Exponents without a sign (`1e5`, `2E10`) are numbers
+  only in a column where another value has a point or a signed exponent; else they stay text, for they are more often part
+  numbers. Texts like NaN and inf stay text;
+- with `decimal` or `thousands`, `int64` and `double` are numbers spelled that way (`1.234,50`), and no others;
 - `bool`: true and false in one style of case over the column;
 - `date`, `timestamp`, `timestamp_tz`: ISO 8601 calendar dates; date-times with `T` or a blank, with minutes at least and at
   most six decimals of seconds, either all or none with an offset;
@@ -15,12 +17,14 @@ A type is taken only when writing its value back gives the same thing, because t
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shared.errors import SourceError
 from shared.pipeline.formats.column_types import (
     BOOL,
     DATE,
@@ -31,13 +35,18 @@ from shared.pipeline.formats.column_types import (
     STRING,
     TIMESTAMP,
     TIMESTAMP_TZ,
+    shown,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from shared.pipeline.formats import ReadOptions
+
 _INT = r"^-?[0-9]{1,19}$"
-_DOUBLE = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-][0-9]{1,3})?$"
+_DOUBLE = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$"
+_BARE_EXPONENT = "[eE][0-9]"
+_CLEAR_FRACTION = r"\.|[eE][+-]"
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
 _TIMESTAMP = _TIME + "$"
@@ -48,9 +57,15 @@ _BOOL_STYLES = ("^(true|false)$", "^(True|False)$", "^(TRUE|FALSE)$")
 
 
 class TextColumn:
-    """What one column of text can be, narrowed batch by batch."""
+    """What one column of text can be, narrowed batch by batch.
 
-    def __init__(self) -> None:
+    `is_plain` is whether no empty text was seen (quoted, for a null) and numbers are spelled as programs do.
+    """
+
+    def __init__(self, options: ReadOptions) -> None:
+        self._options = options
+        self.is_plain = options.decimal == "." and not options.thousands
+        self._has_bare_exponents = self._has_clear_fractions = False
         self._is_empty = True
         self._largest_int = 0
         self._styles = list(_BOOL_STYLES)
@@ -67,7 +82,9 @@ class TextColumn:
         """Narrow by the next values (strings; null and empty text say nothing)."""
         if not self._tests:
             return
-        values = values.filter(pc.not_equal(values, EMPTY))
+        is_filled = pc.not_equal(values, EMPTY)
+        self.is_plain = self.is_plain and pc.all(is_filled).as_py() is not False
+        values = values.filter(is_filled)
         if not len(values):
             return
         self._is_empty = False
@@ -82,10 +99,12 @@ class TextColumn:
 
     def result(self) -> pa.DataType:
         """The narrowest type of all values seen."""
-        return STRING if self._is_empty else next(iter(self._tests), STRING)
+        found = STRING if self._is_empty else next(iter(self._tests), STRING)
+        return STRING if found == DOUBLE and self._has_bare_exponents and not self._has_clear_fractions else found
 
     def _are_ints(self, values: pa.Array) -> bool:
-        if not _ends_match(values, _INT):
+        values = _plain(values, self._options)
+        if values is None or not _ends_match(values, _INT):
             return False
         try:
             numbers = pc.cast(values, INT)
@@ -98,12 +117,25 @@ class TextColumn:
         return True
 
     def _are_doubles(self, values: pa.Array) -> bool:
-        if not _all_match(values, _DOUBLE):
+        values = _plain(values, self._options)
+        if values is None or not _ends_match(values, _DOUBLE):
             return False
-        risky = values.filter(pc.match_substring_regex(values, _LONG_OR_EXPONENT))
-        if not len(risky):
+        try:
+            numbers = pc.cast(values, DOUBLE)
+        except pa.ArrowInvalid:
+            return False
+        if not pc.all(pc.is_finite(numbers)).as_py():
+            return False
+        self._has_clear_fractions = self._has_clear_fractions or _any_match(values, _CLEAR_FRACTION)
+        other = values.filter(
+            pc.not_equal(pc.cast(numbers, STRING), values)
+        )  # the rest is the shortest text of a double
+        if not len(other):
             return True
-        risky = risky.filter(pc.not_equal(pc.cast(pc.cast(risky, DOUBLE), STRING), risky))
+        if not _all_match(other, _DOUBLE):
+            return False
+        self._has_bare_exponents = self._has_bare_exponents or _any_match(other, _BARE_EXPONENT)
+        risky = other.filter(pc.match_substring_regex(other, _LONG_OR_EXPONENT))
         return all(is_exact_double(text) for text in risky.to_pylist())
 
     def _are_bools(self, values: pa.Array) -> bool:
@@ -130,6 +162,50 @@ def _are_times(values: pa.Array, pattern: str, kind: pa.DataType) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where values stand, for messages: the column, and the one-based row of the first."""
+
+    column: str
+    first_row: int
+
+
+def plain_numbers(values: pa.Array, options: ReadOptions, place: Place) -> pa.Array:
+    """Numbers as programs spell them. Raises `SourceError` at the first value that the options' spelling does not have."""
+    if (plain := _plain(values, options)) is not None:
+        return plain
+    is_other = pc.invert(pc.match_substring_regex(values, _spelling(options)))
+    index = pc.index(pc.and_kleene(is_other, pc.not_equal(values, EMPTY)), True).as_py()
+    row = place.first_row + index
+    message = (
+        f"row {row}, column {place.column!r}: {shown(values[index])} is no number with the decimal mark {options.decimal!r} and "
+        f"{options.thousands or 'nothing'!r} between thousands; correct it, or declare the column string"
+    )
+    raise SourceError(message, code="value_invalid", row=row, column=place.column)
+
+
+def _spelling(options: ReadOptions) -> str:
+    mark, group = re.escape(options.decimal), re.escape(options.thousands or "")
+    whole = rf"([0-9]+|[0-9]{{1,3}}({group}[0-9]{{3}})+)" if group else "[0-9]+"
+    return rf"^-?{whole}({mark}[0-9]+)?$"
+
+
+def _plain(values: pa.Array, options: ReadOptions) -> pa.Array | None:
+    """The numbers as programs spell them, None if one is no number in the options' spelling; empty texts stay."""
+    if options.decimal == "." and not options.thousands:
+        return values
+    fits = pc.or_kleene(pc.match_substring_regex(values, _spelling(options)), pc.equal(values, EMPTY))
+    if pc.all(fits).as_py() is False:
+        return None
+    if options.thousands:
+        values = pc.replace_substring(values, options.thousands, "")
+    return pc.replace_substring(values, options.decimal, ".")
+
+
+def _any_match(values: pa.Array, pattern: str) -> bool:
+    return bool(pc.any(pc.match_substring_regex(values, pattern)).as_py())
 
 
 def _ends_match(values: pa.Array, pattern: str) -> bool:

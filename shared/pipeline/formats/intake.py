@@ -18,7 +18,7 @@ from shared.errors import SourceError
 from shared.pipeline.formats.column_types import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from shared.pipeline.formats import Opener, ReadOptions
 
@@ -54,6 +54,9 @@ _MAGIC = (
     (b"\xff\xfe", "UTF-16 text"),
     (b"\xfe\xff", "UTF-16 text"),
 )
+_PACKED = {b"\x1f\x8b": "gzip", b"(\xb5/\xfd": "zstd"}
+_MAX_UNPACKED_RATIO, _FREE_UNPACKED_BYTES = 300, 1 << 27
+"""Our choice: tables compress to a tenth or a fiftieth, bombs to a thousandth and less; the first 128 MiB may be anything."""
 BINARY_MAGIC = tuple(magic for magic, _ in _MAGIC if magic not in {b"ORC", b"BZh"})
 
 
@@ -116,16 +119,68 @@ class Intake(io.RawIOBase):
         super().close()
 
 
+class Unpacked(Intake):
+    """The content of a gzip or zstd file, read forward, or from the start again. Raises `SourceError` at a bomb."""
+
+    def __init__(self, opener: Opener, codec: str) -> None:
+        super().__init__(opener)
+        self._codec = codec
+        self._count = 0
+        self._content = self._started()
+
+    def _started(self) -> pa.CompressedInputStream:
+        super().seek(0)
+        self._count = 0
+        return pa.CompressedInputStream(pa.PythonFile(_Packed(super().read)), self._codec)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Start again; no other place can be reached."""
+        if offset or whence:
+            raise io.UnsupportedOperation("compressed content is read from its start only")
+        self._content = self._started()
+        return 0
+
+    def tell(self) -> int:
+        return self._count
+
+    def read(self, size: int | None = -1) -> bytes:
+        data: bytes = self._content.read(size)
+        self._count += len(data)
+        if self._count > _MAX_UNPACKED_RATIO * self.size_bytes + _FREE_UNPACKED_BYTES:
+            raise too_large(f"its {self.size_bytes:,} bytes unpack to more than {_MAX_UNPACKED_RATIO} times as many")
+        return data
+
+
+class _Packed(io.RawIOBase):
+    """The compressed bytes, for pyarrow; closing it closes nothing."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return self._read(size)
+
+
 @contextmanager
-def opened(opener: Opener, what: str) -> Iterator[Intake]:
+def opened(opener: Opener, what: str, *, may_be_packed: bool = False) -> Iterator[Intake]:
     """The opened source. Errors of the parsing libraries leave as `SourceError`; the store's own errors unchanged.
 
     Args:
         opener: the source.
         what: the expected format, for messages, e.g. "a Parquet file".
+        may_be_packed: whether the content of a gzip or zstd file is to be read instead of the file.
     """
     intake = Intake(opener)
     try:
+        if may_be_packed:
+            head = intake.head()
+            codec = next((codec for magic, codec in _PACKED.items() if head.startswith(magic)), None)
+            if codec is not None:
+                intake.close()
+                intake = Unpacked(opener, codec)
         yield intake
     except SourceError:
         raise

@@ -7,25 +7,19 @@ block, not the file, and a message can name the row.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from shared.errors import SourceError
-from shared.pipeline.formats.encoding import Utf8Stream
-from shared.pipeline.formats.intake import BINARY_MAGIC, describe, opened, refuse
-from shared.pipeline.formats.json_lines import encoded_lines, refuse_long_row
-from shared.pipeline.formats.json_values import Chunk, batches_of, scan_chunks
-from shared.pipeline.formats.sink import CountingSink, refuse_non_finite
+from shared.pipeline.formats.intake import describe
+from shared.pipeline.formats.json_reading import READ_BYTES, RowsReader, RowsWriter, refuse_long_row
+from shared.pipeline.formats.json_values import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import pyarrow as pa
-
-    from shared.pipeline.formats import Opener, ReadOptions, Scan
-    from shared.pipeline.formats.intake import Intake
+    from shared.pipeline.formats.encoding import Utf8Stream
 
 _WHAT = 'a JSON file (an array of objects, or {"rows": [...]})'
-_READ_BYTES = 1 << 20
 _SPACE = b" \t\r\n"
 _OPENING = re.compile(rb'[ \t\r\n]*(\{[ \t\r\n]*"rows"[ \t\r\n]*:[ \t\r\n]*)?\[')
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -34,52 +28,24 @@ _MARK = re.compile(_FLAT_OBJECT + b"|" + _STRING + rb'|[{}\[\],]|"', re.DOTALL)
 _MAX_OPENING_BYTES = 1 << 16
 
 
-class JsonReader:
-    """Rows by brackets; types by `json_values`."""
-
-    def scan(self, opener: Opener, options: ReadOptions) -> Scan:
-        with opened(opener, _WHAT) as intake:
-            head = intake.head()
-            if not head or head.startswith(BINARY_MAGIC):
-                raise refuse(_WHAT, head)
-            return scan_chunks(_chunks(intake, 0), options)
-
-    def batches(
-        self, opener: Opener, scan: Scan, start_row: int = 0, batch_rows: int = 10_000
-    ) -> Iterator[pa.RecordBatch]:
-        if start_row >= scan.rows:
-            return
-        with opened(opener, _WHAT) as intake:
-            yield from batches_of(_chunks(intake, start_row), scan, batch_rows)
-
-
-def _chunks(intake: Intake, start_row: int) -> Iterator[Chunk]:
-    row = 0
-    for items in _items(Utf8Stream(intake, "utf-8")):
-        wanted = items[max(start_row - row, 0) :]
-        row += len(items)
-        if wanted:
-            yield Chunk(wanted, row - len(wanted) + 1)
-
-
-def _items(stream: Utf8Stream) -> Iterator[list[bytes]]:
-    """Yield the texts of the array's items, block by block. Raises `SourceError` if the array is not closed."""
+def _items(stream: Utf8Stream) -> Iterator[Chunk]:
+    """Yield the array's items, block by block. Raises `SourceError` if the array is not closed."""
     text, is_wrapped = _opened_array(stream)
     rows = 0
     while True:
         items, rest, is_closed = _cut(text, rows)
         rows += len(items)
         if items:
-            yield items
+            yield Chunk(raw=items)
         if is_closed:
             break
         refuse_long_row(len(rest))
-        data = stream.read(max(_READ_BYTES, len(rest)))
+        data = stream.read(max(READ_BYTES, len(rest)))
         if not data:
             message = f"the file ends inside the array, after {rows} complete rows: it is cut off; write it again"
             raise SourceError(message, code="source_damaged", row=rows + 1)
         text = rest + data
-    left = (rest + stream.read(_READ_BYTES)).strip(_SPACE)
+    left = (rest + stream.read(READ_BYTES)).strip(_SPACE)
     left = (
         left[1:].strip(_SPACE)
         if is_wrapped and left.startswith(b"}")
@@ -92,7 +58,7 @@ def _items(stream: Utf8Stream) -> Iterator[list[bytes]]:
 
 def _opened_array(stream: Utf8Stream) -> tuple[bytes, bool]:
     """The text after the opening bracket, and whether it stands in an object under `rows`."""
-    text = stream.read(_READ_BYTES)
+    text = stream.read(READ_BYTES)
     match = _OPENING.match(text, 0, _MAX_OPENING_BYTES)
     if match is None:
         message = f"expected {_WHAT}, found {describe(text[:16])}; one object a line is the format jsonl"
@@ -124,19 +90,5 @@ def _cut(text: bytes, rows_before: int) -> tuple[list[bytes], bytes, bool]:
     return items, text[start:], False
 
 
-class JsonWriter:
-    """An array of objects, one a line; values as in JSON Lines."""
-
-    def write(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], sink: BinaryIO) -> int:
-        out = CountingSink(sink)
-        separator = b"[\n"
-        for batch in refuse_non_finite(batches, "JSON"):
-            if batch.num_rows:
-                out.write(separator + encoded_lines(batch.select(schema.names)).rstrip(b"\n").replace(b"\n", b",\n"))
-                separator = b",\n"
-        out.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
-        return out.written
-
-
-READER = JsonReader()
-WRITER = JsonWriter()
+READER = RowsReader(_WHAT, _items)
+WRITER = RowsWriter(b"[\n", b",\n", b"\n]\n")

@@ -9,6 +9,7 @@ Columns come in the order of their first appearance.
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.json
 
 from shared.errors import SourceError
 from shared.pipeline.formats import Scan
@@ -42,6 +44,7 @@ _BEYOND_INT64 = 2.0**63
 _NAMES = {int: "integer", float: "number", bool: "true/false", str: "text", dict: "object", list: "array"}
 _ARROW = {"integer": INT, "number": DOUBLE, "true/false": BOOL, "text": STRING, "object or array": STRING}
 _PYTHON: dict[pa.DataType, type] = {INT: int, DOUBLE: float, BOOL: bool, STRING: str}
+_MAX_MISSES = 3
 _POLARS = {INT: pl.Int64, DOUBLE: pl.Float64, BOOL: pl.Boolean, STRING: pl.String}
 
 
@@ -52,32 +55,79 @@ class Literal(str):
 
 
 class Chunk:
-    """Some rows in source order: the bytes of each, and its parsed object.
+    """Some rows in source order, as their bytes: `raw` one by one, or as one `text` of clean lines, an object each.
 
-    Raises `SourceError` naming the row whose bytes are no JSON object. `first_row` is one-based.
+    Reading `rows` raises `SourceError` naming the row whose bytes are no JSON object. `first_row` is one-based.
     """
 
-    def __init__(self, raw: list[bytes], first_row: int) -> None:
-        self._raw = raw
+    def __init__(
+        self, raw: list[bytes] | None = None, *, text: bytes = b"", count: int = 0, first_row: int = 1
+    ) -> None:
+        self._raw, self._text = raw, text
+        self.count = count if raw is None else len(raw)
         self.first_row = first_row
+
+    def placed(self, skipped: int, first_row: int) -> Chunk:
+        """The same rows without the first `skipped` ones; `first_row` is the number of the first that is left."""
+        if skipped:
+            return Chunk(self.raw[skipped:], first_row=first_row)
+        return Chunk(self._raw, text=self._text, count=self.count, first_row=first_row)
+
+    @property
+    def raw(self) -> list[bytes]:
+        """The bytes of each row."""
+        if self._raw is None:
+            self._raw = self._text.splitlines()
+        return self._raw
+
+    def native(self, schema: pa.Schema) -> pa.RecordBatch | None:
+        """The rows parsed by pyarrow, which is several times faster; None unless the result is certain to be the same.
+
+        It is strict: another JSON type than the schema's, an unknown or doubled key, text around the objects: all None.
+        Checked here: that each row is one object, and numbers where a double may differ from what the file says.
+        """
+        text = self._text
+        if self._raw is not None:
+            text = b"\n".join(self._raw) + b"\n"
+            if not are_objects(text, self.count):
+                return None
+        read = pa.json.ReadOptions(use_threads=False, block_size=len(text) + 1)
+        parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
         try:
-            self.rows: list[dict[str, Any]] = list(map(orjson.loads, raw))
+            table = pa.json.read_json(pa.BufferReader(text), read, parse)
+        except (pa.ArrowInvalid, UnicodeDecodeError):
+            return None
+        if table.num_rows != self.count or table.column_names != schema.names:
+            return None
+        columns = [column.combine_chunks() for column in table.columns]
+        if any(pa.types.is_floating(column.type) and not _are_small_doubles(column) for column in columns):
+            return None
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The parsed objects."""
+        raw = self.raw
+        try:
+            rows: list[dict[str, Any]] = list(map(orjson.loads, raw))
         except orjson.JSONDecodeError:
-            self.rows = [self._parsed(index) for index in range(len(raw))]
-        if set(map(type, self.rows)) - {dict}:
-            at = next(index for index, row in enumerate(self.rows) if type(row) is not dict)
-            found = _NAMES.get(type(self.rows[at]), "null")
-            message = f"row {first_row + at} is {found} {shown(raw[at].decode())}; each row must be an object with the columns as keys"
-            raise SourceError(message, code="row_invalid", row=first_row + at)
+            rows = [self._parsed(index) for index in range(len(raw))]
+        if set(map(type, rows)) - {dict}:
+            at = next(index for index, row in enumerate(rows) if type(row) is not dict)
+            found = _NAMES.get(type(rows[at]), "null")
+            row = self.first_row + at
+            message = (
+                f"row {row} is {found} {shown(raw[at].decode())}; each row must be an object with the columns as keys"
+            )
+            raise SourceError(message, code="row_invalid", row=row)
+        return rows
 
     def _parsed(self, index: int) -> Any:
         try:
-            return orjson.loads(self._raw[index])
+            return orjson.loads(self.raw[index])
         except orjson.JSONDecodeError as exc:
             row = self.first_row + index
-            message = (
-                f"row {row} is not valid JSON ({exc}); it reads {shown(self._raw[index].decode(errors='replace'))}"
-            )
+            message = f"row {row} is not valid JSON ({exc}); it reads {shown(self.raw[index].decode(errors='replace'))}"
             raise SourceError(message, code="row_invalid", row=row) from exc
 
     def values(self, name: str) -> list[Any]:
@@ -89,7 +139,7 @@ class Chunk:
 
     def literal(self, index: int, name: str) -> Any:
         """One value with its numbers as `Literal`: what the file says, before any float."""
-        return json.loads(self._raw[index], parse_int=Literal, parse_float=Literal)[name]
+        return json.loads(self.raw[index], parse_int=Literal, parse_float=Literal)[name]
 
     def texts(self, name: str, values: list[Any]) -> list[str | None]:
         """The values as text: strings as they are, numbers as spelled, objects and arrays as compact JSON."""
@@ -97,6 +147,11 @@ class Chunk:
             value if value is None or type(value) is str else _text(self, index, name, value)
             for index, value in enumerate(values)
         ]
+
+
+def are_objects(text: bytes, count: int) -> bool:
+    """Whether a text may be `count` objects, each followed by a line break: then it is, if a parser finds as many."""
+    return text.startswith(b"{") and text.endswith(b"}\n") and text.count(b"}\n{") == count - 1
 
 
 def _text(chunk: Chunk, index: int, name: str, value: Any) -> str:
@@ -183,39 +238,78 @@ class _Column:
             )
             raise SourceError(message, code="types_mixed", row=other_row, column=self.name)
 
+    @property
+    def is_nested(self) -> bool:
+        return "object or array" in self.kinds
+
     def result(self) -> pa.DataType:
         return DOUBLE if "number" in self.kinds else _ARROW[next(iter(self.kinds))] if self.kinds else STRING
+
+
+class _Native:
+    """Tries pyarrow's parser first, chunk by chunk; after three chunks that it could not take, no more."""
+
+    def __init__(self) -> None:
+        self._misses = 0
+
+    def take(self, chunk: Chunk, schema: pa.Schema) -> pa.RecordBatch | None:
+        """The rows in the schema's types, or None."""
+        if self._misses >= _MAX_MISSES or not len(schema):
+            return None
+        plain = pa.schema([(field.name, field.type if field.type in _PYTHON else STRING) for field in schema])
+        batch = chunk.native(plain)
+        if batch is None:
+            self._misses += 1
+            return None
+        self._misses = 0
+        arrays = [
+            cast_column(values, field.type, field.name, chunk.first_row)
+            for values, field in zip(batch.columns, schema, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def scan_chunks(chunks: Iterable[Chunk], options: ReadOptions) -> Scan:
     """Find the columns and their types over all rows, and refuse what `batches_of` could not convert."""
     declared = declared_types(options, None)
     columns: dict[str, _Column] = {}
-    meter = Meter(options)
+    meter, native = Meter(options), _Native()
     for chunk in chunks:
-        new = set().union(*chunk.rows) - columns.keys()
-        if new:
-            for row in chunk.rows:
-                columns.update({name: _Column(name) for name in row if name not in columns})
-            check_names(list(columns), options)
-        arrays = []
-        for name, column in columns.items():
-            values = chunk.values(name)
-            found = set(map(type, values)) - {type(None)}
-            if name not in declared:
-                column.observe(values, found, chunk)
-            kind = declared.get(name) or column.result()
-            arrays.append(_array(chunk, name, kind, values, found))
-        meter.take(_record_batch(arrays, list(columns), len(chunk.rows)))
+        known = pa.schema([(name, declared.get(name) or column.result()) for name, column in columns.items()])
+        is_plain = not any(column.is_nested and name not in declared for name, column in columns.items())
+        batch = native.take(chunk, known) if is_plain else None
+        meter.take(_observed(chunk, columns, declared, options) if batch is None else batch)
     kinds = {name: column.result() for name, column in columns.items()}
     kinds.update(declared)
     check_names(list(kinds), options)
     return Scan(pa.schema(list(kinds.items())), meter.rows, options)
 
 
+def _observed(
+    chunk: Chunk, columns: dict[str, _Column], declared: dict[str, pa.DataType], options: ReadOptions
+) -> pa.RecordBatch:
+    """The rows of a chunk, after its columns took them in."""
+    new = set().union(*chunk.rows) - columns.keys()
+    if new:
+        for row in chunk.rows:
+            columns.update({name: _Column(name) for name in row if name not in columns})
+        check_names(list(columns), options)
+    arrays = []
+    for name, column in columns.items():
+        values = chunk.values(name)
+        found = set(map(type, values)) - {type(None)}
+        if name not in declared:
+            column.observe(values, found, chunk)
+        kind = declared.get(name) or column.result()
+        arrays.append(_array(chunk, name, kind, values, found))
+    return _record_batch(arrays, list(columns), len(chunk.rows))
+
+
 def batches_of(chunks: Iterable[Chunk], scan: Scan, batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the chunks in the scan's schema."""
-    return exact_batches((_batch(chunk, scan.schema) for chunk in chunks), scan.schema, batch_rows)
+    native = _Native()
+    found = (native.take(chunk, scan.schema) or _batch(chunk, scan.schema) for chunk in chunks)
+    return exact_batches(found, scan.schema, batch_rows)
 
 
 def _batch(chunk: Chunk, schema: pa.Schema) -> pa.RecordBatch:
@@ -248,6 +342,13 @@ def _are_small(values: list[Any]) -> bool:
     """Whether no number is beyond 2^53; the values are numbers and null."""
     numbers = [value for value in values if value is not None] if None in values else values
     return not numbers or (min(numbers) >= -EXACT_INT and max(numbers) <= EXACT_INT)
+
+
+def _are_small_doubles(column: pa.Array) -> bool:
+    """Whether no number is NaN, infinite or beyond 2^53, where a double may not be the number that the file has."""
+    bounds = pc.min_max(column)
+    low, high = bounds["min"].as_py(), bounds["max"].as_py()
+    return low is None or (low >= -EXACT_INT and high <= EXACT_INT and not pc.any(pc.is_nan(column)).as_py())
 
 
 def arrow_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

@@ -1,4 +1,4 @@
-"""XLSX: one sheet of a workbook, its first row with values as the header, each row below as a row.
+"""XLSX: one sheet of a workbook, its first row (or rows) with values as the header, each row below as a row.
 
 Cells have types, so none is guessed: text stays text. A column of whole numbers is int64, else double; date cells are `date`
 if all stand at midnight, else `timestamp` to the millisecond, which is what Excel's number holds; times without a date become
@@ -8,6 +8,7 @@ the last value are not read; empty rows between values are rows of nulls. Merged
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -28,6 +29,7 @@ from shared.pipeline.formats.column_types import (
     check_names,
     declared_types,
 )
+from shared.pipeline.formats.dialect import joined_names
 from shared.pipeline.formats.intake import Meter, exact_batches, opened, refuse, too_large
 from shared.pipeline.formats.json_values import arrow_array
 from shared.pipeline.formats.spreadsheet_writer import XlsxWriter
@@ -98,21 +100,29 @@ class _Sheet:
     """The header, and the rows below it padded to its width."""
 
     def __init__(self, intake: Intake, options: ReadOptions) -> None:
-        rows = Workbook(cast("IO[bytes]", intake)).rows(options.sheet)
-        self._rows = rows
+        workbook = Workbook(cast("IO[bytes]", intake))
+        self._rows: Iterator[tuple[int, list[Any]]] = (
+            item for item in workbook.rows(options.sheet) if item[0] > options.skip_rows
+        )
         self._options = options
-        self.is_empty = True
-        self.names: list[str] = []
-        self._header_row = 0
-        for number, values in rows:
-            names = _trimmed(values)
-            if names:
-                self.is_empty = False
-                self.names = ["" if name is None else _as_text(name) for name in names]
-                self._header_row = number
-                break
+        self.names, self._header_row = self._header(options.header_rows)
+        self.is_empty = not self.names
         if len(self.names) > options.max_columns:
             raise too_large(f"it has {len(self.names):,} columns, at most {options.max_columns:,} are read")
+
+    def _header(self, wanted: int) -> tuple[list[str], int]:
+        """The column names and the row of the sheet that the last of them stands in; without header rows, by the first row."""
+        header: list[list[str]] = []
+        for number, values in self._rows:
+            names = ["" if name is None else _as_text(name) for name in _trimmed(values)]
+            if not wanted and names:
+                self._rows = itertools.chain([(number, values)], self._rows)
+                return [f"column_{index}" for index in range(1, len(names) + 1)], number - 1
+            if names:
+                header.append(names)
+            if len(header) == wanted:
+                return joined_names(header), number
+        return [], 0
 
     def chunks(self) -> Iterator[tuple[list[int], list[list[Any]]]]:
         """Yield (sheet row numbers, rows) with every row as wide as the header."""
