@@ -131,10 +131,10 @@ def parse_uri(uri: str) -> tuple[str, str]:
 
 
 def source_format(declared: ExportFormat | None, uri: str) -> ExportFormat:
-    """Return the declared format, else the one that the name ends in. Raises `InvalidRequestError`."""
+    """Return the declared format, else the one that the name ends in, before `.gz` or `.zst`. Raises `InvalidRequestError`."""
     if declared is not None:
         return declared
-    ending = uri.rsplit(".", 1)[-1].lower()
+    ending = re.sub(r"\.(gz|gzip|zst|zstd)$", "", uri.lower()).rsplit(".", 1)[-1]
     try:
         return ExportFormat(ENDINGS.get(ending, ending))
     except ValueError as exc:
@@ -170,8 +170,17 @@ def _file(source: Source, info: ObjectInfo, columns: Mapping[str, str] | None) -
 
 
 _READ_OPTIONS = (
-    "delimiter encoding quote escape decimal thousands header_rows skip_rows sheet".split()  # fields of both
+    "delimiter",
+    "encoding",
+    "quote",
+    "escape",
+    "decimal",
+    "thousands",
+    "header_rows",
+    "skip_rows",
+    "sheet",
 )
+"""Fields that a source and `ReadOptions` share."""
 
 
 def _options(source: Source, columns: Mapping[str, str] | None) -> dict[str, Any]:

@@ -148,9 +148,12 @@ class Respelled:
         self._stream = stream
         self._delimiter = delimiter
         apart = re.escape(delimiter)
+        unquoted = rf"(?!{quote})" if quote else ""
         quoted = rf"{quote}((?:[^{quote}\\]++|\\.|{quote}{quote})*+){quote}" if quote else "(?!)()"
         self._quote = quote
-        self._cell = re.compile(rf"(?:{quoted}|((?:[^\\\r\n{apart}]++|\\.)*+))({apart}|\r\n|\n|\r(?!\Z))", re.DOTALL)
+        self._cell = re.compile(
+            rf"(?:{quoted}|{unquoted}((?:[^\\\r\n{apart}]++|\\.)*+))({apart}|\r\n|\n|\r(?!\Z))", re.DOTALL
+        )
         self._special = re.compile(rf'["\r\n{apart}]')
         self._rest = ""
         self._rows = 0

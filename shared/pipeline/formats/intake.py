@@ -55,8 +55,8 @@ _MAGIC = (
     (b"\xfe\xff", "UTF-16 text"),
 )
 _PACKED = {b"\x1f\x8b": "gzip", b"(\xb5/\xfd": "zstd"}
-_MAX_UNPACKED_RATIO, _FREE_UNPACKED_BYTES = 300, 1 << 27
-"""Our choice: tables compress to a tenth or a fiftieth, bombs to a thousandth and less; the first 128 MiB may be anything."""
+_MAX_UNPACKED_RATIO, _FREE_UNPACKED_BYTES = 300, 1 << 26
+"""Our choice: tables compress to a tenth or a fiftieth, bombs to a thousandth and less; the first 64 MiB may be anything."""
 BINARY_MAGIC = tuple(magic for magic, _ in _MAGIC if magic not in {b"ORC", b"BZh"})
 
 

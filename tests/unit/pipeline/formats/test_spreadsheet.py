@@ -174,3 +174,16 @@ def test_a_document_type_is_refused(name: str) -> None:
 
 def _body(xml: bytes) -> bytes:
     return xml[xml.index(b"?>") + 2 :] if xml.startswith(b"<?xml") else xml
+
+
+def test_header_rows_are_counted_joined_or_absent() -> None:
+    rows = [["Report", None], ["amount", "amount"], ["net", "gross"], [1, 2.5], [3, 4]]
+    assert columns(XLSX, _book(rows), skip_rows=1, header_rows=2) == {
+        "amount net": ("int64", [1, 3]),
+        "amount gross": ("double", [2.5, 4.0]),
+    }
+    assert columns(XLSX, _book(rows), skip_rows=3, header_rows=0) == {
+        "column_1": ("int64", [1, 3]),
+        "column_2": ("double", [2.5, 4.0]),
+    }
+    assert refused(XLSX, _book(rows), skip_rows=9).code == "columns_invalid"
