@@ -51,8 +51,8 @@ conformance: install ## Run the suites on the emulators and sandboxes, and on th
 	@exec $(PY) -m infra.conformance
 
 .PHONY: campaign
-campaign: install ## Kill, pause and fail exports everywhere and prove them exactly once (PART=name for a part, SEED=n to replay)
-	@exec $(PY) -m tests.campaigns --part '$(PART)' $(if $(SEED),--seed $(SEED))
+campaign: install ## Kill, pause and fail exports everywhere and prove them exactly once (PART=name; SEED=n, POINT=spot to replay)
+	@exec $(PY) -m tests.campaigns --part '$(PART)' --point '$(POINT)' $(if $(SEED),--seed $(SEED))
 
 .PHONY: campaign-quick
 campaign-quick: install ## A sample of the campaign, within 5 minutes

@@ -13,21 +13,24 @@ from shared.ports import Clock
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 4  # our choice: with full jitter from 0.5 s this rides out a few seconds of trouble
-LONGEST_WAIT_S = 20.0  # our choice: a longer wait is billed sleep; the job checkpoints and continues in another task
+LONGEST_WAIT_S = (
+    20.0  # our choice: a longer wait, or more of them in all, is billed sleep; the job continues in another task
+)
 BASE_S = 0.5
 
 
 def call(work: Callable[[], T], clock: Clock, *, attempts: int = MAX_ATTEMPTS) -> T:
     """Return `work()`, tried again after `VendorUnavailableError`; `work` must be safe to repeat.
 
-    Waits the vendor's `retry_after_s` exactly, else a full-jitter exponential time. A wait over `LONGEST_WAIT_S` is not slept:
-    the error goes to the caller, who continues later.
+    Waits the vendor's `retry_after_s` exactly, else a full-jitter exponential time. What would make it wait for more than
+    `LONGEST_WAIT_S` in all is not slept: the error goes to the caller, who continues later.
     """
 
-    def is_worth_waiting(error: BaseException) -> bool:
+    def is_worth_waiting(state: tenacity.RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
         if not isinstance(error, VendorUnavailableError) or error.code == "quota_wait":  # waited as long as one may
             return False
-        return (error.retry_after_s or 0.0) <= LONGEST_WAIT_S
+        return state.idle_for + (error.retry_after_s or 0.0) <= LONGEST_WAIT_S
 
     jitter = tenacity.wait_random_exponential(multiplier=BASE_S, max=LONGEST_WAIT_S)
 
@@ -40,7 +43,7 @@ def call(work: Callable[[], T], clock: Clock, *, attempts: int = MAX_ATTEMPTS) -
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(attempts),
         wait=wait_s,
-        retry=tenacity.retry_if_exception(is_worth_waiting),
+        retry=is_worth_waiting,
         sleep=clock.sleep,
         reraise=True,
     )

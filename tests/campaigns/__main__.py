@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 
-from tests.campaigns import crashes, faults, simulated, states
-from tests.campaigns.report import Report
+from tests.campaigns import crashes, faults, replies, simulated, states
+from tests.campaigns.report import EXCEPTED, Report
+from tests.campaigns.spot import Spot
+from tests.campaigns.targets import TARGETS
 
 
 def simulation(report: Report, options: argparse.Namespace) -> None:
@@ -18,13 +19,18 @@ def simulation(report: Report, options: argparse.Namespace) -> None:
 
 
 def crashing(part: str, report: Report, options: argparse.Namespace) -> None:
-    plan = crashes.Plan(every=9 if options.quick else 1, pairs=4 if options.quick else 150, seed=options.seed or 0)
+    plan = crashes.Plan(every=9 if options.quick else 1, pairs=4 if options.quick else 84, spot=options.point)
     crashes.run(report, part, plan)
 
 
 def faulty(report: Report, options: argparse.Namespace) -> None:
     first = options.seed or 0
-    faults.run(report, seeds=range(first, first + (1 if options.seed is not None else 6 if options.quick else 200)))
+    seeds = range(first, first + (1 if options.seed is not None else 6 if options.quick else 200))
+    faults.run(report, faults.Plan(seeds, options.point))
+
+
+def without_replies(report: Report, options: argparse.Namespace) -> None:
+    replies.run(report, replies.Plan(every=9 if options.quick else 1, spot=options.point))
 
 
 def every_state(report: Report, options: argparse.Namespace) -> None:
@@ -37,6 +43,7 @@ PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "pause": partial(crashing, "pause"),
     "pairs": partial(crashing, "pairs"),
     "faults": faulty,
+    "replies": without_replies,
     "states": every_state,
 }
 
@@ -47,15 +54,20 @@ def main() -> int:
     parser.add_argument("--part", default="", help=f"one or more of {', '.join(PARTS)}, with commas; default all")
     parser.add_argument("--quick", action="store_true", help="a sample that ends within five minutes")
     parser.add_argument("--seed", type=int, help="replay one seed of a part that has seeds")
+    parser.add_argument(
+        "--point", type=Spot.parse, default="", help=f"target/mode/point of a real target ({', '.join(TARGETS)})"
+    )
     options = parser.parse_args()
     chosen = [part for part in options.part.split(",") if part] or list(PARTS)
     if unknown := sorted(set(chosen) - set(PARTS)):
         parser.error(f"unknown part {unknown[0]!r}; parts: {', '.join(PARTS)}")
     report = Report()
-    for part in chosen:
-        started = time.monotonic()
-        PARTS[part](report, options)
-        report.say(f"{part} took {time.monotonic() - started:.0f} s")
+    with report.timed("all parts"):
+        for part in chosen:
+            with report.timed(part):
+                PARTS[part](report, options)
+    for name, meaning in EXCEPTED.items():
+        report.say(f"{name}: {meaning}")
     return report.end()
 
 

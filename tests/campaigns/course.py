@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -30,14 +30,16 @@ Signals = Mapping[int, int]
 
 
 def register(workshop: Workshop, target: Target) -> None:
-    """Register the target's connector under its kind's name, its credentials in the secrets that all workers share."""
+    """Set the vendor's behaviour, and register the target's connector, its credentials in the secrets that all workers share."""
+    if target.knobs:
+        workshop.machine.admin("PUT", f"/settings/{target.kind}", target.knobs)
     declared = kinds.DECLARATIONS[target.kind]
     secrets = {name: target.registration[name] for name in declared.SECRET_FIELDS}
     body = {name: value for name, value in target.registration.items() if name not in secrets}
-    reference = workshop.secrets.add(f"bi-connector-{target.kind}", json.dumps(secrets).encode())
+    reference = workshop.secrets.add(f"bi-connector-{target.name}", json.dumps(secrets).encode())
 
     def work(services: Services) -> None:
-        services.connectors.register(target.kind, msgspec.convert(body, declared.Config), reference)
+        services.connectors.register(target.name, msgspec.convert(body, declared.Config), reference)
 
     done(workshop.spawn(work))
 
@@ -52,7 +54,10 @@ def done(worker: Worker, timeout_s: float = 120.0) -> Any:
 
 @dataclass
 class Course:
-    """Runs jobs on one table. `live` is what the target must hold; every run's source has its own version number."""
+    """Runs jobs on one table. `live` is what the target must hold; every run's source has its own version number.
+
+    `settle` is called when a job has ended and the target is about to be read.
+    """
 
     workshop: Workshop
     target: Target
@@ -60,8 +65,9 @@ class Course:
     table: str
     live: tuple[Row, ...] = ()
     version: int = 0
-    seen_tasks: int = 0
+    place: int = 0
     repaired: int = 0
+    settle: Callable[[], None] = lambda: None
     reached: set[str] = field(default_factory=set)
 
     def points(self) -> list[int]:
@@ -69,27 +75,29 @@ class Course:
 
         The world is the same right after one effect and right before the next, so the point before is taken for the first only.
         """
-        first = self.run([])
+        first = self.run([], mode=Mode.REPLACE if self.mode in self.target.refuses else self.mode)
         names: list[str] = []
         verdict = self.run([], names)
         if not (first.is_clean and verdict.is_clean):
             raise RuntimeError(
-                f"{self.target.kind} {self.mode}: a job that nothing happened to failed: {first.notes + verdict.notes}"
+                f"{self.target.name} {self.mode}: a job that nothing happened to failed: {first.notes + verdict.notes}"
             )
         self.reached = set(names)
         return [number for number, name in enumerate(names, 1) if number == 1 or name.endswith(":after")]
 
-    def run(self, script: Sequence[Signals], names: list[str] | None = None) -> Verdict:
+    def run(self, script: Sequence[Signals], names: list[str] | None = None, mode: Mode | None = None) -> Verdict:
         """Accept a job and drive it to its end; the n-th worker gets the n-th signals. A stopped worker wakes once a rival ended."""
+        mode = mode or self.mode
         self.version += 1
-        job_id, status, notes = self._drive(list(script), names)
+        job_id, status, notes = self._drive(list(script), names, mode)
+        self.settle()
         verdict = Verdict(runs=1, notes=notes)
-        source = [tuple(row.values()) for row in rows_of(self.version, is_append=self.mode is Mode.APPEND)]
-        if status is JobStatus.SUCCESS:
-            self.live = published(self.live, self.mode, source)
-        else:
+        source = [tuple(row.values()) for row in rows_of(self.version, is_append=mode is Mode.APPEND)]
+        if problem := self._wrong(job_id, mode, status):
             verdict.stuck += 1
-            verdict.notes.append(f"job {job_id} is {status}: {self._reason(job_id)}")
+            verdict.notes.append(problem)
+        if status is JobStatus.SUCCESS:
+            self.live = published(self.live, mode, source)
         found = self._found()
         if not self.target.is_atomic and differences(self.live, found) != (0, 0):
             found = self._repaired(job_id, found)
@@ -100,6 +108,16 @@ class Course:
             )
         self.live = found
         return verdict
+
+    def _wrong(self, job_id: str, mode: Mode, status: JobStatus | None) -> str:
+        """Say what is wrong with a job's end, nothing if it is the right one."""
+        refusal = self.target.refuses.get(mode)
+        if refusal is None and status is JobStatus.SUCCESS:
+            return ""
+        code, reason = self._reason(job_id)
+        if refusal is not None and status is JobStatus.FAILED and code == refusal:
+            return ""
+        return f"job {job_id} is {status} ({code}): {reason}"
 
     def _found(self) -> tuple[Row, ...]:
         return tuple(self.target.read(self.table) or ())
@@ -119,14 +137,13 @@ class Course:
             self.repaired += sum(differences(self.live, found))
         return again
 
-    def _accept(self) -> str:
-        kind, table, mode, version = self.target.kind, self.table, self.mode, self.version
-        job_id: str = done(self.workshop.spawn(lambda services: accept(services, kind, table, mode, version)))
-        return job_id
-
-    def _drive(self, script: list[Signals], names: list[str] | None) -> tuple[str, JobStatus | None, list[str]]:
+    def _drive(
+        self, script: list[Signals], names: list[str] | None, mode: Mode
+    ) -> tuple[str, JobStatus | None, list[str]]:
         self._new_tasks()  # those of jobs before
-        job_id, notes = self._accept(), list[str]()
+        wanted = Wanted(self.target.name, self.table, mode, self.version)
+        job_id: str = done(self.workshop.spawn(lambda services: accept(services, wanted)))
+        notes = list[str]()
         return job_id, self._work_off(job_id, self._new_tasks(), script, names, notes), notes
 
     def _work_off(
@@ -142,8 +159,7 @@ class Course:
                 self._wake(sleeper[0], notes)
                 pending, sleeper = self._new_tasks(), None
                 continue
-            task = min(pending, key=lambda one: one.at.timestamp() if one.at else 0.0)
-            pending.remove(task)
+            task = earliest(pending)
             if task.at is not None:
                 clock.sleep((task.at - clock.now()).total_seconds())
             worker = self.workshop.spawn(_work(task), script.pop(0) if script else None)
@@ -161,9 +177,9 @@ class Course:
                 pending.append(task)
             elif worker.code != 0:
                 notes.append(f"a worker failed: {worker.result}")
-                pending.append(_later(task, clock.now() + timedelta(seconds=5)))
+                pending.append(later(task, clock.now() + timedelta(seconds=5)))
             else:
-                status = JobStatus(worker.result)
+                status = JobStatus(worker.result) if job_of(task) == job_id else status
                 if names is not None:
                     names += worker.names
             pending += self._new_tasks()
@@ -171,11 +187,13 @@ class Course:
             self._wake(sleeper[0], notes)
         return status if status and status.is_final else self._status(job_id)
 
-    def _reason(self, job_id: str) -> str:
-        def work(services: Services) -> str:
-            return str(services.exports.get(job_id).data.get("error_message"))
+    def _reason(self, job_id: str) -> tuple[str, str]:
+        def work(services: Services) -> tuple[str, str]:
+            job = services.exports.get(job_id).data
+            return str((job.get("error") or {}).get("code")), str(job.get("error_message"))
 
-        return str(done(self.workshop.spawn(work)))
+        code, reason = done(self.workshop.spawn(work))
+        return code, reason
 
     def _status(self, job_id: str) -> JobStatus:
         def work(services: Services) -> str:
@@ -192,25 +210,47 @@ class Course:
             notes.append(f"a worker that woke up ended with {sleeper.result}")
 
     def _new_tasks(self) -> list[Task]:
-        every = self.workshop.machine.tasks.read()
-        fresh, self.seen_tasks = every[self.seen_tasks :], len(every)
+        fresh, self.place = self.workshop.machine.tasks.since(self.place)
         return fresh
 
 
-def accept(services: Services, kind: str, table: str, mode: Mode, version: int) -> str:
+@dataclass(frozen=True)
+class Wanted:
+    """One export: the rows of a version, to a connector's table."""
+
+    connector: str
+    table: str
+    mode: Mode
+    version: int
+
+
+def accept(services: Services, wanted: Wanted) -> str:
     """Put the rows of this version into the file of the table's name, and ask for its export. Returns the job's id."""
-    rows = rows_of(version, is_append=mode is Mode.APPEND)
-    with services.stores.objects.writer("tables", f"{table}.jsonl", content_type="text/plain") as sink:
+    rows = rows_of(wanted.version, is_append=wanted.mode is Mode.APPEND)
+    with services.stores.objects.writer("tables", f"{wanted.table}.jsonl", content_type="text/plain") as sink:
         sink.write("".join(json.dumps(row) + "\n" for row in rows).encode())
-    wanted: dict[str, Any] = {"connector_name": kind, "table_name": table, "mode": mode.value, "max_shrink": 1.0}
-    if mode is Mode.UPSERT:
-        wanted["key"] = ["id"]
-    return str(services.exports.start(msgspec.convert(wanted, ExportRequest), "ann@example.com").data["id"])
+    body: dict[str, Any] = {"connector_name": wanted.connector, "table_name": wanted.table, "mode": wanted.mode.value}
+    body["max_shrink"] = 1.0
+    if wanted.mode is Mode.UPSERT:
+        body["key"] = ["id"]
+    return str(services.exports.start(msgspec.convert(body, ExportRequest), "ann@example.com").data["id"])
+
+
+def earliest(pending: list[Task]) -> Task:
+    """Take the task that is due first out of `pending`."""
+    task = min(pending, key=lambda one: one.at.timestamp() if one.at else 0.0)
+    pending.remove(task)
+    return task
 
 
 def job_of(task: Task) -> str:
     """Return the job that a task is for."""
     return task.url.rsplit("/", 1)[1].removesuffix(":run")
+
+
+def later(task: Task, at: datetime) -> Task:
+    """Return the task as Cloud Tasks delivers it again after a failure."""
+    return Task(task.queue, task.url, task.name, task.body, at, task.deadline_s)
 
 
 def _work(task: Task) -> Any:
@@ -222,7 +262,3 @@ def _work(task: Task) -> Any:
         return str(found.data["status"]) if found else "failed"
 
     return work
-
-
-def _later(task: Task, at: Any) -> Task:
-    return Task(task.queue, task.url, task.name, task.body, at, task.deadline_s)

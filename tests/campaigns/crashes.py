@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import tempfile
@@ -9,24 +10,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import psycopg
-
-from shared import connectors as kinds
-from shared.connectors._base import Chunk, Mode, Published, Written
-from shared.connectors._fingerprint import Fingerprint
+from shared.connectors._base import Mode
+from tests.campaigns.blunt import BLUNT
 from tests.campaigns.course import Course, Signals, register
 from tests.campaigns.machine import Machine
 from tests.campaigns.reader import Reader
 from tests.campaigns.report import Report, Row
-from tests.campaigns.targets import TARGETS, Target
-from tests.campaigns.teeth import Agreeing
+from tests.campaigns.spot import ANYWHERE, Spot, replay
+from tests.campaigns.targets import TARGETS, Make, Target
 from tests.campaigns.verdict import Verdict
 from tests.campaigns.worker import Workshop, warm
 
-PARTLY = "reads of a part (not atomic)"
-REPAIRED = "rows gone by a late DELETE, put back by the sweeper"
+BITTEN_RUNS = 12
+"""Runs without a guard until that must have been noticed."""
 SCRIPTS: dict[str, Callable[[int], Sequence[Signals]]] = {
     "kill": lambda point: [{point: signal.SIGKILL}],
     "pause": lambda point: [{point: signal.SIGSTOP}],
@@ -35,12 +32,11 @@ SCRIPTS: dict[str, Callable[[int], Sequence[Signals]]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of a part is run: every n-th point, or a number of pairs with a seed; and which targets."""
+    """How much of a part is run: every n-th point, or a number of pairs a course; and where."""
 
     every: int = 1
     pairs: int = 0
-    seed: int = 0
-    kinds: frozenset[str] = frozenset(kinds.DECLARATIONS)
+    spot: Spot = ANYWHERE
 
 
 @contextmanager
@@ -54,91 +50,82 @@ def machine() -> Iterator[Machine]:
 
 
 def run(report: Report, part: str, plan: Plan) -> None:
-    """Run one part on every target in every mode that its kind declares."""
+    """Run one part on every target in every mode that its kind declares; and, where all is run, on each kind without its guards."""
     report.start(part)
     with machine() as running:
         workshop = Workshop(running)
-        for make in TARGETS:
-            target = make(running)
-            if target.kind not in plan.kinds:
+        for name, make in TARGETS.items():
+            if not plan.spot.takes(name):
                 continue
+            target = make(running)
             register(workshop, target)
-            if part in SCRIPTS and target.kind == "looker":
-                bite(report, part, workshop, target, every=7)
-            for mode in sorted(kinds.capabilities(target.kind).modes):
-                course = Course(workshop, target, mode, f"{part}_{mode.value}")
-                report.add(_one(report, part, make, course, plan))
+            if name in BLUNT and not plan.spot.what:
+                bite(report, part, workshop, target)
+            for mode in target.modes:
+                if plan.spot.takes(name, mode.value):
+                    course = Course(workshop, target, mode, f"{part}_{name}_{mode.value}")
+                    report.add(_one(report, part, make, course, plan))
 
 
-def _one(report: Report, part: str, make: Callable[[Machine], Target], course: Course, plan: Plan) -> Row:
-    row = Row(part, course.target.kind, course.mode.value)
+def _one(report: Report, part: str, make: Make, course: Course, plan: Plan) -> Row:
+    target, mode = course.target, course.mode
     points = course.points()
-    row.points = len(points)
-    with Reader(course.workshop.machine, make, course.table, course.mode) as reader:
-        for name, script in _scripts(part, points, plan, course.target.kind):
+    row = Row(part, target.name, mode.value, points=len(points))
+    with Reader(course.workshop.machine, make, course.table, mode) as reader:
+        for what, script in _scripts(part, points, plan, f"{target.name} {mode.value}"):
             verdict = course.run(script)
             row.verdict.add(verdict)
             if not verdict.is_clean:
-                report.failed(
-                    f"make campaign PART={part}, {course.target.kind} {course.mode.value}, {name}", verdict.notes, []
-                )
-        if course.target.is_atomic:
+                report.failed(replay(part, target.name, mode.value, what), verdict.notes, [])
+        row.reads = reader.reads
+        if target.is_atomic:
             row.verdict.mixed += reader.mixed
         else:
-            row.excepted = {PARTLY: reader.mixed, REPAIRED: course.repaired}
+            row.excepted = {"part seen": reader.mixed, "put back": course.repaired}
     return row
 
 
-def _scripts(part: str, points: Sequence[int], plan: Plan, kind: str) -> Iterator[tuple[str, Sequence[Signals]]]:
-    """Yield (name, what happens to the first workers)."""
-    if part in SCRIPTS:
+def _scripts(part: str, points: Sequence[int], plan: Plan, name: str) -> Iterator[tuple[str, Sequence[Signals]]]:
+    """Yield what happens to the first workers, with the word that names it in `Spot.what`."""
+    if plan.spot.what:
+        chosen = [int(point) for point in plan.spot.what.split("+")]
+        yield plan.spot.what, _deaths(*chosen) if part == "pairs" else SCRIPTS[part](chosen[0])
+    elif part == "pairs":
+        rng = random.Random(name)
+        for _ in range(plan.pairs):
+            first, second = rng.choice(points), rng.choice(points)
+            yield f"{first}+{second}", _deaths(first, second)
+    else:
         for point in points[:: plan.every]:
-            yield f"point {point} of {points[-1]}", SCRIPTS[part](point)
-        return
-    rng = random.Random(f"{plan.seed} {kind}")
-    for number in range(plan.pairs):
-        first, second = rng.choice(points), rng.choice(points)
-        yield f"pair {number}: points {first} and {second}", [{first: signal.SIGKILL}, {second: signal.SIGKILL}]
+            yield str(point), SCRIPTS[part](point)
 
 
-class Naive:
-    """A delivery to Postgres without staging, positions or token: every chunk goes straight into the live table."""
-
-    def __init__(self, inner: Any, dsn: str) -> None:
-        self._inner, self._dsn = inner, dsn
-        self.chunk_rows: int = inner.chunk_rows
-        self.is_staged: bool = inner.is_staged
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def write(self, chunk: Chunk) -> Written:
-        table = self._inner._plan.table_name
-        with psycopg.connect(self._dsn, autocommit=True) as connection, connection.cursor() as cursor:
-            rows = [tuple(row.values()) for row in chunk.table.to_pylist()]
-            cursor.executemany(f'INSERT INTO bi."{table}" (id, version, name) VALUES (%s, %s, %s)', rows)
-        return Written(0)
-
-    def read_back(self) -> Fingerprint:
-        return Agreeing()
-
-    def is_published(self) -> bool:
-        return False
-
-    def publish(self) -> Published:
-        return Published("postgres")
+def _deaths(first: int, second: int) -> Sequence[Signals]:
+    return [{first: signal.SIGKILL}, {second: signal.SIGKILL}]
 
 
-def bite(report: Report, part: str, workshop: Workshop, target: Target, every: int) -> None:
-    """Run the part on Looker's warehouse in append mode without the target's guards, until that is noticed."""
-    course = Course(workshop, target, Mode.APPEND, f"{part}_bitten")
-    points = course.points()
-    dsn = workshop.machine.postgres.dsn(workshop.machine.accounts.warehouse.user)
-    course.workshop = replace(workshop, wrap=lambda delivery: Naive(delivery, dsn))
-    total = Verdict()
-    for point in points[::every]:
-        total.add(course.run(SCRIPTS[part](point)))
+def bite(report: Report, part: str, workshop: Workshop, target: Target) -> None:
+    """Append to the target with a delivery that has no guard, until rows come twice; the part must notice."""
+    course = Course(workshop, target, Mode.APPEND, f"{part}_{target.name}_bitten")
+    course.points()
+    blunt, names, total = BLUNT[target.name], list[str](), Verdict()
+    course.workshop = replace(workshop, wrap=lambda delivery: blunt(delivery, workshop.machine))
+    if not (clean := course.run([], names)).is_clean:
+        raise RuntimeError(f"a job without guards that nothing happened to failed: {clean.notes}")
+    for point in _before_checkpoints(names)[:BITTEN_RUNS]:
+        total.add(course.run(_deaths(point, point) if part == "pairs" else SCRIPTS[part](point)))
         if total.duplicated:
             break
-    name = f"staging, positions and token in the target ({part})"
-    report.tooth(name, total, is_noticed=total.duplicated > 0)
+    report.tooth(f"the guards of {target.name} ({part})", total, is_noticed=total.duplicated > 0)
+
+
+def _before_checkpoints(names: Sequence[str]) -> list[int]:
+    """Return the points right after a call of the vendor that a checkpoint follows: its effect is there, and nobody knows it."""
+    following = itertools.pairwise(names)
+    return [
+        number
+        for number, (name, after) in enumerate(following, 1)
+        if name.startswith(("vendor", "postgres"))
+        and name.endswith(":after")
+        and after.startswith("documents.transact")
+    ]

@@ -4,186 +4,285 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
-from email.utils import format_datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
-from shared import connectors as kinds
 from shared.bootstrap import Services
-from shared.connectors._base import Mode
+from shared.connectors._base import Mode, Runtime
 from shared.models import JobStatus
-from shared.ports import Task
-from tests.campaigns.course import accept, done, job_of, register
+from shared.ports import Clock, Task
+from tests.campaigns.blunt import BLUNT
+from tests.campaigns.course import Wanted, accept, done, earliest, job_of, later, register
 from tests.campaigns.crashes import machine
 from tests.campaigns.link import FaultyLink
 from tests.campaigns.machine import Machine
+from tests.campaigns.moods import Mood, moods
+from tests.campaigns.network import Network
+from tests.campaigns.reader import Reader
 from tests.campaigns.report import Report, Row
 from tests.campaigns.simulated_target import Row as Cells
 from tests.campaigns.simulated_target import differences, published
-from tests.campaigns.targets import TARGETS, Target, rows_of
+from tests.campaigns.spot import ANYWHERE, Spot, replay
+from tests.campaigns.targets import TARGETS, Make, Target, rows_of
 from tests.campaigns.verdict import Verdict
 from tests.campaigns.worker import Workshop
 
 RATES = (0.01, 0.1, 0.3, 0.5)
 MOST_TASKS = 400
-GAVE_UP = "jobs that gave up for the vendor, with their reason"
-PARTLY = "failed replaces that left a part (not atomic)"
-TOKENS = {"google_sheets": "google", "power_bi": "entra"}
+CALM_S = 7200.0
+"""Between two runs: every token, quota window and pause of a breaker ends, so that a seed does the same wherever it stands."""
+BITTEN_SEEDS = 12
+Runs = Sequence[tuple[float, int]]
 
 
-def moods(machine: Machine, vendor: str) -> list[dict[str, Any]]:
-    """Return every fault of a vendor's HTTP API; a Retry-After comes in seconds and as a date."""
-    date = format_datetime(machine.clock.now() + timedelta(seconds=40), usegmt=True)
-    found: list[dict[str, Any]] = [
-        {"kind": "status", "status": 429, "headers": {"Retry-After": "7"}},
-        {"kind": "status", "status": 429, "headers": {"Retry-After": date}},
-        {"kind": "status", "status": 500},
-        {"kind": "status", "status": 503},
-        {"kind": "html_5xx"},
-        {"kind": "reset_before"},
-        {"kind": "lost_reply"},
-        {"kind": "reset_in_body"},
-        {"kind": "duplicate"},
-    ]
-    if vendor == "power_bi":
-        body = {"error": {"code": "DatasetExecuteQueriesError", "pbi.error": {"code": "DatasetExecuteQueriesError"}}}
-        answer = {"results": [{"tables": [{"rows": []}], **body}]}
-        found.append({"kind": "status", "status": 200, "path": "executeQueries", "body": answer})
-    return found
+@dataclass
+class Outcome:
+    """What a process full of runs came to, and how it left the target; goes through a pipe."""
+
+    verdict: Verdict = field(default_factory=Verdict)
+    struck: int = 0
+    waits: int = 0
+    gave_up: int = 0
+    parts: int = 0
+    failing: list[tuple[float, int, list[str]]] = field(default_factory=list)
+    live: tuple[Cells, ...] = ()
+    version: int = 0
+    place: int = 0
 
 
 @dataclass
 class Patient:
-    """One vendor's target in one mode, under faults, in a process of its own."""
+    """One target in one mode, under faults, in a process of its own. `before`: what another one left, None at the beginning."""
 
     machine: Machine
     target: Target
     mode: Mode
     link: FaultyLink | None
+    table: str
+    moods: Callable[[str, datetime], list[Mood]] = moods
+    before: Outcome | None = None
     live: tuple[Cells, ...] = ()
     version: int = 0
-    seen: int = 0
-    gave_up: int = 0
-    parts: int = 0
-    failing: list[tuple[str, list[str]]] = field(default_factory=list)
+    place: int = 0
+    outcome: Outcome = field(default_factory=Outcome)
 
-    @property
-    def table(self) -> str:
-        return f"faults_{self.mode.value}"
-
-    def suffer(self, services: Services, seeds: Sequence[int], rates: Sequence[float]) -> tuple[Verdict, Patient]:
-        """Run one job for each seed and rate."""
-        total = Verdict()
-        for rate in rates:
-            for seed in seeds:
-                verdict = self._one(services, seed, rate)
+    def suffer(self, services: Services, runs: Runs) -> Outcome:
+        """Run a job for each rate and seed, after one that makes the table and meets no fault."""
+        network = Network(self.machine.clock, self._expire)
+        with network.between():
+            if self.before is None:
+                self._heal(services)
+            else:
+                self.live, self.version, self.place = self.before.live, self.before.version, self.before.place
+            for rate, seed in runs:
+                verdict = self._one(services, network, rate, seed)
                 if not verdict.is_clean:
-                    self.failing.append(
-                        (f"{self.target.kind} {self.mode.value} rate {rate} seed {seed}", verdict.notes)
-                    )
+                    self.outcome.failing.append((rate, seed, verdict.notes))
                 verdict.notes = []
-                total.add(verdict)
-        self.target, self.link = None, None  # type: ignore[assignment]  # what cannot go through a pipe stays here
-        self.machine = None  # type: ignore[assignment]  # as above
-        return total, self
+                self.outcome.verdict.add(verdict)
+        self.outcome.waits = network.waits
+        return replace(self.outcome, live=self.live, version=self.version, place=self.place)
 
-    def _one(self, services: Services, seed: int, rate: float) -> Verdict:
-        self.version += 1
-        rng = random.Random(f"{self.target.kind} {self.mode} {seed} {rate}")
-        self._tasks()
-        job_id = accept(services, self.target.kind, self.table, self.mode, self.version)
+    def _one(self, services: Services, network: Network, rate: float, seed: int) -> Verdict:
+        rng = random.Random(f"{self.target.name} {self.mode} {seed} {rate}")
+        self._calm(services)
+        job_id, source = self._accept(services, self.mode)
+        network.draws, network.expiry, network.times_out, network.is_on = rng, rate / 10, bool(seed % 2), True
         self._arm(rng, rate)
-        faults = self._work_off(services, rng, rate)
-        self._disarm()
+        verdict = Verdict(runs=1, notes=self._work_off(services))
+        verdict.stuck += len(verdict.notes)
+        self._disarm(network)
         job = services.exports.get(job_id).data
-        verdict, status = Verdict(runs=1, notes=faults), JobStatus(job["status"])
-        source = [tuple(row.values()) for row in rows_of(self.version, is_append=self.mode is Mode.APPEND)]
+        status, error = JobStatus(job["status"]), job.get("error") or {}
+        verdict.notes.append(f"job {job_id} is {status.value} ({error.get('code')}): {job.get('error_message')}")
         if status is JobStatus.SUCCESS:
             self.live = published(self.live, self.mode, source)
-        elif status.is_final:
-            self.gave_up += 1
+        elif status is JobStatus.FAILED and (error["retryable"] or error["code"] in self.target.may_fail):
+            self.outcome.gave_up += 1
         else:
             verdict.stuck += 1
-        found = tuple(self.target.read(self.table) or ())
-        lost, duplicated = differences(self.live, found)
-        if status is not JobStatus.SUCCESS and not self.target.is_atomic and (lost or duplicated):
-            self.parts += 1
-        else:
-            verdict.lost, verdict.duplicated = lost, duplicated
-        self.live = found
-        verdict.notes.append(f"job {job_id} is {status.value}: {job.get('error_message')}")
+        self._judge(services, verdict, is_success=status is JobStatus.SUCCESS)
+        verdict.undercut = len(network.undercut)
+        verdict.notes += network.undercut
+        network.undercut = []
         return verdict
 
-    def _work_off(self, services: Services, rng: random.Random, rate: float) -> list[str]:
+    def _judge(self, services: Services, verdict: Verdict, *, is_success: bool) -> None:
+        """Compare the target with what it must hold; after a failure where there is no way back, the next replace must mend it."""
+        found = tuple(self.target.read(self.table) or ())
+        lost, duplicated = differences(self.live, found)
+        if is_success or self.target.is_atomic:
+            verdict.lost, verdict.duplicated = lost, duplicated
+            self.live = found
+            return
+        self.outcome.parts += bool(lost or duplicated)
+        if not self._heal(services):
+            verdict.stuck += 1
+            verdict.notes.append("a replace without faults did not mend the table")
+
+    def _heal(self, services: Services) -> bool:
+        """Replace the table while nothing is wrong; return whether it then holds just that."""
+        self._calm(services)
+        _, source = self._accept(services, Mode.REPLACE)
+        self._work_off(services)
+        self.live = tuple(source)
+        return differences(self.live, tuple(self.target.read(self.table) or ())) == (0, 0)
+
+    def _accept(self, services: Services, mode: Mode) -> tuple[str, list[Cells]]:
+        self.version += 1
+        self._tasks()
+        job_id = accept(services, Wanted(self.target.name, self.table, mode, self.version))
+        return job_id, [tuple(row.values()) for row in rows_of(self.version, is_append=mode is Mode.APPEND)]
+
+    def _work_off(self, services: Services) -> list[str]:
+        """Do the tasks until none is left; return the faults of ours, after which Cloud Tasks would deliver a task again."""
         clock, notes = self.machine.clock, list[str]()
         pending = self._tasks()
         for _ in range(MOST_TASKS):
             if not pending:
                 break
-            task = min(pending, key=lambda one: one.at.timestamp() if one.at else 0.0)
-            pending.remove(task)
+            task = earliest(pending)
             if task.at is not None:
                 clock.sleep((task.at - clock.now()).total_seconds())
-            if self.target.kind in TOKENS and rng.random() < rate:
-                self.machine.admin("POST", "/tokens/expire", {"vendor": TOKENS[self.target.kind]})
             try:
                 services.exports.run(job_of(task), task.body["seq"])
-            except Exception as error:  # noqa: BLE001 - a fault of ours: Cloud Tasks would deliver the task again
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is shown
                 notes.append(f"fault of ours: {type(error).__name__}: {error}"[:300])
-                at = clock.now() + timedelta(seconds=5)
-                pending.append(Task(task.queue, task.url, task.name, task.body, at, task.deadline_s))
+                pending.append(later(task, clock.now() + timedelta(seconds=5)))
             pending += self._tasks()
         return notes
+
+    def _calm(self, services: Services) -> None:
+        self.machine.clock.sleep(CALM_S)
+        services.stores.documents.delete(f"breakers/{self.target.name}")
 
     def _arm(self, rng: random.Random, rate: float) -> None:
         if self.link is not None:
             self.link.doom(rate, rng.randrange(1 << 30))
-            return
-        known = moods(self.machine, self.target.kind)
-        for mood in known:
-            share = {"probability": rate / len(known), "seed": rng.randrange(1 << 30), "times": -1}
-            self.machine.admin("POST", "/faults", {"vendor": self.target.kind, **share, **mood})
+        for sandbox in self.target.sandboxes:
+            known = self.moods(sandbox, self.machine.clock.now())
+            for mood in known:
+                share = {"probability": rate / len(known), "seed": rng.randrange(1 << 30), "times": -1}
+                self.machine.admin("POST", "/faults", {**share, **mood})
 
-    def _disarm(self) -> None:
+    def _disarm(self, network: Network) -> None:
+        network.is_on = False
         if self.link is not None:
+            self.outcome.struck += self.link.counts()[1]
             self.link.doom(0.0, 0)
+        armed = self.machine.admin("GET", "/faults")["faults"]
+        self.outcome.struck += sum(fault["struck"] for fault in armed)
         self.machine.admin("DELETE", "/faults")
 
+    def _expire(self, tokens: str) -> None:
+        self.outcome.struck += 1
+        self.machine.admin("POST", "/tokens/expire", {"vendor": tokens})
+
     def _tasks(self) -> list[Task]:
-        every = self.machine.tasks.read()
-        fresh, self.seen = every[self.seen :], len(every)
+        fresh, self.place = self.machine.tasks.since(self.place)
         return fresh
 
 
-def run(report: Report, *, seeds: Sequence[int], rates: Sequence[float] = RATES) -> None:
-    """Run every seed at every rate on every vendor; the modes take turns by seed."""
-    report.start(f"faults: {len(seeds)} seeds x {len(rates)} rates x {len(TARGETS)} vendors")
+@dataclass(frozen=True)
+class Plan:
+    """Which seeds, at which rates, where. Behaviours of a vendor beside its usual one get every fourth seed."""
+
+    seeds: Sequence[int]
+    spot: Spot = ANYWHERE
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        return (float(self.spot.what),) if self.spot.what else RATES
+
+    def runs(self, target: Target, mode: Mode) -> Runs:
+        """Return what one target suffers in one mode: the modes take turns by seed, unless one is asked for."""
+        modes = [one for one in target.modes if one not in target.refuses]
+        seeds = self.seeds if target.name == target.kind else self.seeds[::4]
+        mine = seeds if self.spot.mode else seeds[modes.index(mode) :: len(modes)]
+        return [(rate, seed) for rate in self.rates for seed in mine]
+
+
+def run(report: Report, plan: Plan) -> None:
+    """Run every seed at every rate on every vendor; then each kind without its guards, and one that is in a hurry."""
+    report.start(f"faults: {len(plan.seeds)} seeds x {len(plan.rates)} rates; `points` are faults that struck")
     with machine() as running:
-        for make in TARGETS:
-            _suffer(report, running, make, seeds, rates)
+        workshop = Workshop(running)
+        for name, make in TARGETS.items():
+            if plan.spot.takes(name):
+                _suffer(report, workshop, make, plan)
 
 
-def _suffer(
-    report: Report, running: Machine, make: Callable[[Machine], Target], seeds: Sequence[int], rates: Sequence[float]
-) -> None:
-    target = make(running)
-    workshop, link = Workshop(running), None
+def _suffer(report: Report, workshop: Workshop, make: Make, plan: Plan) -> None:
+    target, link = make(workshop.machine), None
     if target.kind == "looker":
-        link = FaultyLink(running.ports.of("postgres"))
+        link = FaultyLink(workshop.machine.ports.of("postgres"))
         target.registration["warehouse"]["port"] = link.port
     register(workshop, target)
-    modes = sorted(kinds.capabilities(target.kind).modes)
-    for number, mode in enumerate(modes):
-        patient = Patient(running, target, mode, link)
-        mine = seeds[number :: len(modes)]
-        worker = workshop.spawn(partial(patient.suffer, seeds=mine, rates=rates), quiet=True)
-        verdict, after = done(worker, timeout_s=7200.0)
-        row = Row("faults", target.kind, mode.value, verdict=verdict)
-        row.excepted = {GAVE_UP: after.gave_up, PARTLY: after.parts}
-        for name, notes in after.failing:
-            report.failed(f"make campaign PART=faults, {name}", notes, [])
+    for mode in target.modes:
+        if mode in target.refuses or not plan.spot.takes(target.name, mode.value):
+            continue
+        patient = Patient(workshop.machine, target, mode, link, f"faults_{target.name}_{mode.value}")
+        row = Row("faults", target.name, mode.value)
+        with Reader(workshop.machine, make, patient.table, mode, quiet=True) as reader:
+            outcome = _in_a_process(workshop, patient, plan.runs(target, mode))
+            outcome.verdict.mixed += reader.mixed
+            row.reads = reader.reads
+        row.verdict, row.points = outcome.verdict, outcome.struck
+        row.excepted = {"gave up": outcome.gave_up} | ({} if target.is_atomic else {"left part": outcome.parts})
+        for rate, seed, notes in outcome.failing:
+            report.failed(replay("faults", target.name, mode.value, rate, seed), notes, [])
         report.add(row)
+    if target.name in BLUNT and not plan.spot.what:
+        _bite(report, workshop, target, link)
     if link is not None:
         link.close()
+
+
+def _in_a_process(workshop: Workshop, patient: Patient, runs: Runs) -> Outcome:
+    outcome: Outcome = done(workshop.spawn(partial(patient.suffer, runs=runs), quiet=True), timeout_s=7200.0)
+    return outcome
+
+
+class HastyClock:
+    """Waits half as long as it is told."""
+
+    def __init__(self, inner: Clock) -> None:
+        self.now = inner.now
+        self._inner = inner
+
+    def sleep(self, seconds: float) -> None:
+        self._inner.sleep(seconds / 2)
+
+
+def hasty(runtime: Runtime) -> Runtime:
+    """Connectors that come back before the time that a Retry-After names."""
+    return replace(runtime, clock=HastyClock(runtime.clock))
+
+
+def waits_only(sandbox: str, now: datetime) -> list[Mood]:
+    """Only the moods that name a time to come back at."""
+    return [mood for mood in moods(sandbox, now) if "Retry-After" in mood.get("headers", {})]
+
+
+def _bite(report: Report, workshop: Workshop, target: Target, link: FaultyLink | None) -> None:
+    """Append without the target's guards, and with a connector in a hurry; the part must notice both."""
+    blunt = BLUNT[target.name]
+    without = replace(workshop, wrap=lambda delivery: blunt(delivery, workshop.machine))
+    rows = Patient(workshop.machine, target, Mode.APPEND, link, f"faults_{target.name}_bitten")
+    total = _until(rows, workshop, without, lambda verdict: verdict.duplicated)
+    report.tooth(f"the guards of {target.name} (faults)", total, is_noticed=total.duplicated > 0)
+    waits = Patient(workshop.machine, target, Mode.APPEND, None, f"faults_{target.name}_hasty", waits_only)
+    total = _until(waits, workshop, replace(workshop, runtime=hasty), lambda verdict: verdict.undercut)
+    report.tooth(f"patience with {target.name} (faults)", total, is_noticed=total.undercut > 0)
+
+
+def _until(patient: Patient, workshop: Workshop, without: Workshop, figure: Callable[[Verdict], int]) -> Verdict:
+    """Run seeds in a workshop without a guard until the figure shows it; the table is made with the guard."""
+    total, patient.before = Verdict(), _in_a_process(workshop, patient, [])
+    for start in range(0, BITTEN_SEEDS, 3):
+        patient.before = _in_a_process(without, patient, [(0.3, seed) for seed in range(start, start + 3)])
+        total.add(patient.before.verdict)
+        if figure(total):
+            break
+    return total

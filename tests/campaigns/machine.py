@@ -51,30 +51,30 @@ class FileTasks:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.path.touch(mode=0o600)
 
     def enqueue(self, task: Task) -> bool:
-        if any(known.name == task.name for known in self.read()):
+        name = json.dumps(task.name).encode()
+        if b'"name": %s,' % name in self.path.read_bytes():
             return False
-        line = {
-            "url": task.url,
-            "name": task.name,
-            "body": dict(task.body),
-            "at": task.at.isoformat() if task.at else None,
-        }
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        at = task.at.isoformat() if task.at else None
+        line = {"name": task.name, "url": task.url, "body": dict(task.body), "at": at}
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         os.write(descriptor, json.dumps(line).encode() + b"\n")
         os.close(descriptor)
         return True
 
-    def read(self) -> list[Task]:
-        """Return every task that was ever enqueued, oldest first."""
-        if not self.path.exists():
-            return []
-        found = [json.loads(line) for line in self.path.read_text().splitlines()]
-        return [
+    def since(self, place: int) -> tuple[list[Task], int]:
+        """Return the tasks that were enqueued behind this place of the file, oldest first, and the place behind them."""
+        with self.path.open("rb") as file:
+            file.seek(place)
+            lines = file.read()
+        found = [json.loads(line) for line in lines.splitlines()]
+        tasks = [
             Task("q", one["url"], one["name"], one["body"], datetime.fromisoformat(one["at"]) if one["at"] else None)
             for one in found
         ]
+        return tasks, place + len(lines)
 
 
 class Machine:
@@ -131,6 +131,13 @@ class Machine:
         """Call the sandboxes' admin API."""
         return call(self.ports.of("sandbox_admin"), method, path, body)
 
+    def look(self, path: str) -> Any:
+        """Ask the sandboxes' admin API; None for what is not there."""
+        try:
+            return self.admin("GET", path)
+        except NotThereError:
+            return None
+
     def _start(self, *command: str) -> None:
         with (self.data / "parts.log").open("ab") as log:
             self._children.append(subprocess.Popen(command, stdout=log, stderr=log))
@@ -159,6 +166,10 @@ class Machine:
         return True
 
 
+class NotThereError(RuntimeError):
+    """An admin API knows nothing of that name."""
+
+
 _SHEETS_QUOTAS = [f"{kind}_per_minute_per_{scope}" for kind in ("read", "write") for scope in ("user", "project")]
 
 
@@ -171,6 +182,8 @@ def call(port: int, method: str, path: str, body: Mapping[str, Any] | None = Non
         )
         response = connection.getresponse()
         text = response.read()
+        if response.status == 404:
+            raise NotThereError(path)
         if response.status >= 400:
             raise RuntimeError(f"{method} {path} was answered {response.status}: {text[:300]!r}")
         return json.loads(text) if text else None

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import requests
 from google.auth.transport.requests import AuthorizedSession
 from google.oauth2 import service_account
 
+from shared import connectors as kinds
 from shared.connectors._base import Mode
 from tests.campaigns.machine import Machine
 from tests.campaigns.simulated_target import Row
@@ -27,12 +30,32 @@ def rows_of(version: int, *, is_append: bool) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Target:
-    """One kind of target. `read` returns (id, version, name) of every row that a reader sees, None if there is no table."""
+    """One kind of target, with one behaviour of its vendor.
+
+    Attributes:
+        read: returns (id, version, name) of every row that a reader sees, None if there is no table.
+        watch: the same without a call of the vendor's API, None where there is no other way.
+        name: of the target in the report, and of its connector.
+        sandboxes: the vendors that a job on it calls, with those that give tokens.
+        knobs: what the sandbox of the kind is set to.
+        refuses: modes that must be refused, with the job's error code.
+        may_fail: codes with which a job may end under faults beside those that pass with time.
+    """
 
     kind: str
     registration: dict[str, Any]
     read: Callable[[str], list[Row] | None]
+    watch: Callable[[str], list[Row] | None] | None
+    name: str
+    sandboxes: tuple[str, ...]
     is_atomic: bool = True
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    refuses: Mapping[Mode, str] = field(default_factory=dict)
+    may_fail: frozenset[str] = frozenset()
+
+    @property
+    def modes(self) -> list[Mode]:
+        return sorted(kinds.capabilities(self.kind).modes)
 
 
 def looker(machine: Machine) -> Target:
@@ -57,7 +80,7 @@ def looker(machine: Machine) -> Target:
     body: dict[str, Any] = {"connector_type": "looker", "base_url": accounts.base_url, "client_id": accounts.client_id}
     body |= {"client_secret": accounts.client_secret, "warehouse_password": at.password}
     body |= {"connection": accounts.connection, "warehouse": {**warehouse, "sslmode": "disable"}}
-    return Target("looker", body, read)
+    return Target("looker", body, read, read, "looker", ("looker",))
 
 
 def google_sheets(machine: Machine) -> Target:
@@ -77,11 +100,18 @@ def google_sheets(machine: Machine) -> Target:
         answer.raise_for_status()
         return [(int(row[0]), int(row[1]), row[2]) for row in answer.json().get("values", []) if row]
 
+    def watch(table: str) -> list[Row] | None:
+        found = machine.look(f"/google_sheets/spreadsheets/{account.spreadsheet_id}/tabs/{quote(table)}")
+        rows = [] if found is None else [row for row in found["values"][1:] if row and row[0] is not None]
+        return None if found is None else [(int(row[0]), int(row[1]), row[2]) for row in rows]
+
     body = {"connector_type": "google_sheets", "spreadsheet_id": account.spreadsheet_id}
-    return Target("google_sheets", {**body, "service_account_key": account.service_account_key}, read)
+    body["service_account_key"] = account.service_account_key
+    return Target("google_sheets", body, read, watch, "google_sheets", ("google_sheets", "google_identity"))
 
 
-def power_bi(machine: Machine) -> Target:
+def power_bi(machine: Machine, numbers: str = "enforce") -> Target:
+    """`numbers`: what the vendor does with a sequence number that came before (`infra/local/sandboxes/power_bi/table_rows.py`)."""
     entra, account = machine.accounts.entra, machine.accounts.power_bi
     api = f"https://api.powerbi.com/v1.0/myorg/groups/{account.workspace_id}"
     session = requests.Session()
@@ -110,10 +140,27 @@ def power_bi(machine: Machine) -> Target:
 
     body = {"connector_type": "power_bi", "tenant_id": entra.tenant_id, "client_id": entra.client_id}
     body |= {"client_secret": entra.client_secret, "workspace_id": account.workspace_id}
-    return Target("power_bi", body, read, is_atomic=False)
+    return Target(
+        "power_bi",
+        body,
+        read,
+        None,
+        "power_bi" if numbers == "enforce" else f"power_bi_{numbers}",
+        ("power_bi", "entra_id"),
+        is_atomic=False,
+        knobs={"sequence_numbers": numbers},
+        refuses={Mode.APPEND: "append_not_exact"} if numbers == "ignore" else {},
+    )
 
 
-TARGETS: tuple[Callable[[Machine], Target], ...] = (looker, google_sheets, power_bi)
+Make = Callable[[Machine], Target]
+TARGETS: dict[str, Make] = {
+    "looker": looker,
+    "google_sheets": google_sheets,
+    "power_bi": power_bi,
+    "power_bi_reject": partial(power_bi, numbers="reject"),
+    "power_bi_ignore": partial(power_bi, numbers="ignore"),
+}
 
 
 def is_mixed(rows: list[Row] | None, mode: Mode) -> bool:

@@ -37,18 +37,21 @@ class Accepted:
 
 @dataclass
 class Verdict:
-    """Zeros, or what went wrong. `stuck` counts jobs without an end, with an end that nothing caused, and records that lie."""
+    """Zeros, or what went wrong. `stuck` counts jobs without an end, with an end that nothing caused, and records that lie;
+    `undercut` calls that a vendor got before the time that its Retry-After had named.
+    """
 
     runs: int = 0
     lost: int = 0
     duplicated: int = 0
     stuck: int = 0
     mixed: int = 0
+    undercut: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
     def is_clean(self) -> bool:
-        return not (self.lost or self.duplicated or self.stuck or self.mixed)
+        return not (self.lost or self.duplicated or self.stuck or self.mixed or self.undercut)
 
     def add(self, other: Verdict) -> None:
         self.runs += other.runs
@@ -56,6 +59,7 @@ class Verdict:
         self.duplicated += other.duplicated
         self.stuck += other.stuck
         self.mixed += other.mixed
+        self.undercut += other.undercut
         self.notes += other.notes
 
     def __str__(self) -> str:

@@ -27,7 +27,7 @@ import shared
 from shared import connectors as kinds
 from shared.bootstrap import Services, google_stores
 from shared.config import read_settings
-from shared.connectors._base import Delivery, DeliveryPlan
+from shared.connectors._base import Delivery, DeliveryPlan, Runtime
 from shared.ports import Stores
 from shared.services.connectors import Connectors
 from tests.campaigns.machine import Machine
@@ -100,12 +100,13 @@ class SmallChunks:
 
 @dataclass
 class Workshop:
-    """What workers are made of. `secrets` are the registered credentials; `wrap` and `stores` take a guard away (`teeth`)."""
+    """What workers are made of. `secrets` are the registered credentials; `wrap`, `stores` and `runtime` take a guard away."""
 
     machine: Machine
     secrets: InMemorySecrets = field(default_factory=InMemorySecrets)
     wrap: Wrap = lambda delivery: delivery
     stores: Callable[[Stores], Stores] = lambda stores: stores
+    runtime: Callable[[Runtime], Runtime] = lambda runtime: runtime
 
     def services(self, points: CountingPoints) -> Services:
         settings = read_settings()
@@ -119,7 +120,8 @@ class Workshop:
         def load(*arguments: Any) -> SmallChunks:
             return SmallChunks(kinds.load(*arguments), self.wrap)
 
-        services.__dict__["connectors"] = Connectors(stores, "bi", services.connectors._runtime, load=load)
+        runtime = self.runtime(services.connectors._runtime)
+        services.__dict__["connectors"] = Connectors(stores, "bi", runtime, load=load)
         return services
 
     def spawn(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -12,53 +11,21 @@ import gspread
 import orjson
 import requests
 from google.auth.transport.requests import AuthorizedSession, Request
-from google.oauth2 import service_account
 from gspread.urls import SPREADSHEET_URL, SPREADSHEET_VALUES_BATCH_URL, SPREADSHEET_VALUES_URL
 from gspread.utils import quote
 
 from shared.connectors import _http, _retry
 from shared.connectors._quota import Limit, Need, NoQuota, Quota
+from shared.connectors.google_sheets.account import ServiceAccount, TokenRefusedError, credentials_of
 from shared.errors import BIConnectorsError, CredentialError, TargetError, VendorUnavailableError
 from shared.ports import Clock
 
 VENDOR = "Google Sheets"
-SCOPES = ("https://www.googleapis.com/auth/spreadsheets",)
-TOKEN_URIS = frozenset({"https://oauth2.googleapis.com/token", "https://accounts.google.com/o/oauth2/token"})
 QUOTA_WINDOW_S = 60.0  # per-minute quotas: developers.google.com/workspace/sheets/api/limits
 CALLS_A_MINUTE_OF_USER = 60  # reads and writes apart, as the next; a service account is one user
 CALLS_A_MINUTE_OF_PROJECT = 300
 
 T = TypeVar("T")
-
-
-class ServiceAccount(service_account.Credentials):
-    """A service account without the background look-up of its regional access boundary.
-
-    That look-up needs the cloud-platform scope, which we do not ask for, and runs in a thread after the answer is given.
-    """
-
-    def _is_regional_access_boundary_lookup_required(self) -> bool:
-        return False
-
-
-def credentials_of(key: Mapping[str, Any] | str) -> ServiceAccount:
-    """Return credentials for a JSON key (object or text) with the spreadsheets scope only; no call is made.
-
-    Raises:
-        CredentialError: not a service account's JSON key, or one that names another place than Google to get tokens from.
-    """
-    try:
-        info = json.loads(key) if isinstance(key, str) else dict(key)
-        if not isinstance(info, dict) or info.get("type") != "service_account":
-            raise CredentialError("service_account_key is not a service account's JSON key; paste the whole key file")
-        if info.get("token_uri") not in TOKEN_URIS:
-            raise CredentialError("service_account_key names an unknown token_uri; use the key file as Google made it")
-        made: ServiceAccount = ServiceAccount.from_service_account_info(info, scopes=SCOPES)  # type: ignore[no-untyped-call]  # google-auth declares no types here
-        return made
-    except (ValueError, TypeError, google.auth.exceptions.GoogleAuthError) as exc:
-        raise CredentialError(
-            f"service_account_key cannot be used ({type(exc).__name__}); create a new JSON key and register it again"
-        ) from exc
 
 
 class SheetsHttp(gspread.HTTPClient):
@@ -80,12 +47,22 @@ class SheetsHttp(gspread.HTTPClient):
         with self._quota.hold(needs):
             try:
                 answered: requests.Response = super().request(method, *args, **options)
+                _refuse_error_body(answered)
                 return answered
             except gspread.exceptions.APIError as refusal:
                 if refusal.response.status_code == 429:
                     asked = refusal.response.headers.get("Retry-After")
                     self._quota.refused(needs, _http.retry_after_s(asked, self._clock.now()))
                 raise
+
+
+def _refuse_error_body(answered: requests.Response) -> None:
+    """Raise gspread's error for an answer of 200 that holds an error: whatever sent it, the call was not done."""
+    if answered.content.lstrip()[:20].replace(b" ", b"").replace(b"\n", b"").startswith(b'{"error":'):
+        told = answered.json()["error"]
+        code = told.get("code") if isinstance(told, dict) else None
+        answered.status_code = code if isinstance(code, int) and code >= 400 else 502
+        raise gspread.exceptions.APIError(answered)
 
 
 def needs_of(method: str, email: str, project: str) -> tuple[Need, ...]:
@@ -183,14 +160,22 @@ class SheetsClient:
     def _translate(self, error: Exception, doing: str) -> BIConnectorsError:
         if isinstance(error, gspread.exceptions.APIError):
             return self._refused(error, doing)
-        if isinstance(error, google.auth.exceptions.RefreshError) and not error.retryable:
-            reason = str(error.args[0]) if error.args else "no explanation"
-            return CredentialError(
-                f"Google refused the key of {self.account} while {doing}: {reason}; "
-                "create a new JSON key and register it again",
-                vendor_status=400,
-            )
+        if isinstance(error, TokenRefusedError):
+            return self._no_token(error, doing)
         return _http.unreachable(VENDOR, error, doing)
+
+    def _no_token(self, error: TokenRefusedError, doing: str) -> BIConnectorsError:
+        if error.is_final:
+            return CredentialError(
+                f"Google refused the key of {self.account} while {doing}: {error.reason}; "
+                "create a new JSON key and register it again",
+                vendor_status=error.status,
+            )
+        return VendorUnavailableError(
+            f"Google answered {error.status} without a token while {doing}: {error.reason}; this may pass with time",
+            retry_after_s=_http.retry_after_s(error.retry_after, self._clock.now()),
+            vendor_status=error.status,
+        )
 
     def _refused(self, error: gspread.exceptions.APIError, doing: str) -> BIConnectorsError:
         response = error.response

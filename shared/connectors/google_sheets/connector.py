@@ -8,7 +8,8 @@ from typing import Any, ClassVar, NoReturn
 from shared.connectors._base import Check, Delivery, DeliveryPlan, Json, Runtime
 from shared.connectors._checks import run_checks
 from shared.connectors.google_sheets import KIND, Config
-from shared.connectors.google_sheets.client import SheetsClient, credentials_of
+from shared.connectors.google_sheets.account import credentials_of
+from shared.connectors.google_sheets.client import SheetsClient
 from shared.connectors.google_sheets.layout import FIELDS, MAX_CELLS, Workbook
 from shared.errors import CredentialError, UnsupportedError
 

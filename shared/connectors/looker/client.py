@@ -146,7 +146,7 @@ class LookerClient:
 
     def _translate(self, problem: error.SDKError, doing: str, needs: str) -> BIConnectorsError:
         last = self._transport.last
-        if last is None:
+        if last is None or last.ok:  # no answer, or one that broke off in its body
             return _http.unreachable("Looker", problem, doing)
         message = _explanation(problem)
         if _is_login(last) and last.status_code in (400, 401, 403, 404):

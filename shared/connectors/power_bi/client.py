@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ VENDOR = "Power BI"
 API = "https://api.powerbi.com"
 AUTHORITY = "https://login.microsoftonline.com"
 SCOPES = ["https://analysis.windows.net/powerbi/api/.default"]
+PASSING = frozenset({"temporarily_unavailable", "server_error"})  # RFC 6749, 4.1.2.1
 EXPIRED = frozenset({"TokenExpired", "ExpiredToken"})
 
 Json = Any
@@ -46,6 +48,8 @@ class Session:
         self._quota = quota or NoQuota()
         self._http = _http.vendor_session("power_bi")
         self._sign_in_http = _http.vendor_session("entra")
+        self._sign_in_http.hooks["response"].append(self._keep)
+        self._entra_answer: requests.Response | None = None  # the last one: msal tells neither status nor headers
         self._app: Any = None
 
     @property
@@ -59,6 +63,7 @@ class Session:
             CredentialError: Entra refused tenant, client or secret.
             VendorUnavailableError: Entra throttles, fails or cannot be reached.
         """
+        self._entra_answer = None
         try:
             if self._app is None:
                 # instance_discovery only matters for authorities that are not Microsoft's own; off, it saves a call.
@@ -71,19 +76,19 @@ class Session:
                     timeout=_http.CONNECT_TIMEOUT_S,
                 )
             answer: dict[str, Any] = self._app.acquire_token_for_client(SCOPES)
-        except ValueError as exc:  # msal: the tenant's openid-configuration answered 4xx
-            raise CredentialError(
-                f"Entra ID knows no tenant {self._tenant_id!r}; correct tenant_id and register the connector again",
-                kind="power_bi",
-            ) from exc
         except requests.RequestException as exc:
-            raise _http.unreachable("Entra ID", exc, "signing in") from exc
-        except msal.exceptions.MsalServiceError as exc:
-            raise VendorUnavailableError("Entra ID failed while signing in; it will be tried again") from exc
+            raise self._no_token(_http.unreachable("Entra ID", exc, "signing in")) from exc
+        except (ValueError, KeyError, msal.exceptions.MsalServiceError) as exc:  # no JSON, 5xx, no openid-configuration
+            raise self._no_token(self._refused({})) from exc
         token = answer.get("access_token")
         if isinstance(token, str):
             return token
-        raise self._refused(answer)
+        raise self._no_token(self._refused(answer))
+
+    def _no_token(self, error: BIConnectorsError) -> BIConnectorsError:
+        """Start anew with the next call: msal repeats a refusal from its memory for a while, but the waiting is done by us."""
+        self._app = None
+        return error
 
     def call(
         self,
@@ -160,16 +165,36 @@ class Session:
         return error
 
     def _refused(self, answer: Mapping[str, Any]) -> BIConnectorsError:
-        error = str(answer.get("error") or "unknown error")
+        """Return the error for an answer of Entra's without a token; empty: it was not even one of its own kind."""
+        last = self._entra_answer
+        status = last.status_code if last is not None else HTTPStatus.SERVICE_UNAVAILABLE
+        error = str(answer.get("error") or "")
         first_line = str(answer.get("error_description") or "").splitlines()[:1]
-        said = f"{error}: {first_line[0]}" if first_line else error
-        if error in ("temporarily_unavailable", "server_error"):
-            return VendorUnavailableError(f"Entra ID answered {said}; it will be tried again")
+        said = ": ".join(part for part in (error, *first_line) if part) or "no explanation"
+        if (
+            error in PASSING
+            or not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+            or status in _http.RETRYABLE
+        ):
+            asked = last.headers.get("Retry-After") if last is not None else None
+            return VendorUnavailableError(
+                f"Entra ID answered {int(status)} without a token: {said}; it will be tried again",
+                retry_after_s=_http.retry_after_s(asked, self._clock.now()),
+                vendor_status=int(status),
+            )
+        if not error:
+            return CredentialError(
+                f"Entra ID knows no tenant {self._tenant_id!r}; correct tenant_id and register the connector again",
+                kind="power_bi",
+            )
         return CredentialError(
             f"Entra ID refused to sign in client {self._client_id!r} of tenant {self._tenant_id!r} ({said}); "
             "check tenant_id and client_id, or create a new client secret, and register the connector again",
             kind="power_bi",
         )
+
+    def _keep(self, response: requests.Response, *_: Any, **__: Any) -> None:
+        self._entra_answer = response
 
 
 def explain(response: requests.Response) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from shared.connectors._fingerprint import Fingerprint
 from shared.connectors.power_bi import aggregates, limits
 from shared.connectors.power_bi.client import Session, exact_json, segment
 from shared.connectors.power_bi.schema import MAX_TABLE_ROWS, Body, Columns
-from shared.errors import BIConnectorsError, TargetError
+from shared.errors import BIConnectorsError, TargetError, VendorUnavailableError
 from shared.ports import Clock
 
 SEQUENCE_HEADER = (
@@ -160,8 +160,17 @@ class PushTable:
         return aggregates.read(self.query_row, self.name, columns)
 
     def query_row(self, query: str) -> dict[str, Json]:
-        """Run `EVALUATE ROW(…)` and return alias to value."""
-        rows = self.query(query)
+        """Run `EVALUATE ROW(…)` and return alias to value.
+
+        Raises:
+            VendorUnavailableError: the vendor gave an error instead; one row is never too long for it.
+        """
+        try:
+            rows = self.query(query)
+        except TargetError as error:
+            if error.code != "answer_cut_off":
+                raise
+            raise VendorUnavailableError(f"{error.message}; this may pass with time") from error
         if len(rows) != 1:
             raise TargetError(f"Power BI answered {len(rows)} rows to a query for one row of aggregates")
         return {key.removeprefix("[").removesuffix("]"): value for key, value in rows[0].items()}

