@@ -12,6 +12,7 @@ BIConnectorsError
 ├── UnsupportedError         422  ask for something the target can do
 ├── IdempotencyError         422  use a new Idempotency-Key for a new request
 ├── SourceError              422  fix the data, or declare its types
+├── MappingError             422  fix the mapping or the contract
 ├── TargetError              422  fix the target: it lacks something, or a vendor's limit is in the way
 ├── CredentialError          422  make a new credential and register it
 ├── VerificationError        500  nothing was published; report it: what the vendor holds is not what we sent
@@ -124,6 +125,13 @@ class SourceError(BIConnectorsError):
         super().__init__(message, code=code, row=row, column=column)
         self.row = row
         self.column = column
+
+
+class MappingError(BIConnectorsError):
+    """A mapping or a contract that cannot be followed: it is malformed, or names what the rows do not have. `field` says where."""
+
+    status = 422
+    default_code = "mapping_invalid"
 
 
 class TargetError(BIConnectorsError):

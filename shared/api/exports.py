@@ -56,6 +56,20 @@ def republish_job(call: Call) -> Reply:
     return _again(call, frozenset({JobStatus.SUCCESS}))
 
 
+def list_rejects(call: Call) -> Reply:
+    """List what a job left out, in the order of its rows."""
+    page = Page(call.query.get("page_size", Page().size), call.query.get("page_token"))
+    return Reply(call.services.exports.rejects.page(call.path["id"], page))
+
+
+def replay_rejects(call: Call) -> Reply:
+    """Start a new job from the rows that one left out."""
+    force = bool(call.query.get("force"))
+    rejects = call.services.exports.rejects
+    new = rejects.replay(call.path["id"], call.body, call.caller.email, call.idempotency(), force=force)
+    return _job(call, new)
+
+
 def erase_job(call: Call) -> Reply:
     """Erase a job that has ended."""
     call.services.exports.operations.erase(call.path["id"])

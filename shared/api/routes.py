@@ -66,6 +66,7 @@ FORCE = Parameter(
     "force", "boolean", "Delete even while jobs run or schedules point at it; its schedules are deleted too."
 )
 OVERTAKEN = Parameter("force", "boolean", "Approve even if a job accepted later has published to the target since.")
+SUPERSEDED = Parameter("force", "boolean", "Replay even if a job accepted later has published to the target since.")
 WAIT = Parameter(
     "wait", "duration", "Hold the answer until the job changes, at most this long, e.g. `30s` (60 s at most)."
 )
@@ -125,8 +126,13 @@ ROUTES: tuple[Route, ...] = (
           idempotency=True),
     Route("POST", f"{API}/export-jobs/{{id}}:republish", "export", OPERATE, f"{_EXPORTS}:republish_job",
           "Publish again what a successful job froze", reply="Job", status=202, errors=(404, 409, 422), idempotency=True),
+    Route("GET", f"{API}/export-jobs/{{id}}/rejects", "export", VIEW, f"{_EXPORTS}:list_rejects",
+          "List what a job left out, and why", reply="RejectPage", errors=(404, 409), query=PAGE),
+    Route("POST", f"{API}/export-jobs/{{id}}:replayRejects", "export", OPERATE, f"{_EXPORTS}:replay_rejects",
+          "Send again the rows that a job left out, once their cause is mended", request="ReplayRequest", reply="Job",
+          status=202, errors=(404, 409, 422), query=(SUPERSEDED,), body_required=False, idempotency=True),
     Route("PUT", f"{API}/tables/{{name}}", "export", ADMIN, "shared.api.tables:put_table", "Register a table",
-          request="TableBody", reply="Table", also=(201,)),
+          request="TableBody", reply="Table", also=(201,), errors=(422,)),
     Route("GET", f"{API}/tables", "export", VIEW, "shared.api.tables:list_tables", "List tables",
           reply="TablePage", query=PAGE),
     Route("GET", f"{API}/tables/{{name}}", "export", VIEW, "shared.api.tables:get_table", "Get one table",

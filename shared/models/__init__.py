@@ -25,6 +25,16 @@ from shared.models.job import JobStatus as JobStatus
 from shared.models.job import Mode as Mode
 from shared.models.job import Phase as Phase
 from shared.models.job import Progress as Progress
+from shared.models.mapping import Breach as Breach
+from shared.models.mapping import ColumnContract as ColumnContract
+from shared.models.mapping import Contract as Contract
+from shared.models.mapping import Drift as Drift
+from shared.models.mapping import MappedColumn as MappedColumn
+from shared.models.mapping import Mapping as Mapping
+from shared.models.mapping import Others as Others
+from shared.models.mapping import Reject as Reject
+from shared.models.mapping import RejectPage as RejectPage
+from shared.models.mapping import ReplayRequest as ReplayRequest
 from shared.models.refresh import RefreshRequest as RefreshRequest
 from shared.models.refresh import RefreshRun as RefreshRun
 from shared.models.refresh import RefreshRunPage as RefreshRunPage

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from shared.models._base import ErrorInfo
+from shared.models.mapping import Contract, Mapping
 from shared.models.table import ExportFormat, Source
 
 
@@ -61,6 +62,8 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         refresh_after: refresh what the BI tool computes from the table once it is published.
         max_shrink: a replace is held for approval if it would take away more than this share of the rows published before,
             or all of them; 1 lets everything through.
+        mapping, contract, max_rejects: see there; by default those of the registered table. More rejects than `max_rejects`
+            fail the job before its target is touched.
     """
 
     connector_name: str
@@ -74,6 +77,9 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     target: dict[str, Any] = {}
     refresh_after: bool = False
     max_shrink: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.5
+    mapping: Mapping | None = None
+    contract: Contract | None = None
+    max_rejects: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +97,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     `record_count`, `file_size_bytes`, `location` and `verification` are set when it succeeds; `error_message` and `error`
     when it fails; `note` says in words where the promise is limited for this kind of target. `source_as_of` is the moment whose
-    rows were frozen: of a file its generation's creation, of many the newest, else when they were read.
+    rows were frozen: of a file its generation's creation, of many the newest, else when they were read. `drift` is how the
+    columns differ from the last success on the target (`added`, `gone`, `changed`), null where there was none; `rejected_count`
+    rows and `discarded_values` single values were left out as the contract says, each with its reason in `rejects_uri`.
     """
 
     id: str
@@ -127,6 +135,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     held_reason: str | None = None
     retry_of: str | None = None
     repair_job_id: str | None = None
+    mapping: Mapping | None = None
+    contract: Contract | None = None
+    max_rejects: int | None = None
+    drift: dict[str, Any] | None = None
+    rejected_count: int = 0
+    discarded_values: int = 0
+    rejects_uri: str | None = None
+    replay_of: str | None = None
+    replay_job_id: str | None = None
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):

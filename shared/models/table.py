@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from shared.models.mapping import Contract, Mapping
+
 
 class ExportFormat(StrEnum):
     """File formats, read as a source and written as a kept copy."""
@@ -97,6 +99,9 @@ class TableBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     source: Source
     description: str = ""
+    mapping: Mapping | None = None
+    contract: Contract | None = None
+    max_rejects: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +111,9 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     source: Source
     description: str
     updated_at: datetime
+    mapping: Mapping | None = None
+    contract: Contract | None = None
+    max_rejects: int | None = None
 
 
 class TablePage(msgspec.Struct, frozen=True, kw_only=True):

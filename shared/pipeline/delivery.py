@@ -33,6 +33,7 @@ from shared.pipeline.guards import check_rows, shrink_reason
 from shared.pipeline.heartbeat import beating
 from shared.pipeline.lease import Busy, CancelRequestedError, Lease, LostLeaseError, Over
 from shared.pipeline.outcomes import Continue, Finished, Outcome
+from shared.pipeline.preparing import job as preparing
 from shared.ports import Stores
 from shared.telemetry import log_event
 
@@ -145,13 +146,30 @@ class ExportEngine:
             held.save({**source.to_record(), **fields, "rows_kept": True})
         return source
 
-    def _prepare(self, held: Lease, source: FrozenSource) -> FrozenSource:  # noqa: ARG002 - the lease is to record what is prepared under
+    def _prepare(self, held: Lease, source: FrozenSource) -> FrozenSource:
         """Return the rows that are delivered, made of the frozen ones; from here on nothing else is read of them."""
+        if preparing.is_asked(held.job):
+            found = preparing.prepared_before(self._stores.objects, held.job)
+            if found is None:
+                self._look_back(held)
+                place = preparing.Place(self._stores.objects, self._stores.clock, self._frozen_bucket, held.save)
+                found = preparing.prepare_job(place, held.job, source)
+            return found
+        if not held.job.get("begun") and not held.job.get("drift"):
+            self._look_back(held)
+            if drift := preparing.drift_of(held.job, source):
+                held.save({"drift": drift})
         return source
+
+    def _look_back(self, held: Lease) -> None:
+        """Note what the last success on the target delivered; a job that repeats another was told by that one."""
+        if "before" not in held.job:
+            held.job["before"] = self._target(held).get("last_columns")
 
     def _delivered(self, job: Mapping[str, Any]) -> FrozenSource | None:
         """Return the rows that an earlier box delivers of the job, as `_prepare` made them; None if it did not come so far."""
-        return frozen_before(self._stores.objects, job)
+        find = preparing.prepared_before if preparing.is_asked(job) else frozen_before
+        return find(self._stores.objects, job)
 
     def _is_held(self, held: Lease, source: FrozenSource) -> bool:
         """Hold a replace that would take away too many rows, before the target is touched, until somebody approves it."""
@@ -254,6 +272,7 @@ class ExportEngine:
         before = self._target(held).get("last_rows", 0)
         after = {Mode.REPLACE: rows, Mode.APPEND: before + rows, Mode.UPSERT: max(before, rows)}[Mode(job["mode"])]
         target = {"last_job_id": job["id"], "last_accepted": job["accepted"], "last_rows": after}
+        target["last_columns"] = preparing.remembered(job)
         held.save(
             {
                 "status": JobStatus.SUCCESS.value,

@@ -13,8 +13,10 @@ import msgspec
 from shared import audit
 from shared import connectors as kinds
 from shared.errors import InvalidRequestError, NotFoundError, UnsupportedError
-from shared.models import ExportRequest, Job, JobPage, JobStatus, Mode, Phase, new_id
+from shared.models import Contract, ExportRequest, Job, JobPage, JobStatus, Mode, Phase, new_id
+from shared.models import Mapping as RowMapping
 from shared.pipeline.lease import first_in_line, join_line
+from shared.pipeline.preparing.checks import check_rules
 from shared.ports import Document, Query, Stores, Task, Transaction
 from shared.services.connectors import Connectors
 from shared.services.job_operations import JobOperations, fresh_state
@@ -28,6 +30,7 @@ from shared.services.records import (
     require,
     to_record,
 )
+from shared.services.rejects import RejectOperations
 from shared.services.repairs import Engine, Repairs
 from shared.services.sources import Sources
 from shared.services.tables import Tables
@@ -69,6 +72,7 @@ class Exports:
         self._sources = Sources(stores.objects, settings.frozen_bucket)
         self.operations = JobOperations(stores, connectors, settings.frozen_bucket, self._enqueue)
         self.repairs = Repairs(stores, self.operations, engine)
+        self.rejects = RejectOperations(stores, tables, self.operations, self._enqueue)
         self._waiters = threading.BoundedSemaphore(max(1, settings.threads // 4))
 
     def start(self, request: ExportRequest, caller: str, idempotency: Idempotency | None = None) -> Document:
@@ -104,6 +108,7 @@ class Exports:
             max_shrink=request.max_shrink,
             key=request.key,
             source=self._source(request, job_id),
+            **self._rules(request),
         )
         key = self._connectors.target_key(connector, request.table_name, target)
         record = to_record(job, target_key=key, **fresh_state(now))
@@ -219,6 +224,18 @@ class Exports:
             raise InvalidRequestError(f"target is not of the form that {kind} takes: {exc}", field="target") from exc
         checked: dict[str, Any] = msgspec.to_builtins(options)
         return {key: value for key, value in checked.items() if value is not None}
+
+    def _rules(self, request: ExportRequest) -> dict[str, Any]:
+        """Return mapping, contract and max_rejects: each the request's, else the registered table's; empty ones are none."""
+        check_rules(request.mapping, request.contract)
+        table = self._tables.registered(request.table_name)
+        found = {}
+        for name, empty in (("mapping", RowMapping()), ("contract", Contract()), ("max_rejects", None)):
+            value = getattr(request, name)
+            if value is None and table is not None:
+                value = getattr(table, name)
+            found[name] = None if value == empty else value
+        return found
 
     def _source(self, request: ExportRequest, job_id: str) -> dict[str, Any]:
         """Pin the source: rows of the request become an object of ours, a file is taken at its present generation."""

@@ -30,6 +30,11 @@ KEPT = (
     "max_shrink",
     "note",
     "source",
+    "mapping",
+    "contract",
+    "max_rejects",
+    "before",
+    "replay_of",
 )
 # What finds a job's frozen rows again, for one that starts from them.
 FROZEN = ("frozen", "frozen_format", "scan", "source_as_of")
@@ -147,11 +152,14 @@ class JobOperations:
                 raise ConflictError(
                     "the rows that this job froze are not kept any more; export again", code="rows_erased"
                 )
-            key = self._target_key(tx, job)
+            key = self.target_key(tx, job)
             if repair and key != job["target_key"]:
                 raise ConflictError("the connector leads to another target now", code="connector_changed")
+            origin = replayed(tx, job) if JobStatus.SUCCESS not in after else None
             number = join_line(tx, key)
             place = {"target_key": key, "accepted": number, "turn": number, "approved": repair > 0, "repair": repair}
+            if origin:
+                tx.update(origin, {"replay_job_id": new})
             record = self._copy(job, new, caller, now)
             tx.create(_path(new), {**record, **place})
             audit.record(tx, now, "job.start", _path(new), after=record, actor=caller)
@@ -191,7 +199,7 @@ class JobOperations:
             for info in found:
                 self._stores.objects.delete(info.bucket, info.name)
 
-    def _target_key(self, tx: Transaction, job: Mapping[str, Any]) -> str:
+    def target_key(self, tx: Transaction, job: Mapping[str, Any]) -> str:
         """Return the id of the target that the job's connector leads to today."""
         connector = tx.get(f"connectors/{job['connector_name']}")
         if connector is None:
@@ -219,6 +227,20 @@ class JobOperations:
         if found is None:
             raise NotFoundError(f"export job {job_id!r} does not exist; check the id, or list the jobs")
         return found.data
+
+
+def replayed(tx: Transaction, job: Mapping[str, Any]) -> str | None:
+    """Return the path of the job whose rejects this one replays, None if it replays none.
+
+    Raises:
+        ConflictError: another job replays them now; both would deliver them twice.
+    """
+    if not job.get("replay_of"):
+        return None
+    origin = tx.get(_path(job["replay_of"]))
+    if origin is None or origin.data.get("replay_job_id") != job["id"]:
+        raise ConflictError("the rejects that this job was to replay are replayed by a later job", code="replayed")
+    return origin.path
 
 
 def fresh_state(now: datetime) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from shared import audit
 from shared.errors import InvalidRequestError, NotFoundError
 from shared.models import ExportFormat, Source, Table, TableBody, TablePage
+from shared.pipeline.preparing.checks import check_rules
 from shared.ports import Document, Query, Stores
 from shared.services.records import Page, from_record, list_page, require, to_record
 from shared.services.sources import check
@@ -22,7 +23,16 @@ class Tables:
     def put(self, name: str, body: TableBody) -> tuple[Document, bool]:
         """Create or replace; returns the document and whether it is new."""
         check(body.source)
-        table = Table(name=name, source=body.source, description=body.description, updated_at=self._stores.clock.now())
+        check_rules(body.mapping, body.contract)
+        table = Table(
+            name=name,
+            source=body.source,
+            description=body.description,
+            mapping=body.mapping,
+            contract=body.contract,
+            max_rejects=body.max_rejects,
+            updated_at=self._stores.clock.now(),
+        )
 
         def work(tx: Any) -> bool:
             before, after = tx.get(f"tables/{name}"), to_record(table)
@@ -51,6 +61,11 @@ class Tables:
 
         self._stores.documents.transact(work)
 
+    def registered(self, name: str) -> Table | None:
+        """Return the table of this name, None if it is not registered."""
+        found = self._stores.documents.get(f"tables/{name}")
+        return None if found is None else from_record(Table, found.data)
+
     def find(self, name: str) -> Source:
         """Return the registered source of a table, else the one file of its name in the tables bucket.
 
@@ -58,9 +73,9 @@ class Tables:
             NotFoundError: neither exists; the message says where it was looked for.
             InvalidRequestError: several files fit.
         """
-        registered = self._stores.documents.get(f"tables/{name}")
+        registered = self.registered(name)
         if registered is not None:
-            return from_record(Table, registered.data).source
+            return registered.source
         found = []
         for ending in ExportFormat:
             info = self._stores.objects.stat(self._bucket, f"{name}.{ending.value}")

@@ -1,0 +1,261 @@
+"""Mapping, contract and rejects through the API: what is refused at once, what the job shows, and replays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.functional.conftest import World
+
+JOBS = "/api/bi-connectors/export-jobs"
+ROWS = [
+    {"id": 1, "hrs": "8", "zip": "007"},
+    {"id": 2, "hrs": "much", "zip": "1/2"},
+    {"id": 3, "hrs": None, "zip": "-"},
+    {"id": 3, "hrs": "1", "zip": "=1+1"},
+]
+HOURS = {"columns": [{"name": "id"}, {"name": "Hours", "from": "hrs", "type": "decimal(10,2)"}]}
+
+
+def export(world: World, status: int = 202, **more: Any) -> dict[str, Any]:
+    body = {"connector_name": "ymca_sheets", "table_name": "volunteers", "rows": ROWS, "max_shrink": 1, **more}
+    answer = world.call("export", "POST", "/api/bi-connectors/export", body)
+    assert answer.status == status, answer.body
+    return dict(answer.body)
+
+
+def job_of(world: World, job_id: str) -> dict[str, Any]:
+    return dict(world.call("export", "GET", f"{JOBS}/{job_id}").body)
+
+
+def done(world: World, **more: Any) -> dict[str, Any]:
+    job = export(world, **more)
+    world.work()
+    return job_of(world, job["id"])
+
+
+def test_mapped_rows_are_delivered_and_the_job_says_what_was_left_out(registered: World) -> None:
+    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
+    assert (job["status"], job["record_count"], job["rejected_count"]) == ("success", 3, 1)
+    live = registered.vendor.live["volunteers"]
+    assert [(row["id"], str(row["Hours"])) for row in live] == [(1, "8.00"), (3, "None"), (3, "1.00")]
+    answer = registered.call("export", "GET", f"{JOBS}/{job['id']}/rejects")
+    assert answer.body == {
+        "rejects": [
+            {
+                "row": 2,
+                "column": "Hours",
+                "rule": "type",
+                "value": "much",
+                "discarded": "row",
+                "record": {"id": 2, "hrs": "much", "zip": "1/2"},
+            }
+        ],
+        "next_page_token": None,
+    }
+    assert job["rejects_uri"].startswith("gs://frozen/jobs/")
+
+
+def test_a_breach_fails_the_job_before_the_target_is_touched(registered: World) -> None:
+    job = done(registered, mapping=HOURS)
+    assert (job["status"], job["error"]["code"]) == ("failed", "contract_broken")
+    assert "row 2, column 'Hours': 'much'" in job["error_message"]
+    assert registered.vendor.calls == []
+
+
+def test_too_many_rejects_fail_the_job_before_the_target_is_touched_and_can_be_read(registered: World) -> None:
+    contract = {"on_breach": "discard_row", "columns": {"zip": {"allowed": ["007"]}}}
+    job = done(registered, contract=contract, max_rejects=2)
+    assert (job["status"], job["error"]["code"]) == ("failed", "too_many_rejects")
+    assert registered.vendor.calls == []
+    listed = registered.call("export", "GET", f"{JOBS}/{job['id']}/rejects").body["rejects"]
+    assert [line["value"] for line in listed] == ["1/2", "-", "=1+1"]
+
+
+def test_rejects_are_listed_in_pages(registered: World) -> None:
+    contract = {"on_breach": "discard_row", "columns": {"zip": {"allowed": ["007"]}}}
+    job = done(registered, contract=contract)
+    first = registered.call("export", "GET", f"{JOBS}/{job['id']}/rejects?page_size=2").body
+    assert [line["row"] for line in first["rejects"]] == [2, 3]
+    token = first["next_page_token"]
+    rest = registered.call("export", "GET", f"{JOBS}/{job['id']}/rejects?page_size=2&page_token={token}").body
+    assert [line["row"] for line in rest["rejects"]] == [4]
+    assert rest["next_page_token"] is None
+    wrong = registered.call("export", "GET", f"{JOBS}/{job['id']}/rejects?page_token=nonsense")
+    assert (wrong.status, wrong.body["field"]) == (400, "page_token")
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "why"),
+    [
+        ({"mapping": {"where": "__import__('os')"}}, "mapping.where", "no function"),
+        ({"mapping": {"columns": [{"name": "a", "from": "b", "value": 1}]}}, "mapping.columns.a", "from and value"),
+        ({"mapping": {"columns": [{"name": "a"}, {"name": "A"}]}}, "mapping.columns", "there twice"),
+        ({"mapping": {"columns": [{"name": "a", "type": "int32"}]}}, "mapping.columns.a", "is no type"),
+        ({"mapping": {"columns": [{"name": "a", "value": 2**70}]}}, "mapping.columns.a", "beyond 64 bits"),
+        ({"contract": {"gone_columns": "discard_row"}}, "contract.gone_columns", "evolve or freeze"),
+        ({"contract": {"columns": {"a": {"type": "decimal(40,1)"}}}}, "contract.columns.a", "is no type"),
+        ({"contract": {"columns": {"__a__": {"required": True}}}}, "contract.columns.__a__", "underscores"),
+        (
+            {"contract": {"columns": {"a": {"required": True, "on_breach": "discard_value"}}}},
+            "contract.columns.a",
+            "discard_row",
+        ),
+        ({"contract": {"columns": {"a": {"allowed": ["x" * 300_000]}}}}, "contract", "make it smaller"),
+    ],
+)
+def test_what_can_never_be_followed_is_refused_at_the_request(
+    registered: World, body: dict[str, Any], field: str, why: str
+) -> None:
+    problem = export(registered, 422, **body)
+    assert (problem["code"], problem["field"]) == ("mapping_invalid", field)
+    assert why in problem["detail"]
+    table = {"source": {"uri": "gs://tables/volunteers.csv"}, **body}
+    answer = registered.call("export", "PUT", "/api/bi-connectors/tables/volunteers", table)
+    assert (answer.status, answer.body["field"]) == (422, field)
+
+
+def test_a_registered_table_brings_its_mapping_and_an_empty_one_leaves_it_out(registered: World) -> None:
+    registered.fakes.objects.put("tables", "volunteers.csv", b"id,hrs\n1,8\n2,much\n")
+    table = {
+        "source": {"uri": "gs://tables/volunteers.csv"},
+        "mapping": HOURS,
+        "contract": {"on_breach": "discard_row"},
+        "max_rejects": 1,
+    }
+    assert registered.call("export", "PUT", "/api/bi-connectors/tables/volunteers", table).status == 201
+    assert done(registered, rows=None)["record_count"] == 1
+    assert done(registered, rows=None, max_rejects=0)["error"]["code"] == "too_many_rejects"
+    plain = done(registered, rows=None, mapping={}, contract={})
+    assert (plain["mapping"], plain["record_count"]) == (None, 2)
+    assert registered.vendor.live["volunteers"] == [{"id": 1, "hrs": "8"}, {"id": 2, "hrs": "much"}]
+
+
+def test_drift_against_the_last_success_is_on_the_job_and_a_contract_may_freeze_it(registered: World) -> None:
+    assert done(registered)["drift"] is None
+    changed = [{"id": "A1", "hrs": "8", "born": "x"}]
+    drift = {
+        "added": [{"name": "born", "type": "string"}],
+        "gone": [{"name": "zip", "type": "string"}],
+        "changed": [{"name": "id", "from": "int64", "to": "string"}],
+    }
+    frozen = done(registered, rows=changed, contract={"changed_types": "freeze"})
+    assert (frozen["status"], frozen["drift"]) == ("failed", drift)
+    assert "'id' was int64 and is string" in frozen["error_message"]
+    job = export(registered, rows=changed)
+    registered.vendor.errors.append(("preflight", RuntimeError("stop here")))  # type: ignore[arg-type]
+    with pytest.raises(AssertionError):
+        registered.work_once()
+    assert job_of(registered, job["id"])["drift"] == drift, "shown before the target is touched"
+    registered.services.exports.wake(job["id"])
+    registered.work()
+    assert job_of(registered, job["id"])["status"] == "success"
+    assert done(registered, rows=changed)["drift"] is None
+
+
+def test_a_failed_job_leaves_no_memory_of_its_columns(registered: World) -> None:
+    done(registered)
+    assert done(registered, rows=[{"other": 1}], contract={"gone_columns": "freeze"})["status"] == "failed"
+    assert done(registered, contract={"gone_columns": "freeze"})["drift"] is None
+
+
+def test_rejected_rows_are_replayed_once_their_cause_is_mended(registered: World) -> None:
+    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
+    mended = {"columns": [{"name": "id"}, {"name": "Hours", "expression": "try_cast(hrs, 'decimal(10,2)')"}]}
+    answer = registered.call("export", "POST", f"{JOBS}/{job['id']}:replayRejects", {"mapping": mended})
+    assert answer.status == 202, answer.body
+    assert (answer.body["mode"], answer.body["replay_of"]) == ("append", job["id"])
+    registered.work()
+    replay = job_of(registered, answer.body["id"])
+    assert (replay["status"], replay["record_count"]) == ("success", 1)
+    assert [row["id"] for row in registered.vendor.live["volunteers"]] == [1, 3, 3, 2]
+    again = registered.call("export", "POST", f"{JOBS}/{job['id']}:replayRejects", {"mapping": mended})
+    assert (again.status, again.body["code"]) == (409, "replayed")
+    assert job_of(registered, job["id"])["replay_job_id"] == replay["id"]
+
+
+def test_a_replay_takes_the_tables_present_rules_and_may_fail_and_be_tried_again(registered: World) -> None:
+    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
+    url = f"{JOBS}/{job['id']}:replayRejects"
+    failed = registered.call("export", "POST", url, {"contract": {"on_breach": "freeze"}}).body["id"]
+    registered.work()
+    assert job_of(registered, failed)["status"] == "failed"
+    table = {
+        "source": {"uri": "gs://tables/volunteers.csv"},
+        "mapping": {"columns": [{"name": "id"}, {"name": "Hours", "value": 0, "type": "decimal(10,2)"}]},
+        "contract": {"on_breach": "freeze"},
+    }
+    registered.call("export", "PUT", "/api/bi-connectors/tables/volunteers", table)
+    replay = registered.call("export", "POST", url).body["id"]
+    stale = registered.call("export", "POST", f"{JOBS}/{failed}:retry")
+    assert (stale.status, stale.body["code"]) == (409, "replayed"), "both would deliver the rows"
+    registered.work()
+    assert job_of(registered, replay)["status"] == "success"
+    assert [row["id"] for row in registered.vendor.live["volunteers"]] == [1, 3, 3, 2]
+
+
+def test_a_failed_replay_that_is_retried_cannot_be_replayed_beside_it(registered: World) -> None:
+    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
+    url = f"{JOBS}/{job['id']}:replayRejects"
+    failed = registered.call("export", "POST", url, {"contract": {"on_breach": "freeze"}}).body["id"]
+    registered.work()
+    retry = registered.call("export", "POST", f"{JOBS}/{failed}:retry")
+    assert retry.status == 202
+    refused = registered.call("export", "POST", url)
+    assert (refused.status, refused.body["code"]) == (409, "replayed")
+
+
+def test_a_replay_after_a_later_publish_must_be_forced(registered: World) -> None:
+    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
+    done(registered, rows=ROWS[:1], mapping=HOURS)
+    url = f"{JOBS}/{job['id']}:replayRejects"
+    refused = registered.call("export", "POST", url)
+    assert (refused.status, refused.body["code"]) == (409, "superseded")
+    mended = {"mapping": {"columns": [{"name": "id"}, {"name": "Hours", "value": 0, "type": "decimal(10,2)"}]}}
+    assert registered.call("export", "POST", f"{url}?force=true", mended).status == 202
+
+
+def test_a_replay_needs_a_job_that_succeeded_and_discarded_rows(registered: World) -> None:
+    clean = done(registered)
+    url = f"{JOBS}/{clean['id']}:replayRejects"
+    assert registered.call("export", "POST", url).body["code"] == "nothing_rejected"
+    failed = done(
+        registered, contract={"on_breach": "discard_row", "columns": {"zip": {"allowed": ["x"]}}}, max_rejects=0
+    )
+    assert registered.call("export", "POST", f"{JOBS}/{failed['id']}:replayRejects").body["code"] == "wrong_state"
+    assert registered.call("export", "POST", f"{JOBS}/nope:replayRejects").status == 404
+
+
+def test_a_republished_job_delivers_the_same_rows_whatever_became_of_the_target(registered: World) -> None:
+    done(registered, rows=[{"id": 1}])
+    contract = {"new_columns": "discard_value", "on_breach": "discard_row"}
+    job = done(registered, contract=contract)
+    assert [sorted(row) for row in registered.vendor.live["volunteers"]] == [["id"]] * 4
+    done(registered)
+    again = registered.call("export", "POST", f"{JOBS}/{job['id']}:republish").body["id"]
+    registered.work()
+    assert job_of(registered, again)["status"] == "success"
+    assert [sorted(row) for row in registered.vendor.live["volunteers"]] == [["id"]] * 4
+
+
+def test_erasing_a_job_erases_what_was_prepared_and_rejected(registered: World) -> None:
+    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
+    assert registered.fakes.objects.list_prefix("frozen", f"jobs/{job['id']}/", 10)
+    assert registered.call("export", "DELETE", f"{JOBS}/{job['id']}").status == 204
+    assert registered.fakes.objects.list_prefix("frozen", f"jobs/{job['id']}/", 10) == []
+
+
+def test_a_worker_that_dies_while_preparing_is_followed_by_one_that_delivers_the_same(registered: World) -> None:
+    job = export(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
+    registered.vendor.errors.append(("preflight", RuntimeError("killed")))  # type: ignore[arg-type]
+    with pytest.raises(AssertionError):
+        registered.work_once()
+    first = registered.fakes.documents.get(f"export_jobs/{job['id']}")
+    assert first is not None
+    registered.services.exports.wake(job["id"])  # as Cloud Tasks does after a 500
+    registered.work()
+    second = registered.fakes.documents.get(f"export_jobs/{job['id']}")
+    assert second is not None
+    assert second.data["prepared"] == first.data["prepared"], "prepared once"
+    assert second.data["status"] == "success"
