@@ -120,9 +120,15 @@ class SourceError(BIConnectorsError):
     default_code = "source_invalid"
 
     def __init__(
-        self, message: str, *, code: str | None = None, row: int | None = None, column: str | None = None
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        row: int | None = None,
+        column: str | None = None,
+        **details: object,
     ) -> None:
-        super().__init__(message, code=code, row=row, column=column)
+        super().__init__(message, code=code, row=row, column=column, **details)
         self.row = row
         self.column = column
 
@@ -174,3 +180,12 @@ class VendorUnavailableError(BIConnectorsError):
 
 class InternalError(BIConnectorsError):
     """A fault of ours, or a broken invariant."""
+
+
+def shown(value: object) -> str:
+    """Return a value (an Arrow scalar too) for a message: at most 40 characters of it."""
+    try:
+        text = str(value)
+    except (ValueError, OverflowError):
+        return "a date that Python cannot show"
+    return repr(text if len(text) <= 40 else text[:39] + "…")

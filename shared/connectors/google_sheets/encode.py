@@ -28,13 +28,17 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shared.errors import TargetError
+from shared.errors import TargetError, shown
+from shared.type_rules import GOOGLE_SHEETS, becomes
 
 MAX_EXACT_INTEGER = 2**53
 MAX_CHARACTERS = 50_000  # error text of the API, recorded in public threads
 MAX_PAYLOAD_BYTES = 2_000_000  # Google recommends 2 MB: developers.google.com/workspace/sheets/api/limits
 DAY_MS = 86_400_000
 EPOCH_DAYS = 25_569  # 1970-01-01 as a serial number
+FIRST_SERIAL, END_SERIAL = -693_593, 2_958_466
+"""0001-01-01 and 10000-01-01. Our choice, as for the other targets: the years that Python and ISO text agree on."""
+_YEARS = "a year outside 1 to 9999"
 PER_MS = {"ms": 1, "us": 1_000, "ns": 1_000_000}
 
 Numbers = np.ndarray[Any, Any]
@@ -65,9 +69,9 @@ def is_text(kind: pa.DataType) -> bool:
 def number_format(kind: pa.DataType) -> dict[str, str] | None:
     """The number format that a column of this type needs to look right, None for the automatic one."""
     if pa.types.is_date(kind):
-        return {"type": "DATE", "pattern": "yyyy-mm-dd"}
+        return {"type": "DATE", "pattern": becomes("date", GOOGLE_SHEETS).removeprefix("number shown as ")}
     if pa.types.is_timestamp(kind):
-        return {"type": "DATE_TIME", "pattern": "yyyy-mm-dd hh:mm:ss"}
+        return {"type": "DATE_TIME", "pattern": becomes("timestamp", GOOGLE_SHEETS).removeprefix("number shown as ")}
     return None
 
 
@@ -79,7 +83,10 @@ def encode(table: pa.Table, first_row: int) -> list[Column]:
     Raises:
         TargetError: code `value_not_exact`, a value that a cell cannot hold; details row (one-based) and column.
     """
-    return [_encode(table.column(index), _Place(field.name, first_row)) for index, field in enumerate(table.schema)]
+    return [
+        _encode(column, _Place(name, first_row, column))
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    ]
 
 
 def bodies(columns: list[Column], rows: int, top: int) -> Iterator[tuple[int, int, bytes]]:
@@ -135,21 +142,25 @@ def _cell(cell: Any) -> str | None:
 
 
 class _Place:
-    """Where a value stands, for refusing it."""
+    """Where values stand, for refusing one."""
 
-    def __init__(self, column: str, first_row: int) -> None:
+    def __init__(self, column: str, first_row: int, values: pa.ChunkedArray) -> None:
         self.column = column
         self._first_row = first_row
+        self._values = values
 
     def refuse(self, bad: Numbers, rule: str) -> None:
         """Raise for the first True; no effect if there is none."""
         if bad.any():
-            row = self._first_row + int(bad.argmax()) + 1
+            index = int(bad.argmax())
+            row, value = self._first_row + index + 1, shown(self._values[index])
             raise TargetError(
-                f"row {row}, column {self.column!r}: {rule}; cast or clean the column in the mapping",
+                f"row {row}, column {self.column!r}: {rule}, and the value is {value}; cast or clean the column in the mapping",
                 code="value_not_exact",
                 row=row,
                 column=self.column,
+                rule=rule,
+                value=value,
             )
 
 
@@ -179,10 +190,13 @@ def _encode(values: pa.ChunkedArray, place: _Place) -> Column:
         place.refuse(~np.isfinite(numbers), "a sheet holds no NaN and no infinity")
     elif pa.types.is_timestamp(kind):
         numbers = _serial_times(numbers, kind.unit, place)
-    elif pa.types.is_date32(kind):
-        numbers = numbers.astype(np.int64) + EPOCH_DAYS
+        place.refuse((numbers < FIRST_SERIAL) | (numbers >= END_SERIAL), _YEARS)
     else:
-        numbers = numbers // DAY_MS + EPOCH_DAYS  # date64 counts milliseconds
+        numbers = (
+            numbers.astype(np.int64) if pa.types.is_date32(kind) else numbers // DAY_MS
+        )  # date64 counts milliseconds
+        numbers = numbers + EPOCH_DAYS
+        place.refuse((numbers < FIRST_SERIAL) | (numbers >= END_SERIAL), _YEARS)
     if not nulls.any():
         return np.ascontiguousarray(numbers)
     cells = numbers.tolist()
@@ -214,6 +228,9 @@ def _numbers(values: pa.ChunkedArray) -> tuple[Numbers, Numbers]:
 def _text(values: pa.ChunkedArray, place: _Place) -> list[str]:
     longest = pc.max(pc.utf8_length(values)).as_py() or 0
     cells = ["" if cell is None else cell for cell in values.to_pylist()]
+    has_nul = pc.match_substring(values, "\0")
+    if pc.any(has_nul).as_py():
+        place.refuse(np.array([flag is True for flag in has_nul.to_pylist()], np.bool_), "text with a NUL character")
     if longest > MAX_CHARACTERS // 2:  # then characters beyond the basic plane, which count twice, may matter
         too_long = [len(cell.encode("utf-16-le", "surrogatepass")) // 2 > MAX_CHARACTERS for cell in cells]
         place.refuse(np.array(too_long, np.bool_), f"a cell holds at most {MAX_CHARACTERS:,} characters")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from shared.errors import TargetError
+from shared.type_rules import LOOKER, becomes
 
 MAX_COLUMNS = 1600  # postgresql.org/docs/current/limits.html
 MAX_IDENTIFIER_BYTES = 63  # same page; longer names are cut silently by Postgres
@@ -66,21 +67,21 @@ def postgres_type(field: pa.Field) -> str:
     """Return the type as `format_type` prints it. Raises `TargetError` if there is none that holds every value exactly."""
     kind = field.type
     if str(kind) in _INTEGERS:
-        return "bigint"
+        return becomes("int64", LOOKER)
     if pa.types.is_uint64(kind):
         return "numeric(20,0)"  # beyond bigint
     if pa.types.is_float32(kind) or pa.types.is_float64(kind):
-        return "double precision"
+        return becomes("double", LOOKER)
     if pa.types.is_boolean(kind):
-        return "boolean"
+        return becomes("bool", LOOKER)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return "text"
+        return becomes("string", LOOKER)
     if pa.types.is_date32(kind):
-        return "date"
+        return becomes("date", LOOKER)
     if pa.types.is_timestamp(kind) and kind.unit != "ns":
-        return "timestamp without time zone" if kind.tz is None else "timestamp with time zone"
+        return becomes("timestamp" if kind.tz is None else "timestamp_tz", LOOKER)
     if pa.types.is_decimal128(kind) and 0 <= kind.scale <= kind.precision:
-        return f"numeric({kind.precision},{kind.scale})"
+        return becomes("decimal(p,s)", LOOKER).replace("(p,s)", f"({kind.precision},{kind.scale})")
     raise TargetError(
         f"column {field.name!r} is of type {kind}, which has no exact counterpart in Postgres; cast it by the mapping to "
         "an integer, double, boolean, text, date, timestamp (microseconds) or decimal"

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shared.errors import SourceError
+from shared.errors import SourceError, shown
 
 SLICE_ROWS = 10_000  # our choice: a few MB of text at a time beside the chunk itself
 FIRST_DAY = dt.date(1, 1, 1).toordinal() - dt.date(1970, 1, 1).toordinal()
@@ -36,11 +36,13 @@ def check_values(table: pa.Table, first_row: int) -> None:
         problem, wrong = _wrong_values(column)
         position = pc.index(wrong, True).as_py() if wrong is not None else -1
         if position >= 0:
-            row = first_row + position + 1
+            row, value = first_row + position + 1, shown(column[position])
             raise SourceError(
-                f"row {row}, column {name!r}: {problem}; correct the value or leave it out by the mapping",
+                f"row {row}, column {name!r}: {problem}, and the value is {value}; correct it or leave it out by the mapping",
                 row=row,
                 column=name,
+                rule=problem,
+                value=value,
             )
 
 

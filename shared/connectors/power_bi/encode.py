@@ -23,7 +23,7 @@ from shared.connectors.power_bi.schema import (
     MAX_TEXT_LENGTH,
     Body,
 )
-from shared.errors import TargetError
+from shared.errors import TargetError, shown
 
 MAX_BODY_BYTES = (
     8_000_000  # our choice: no limit is documented; far under the 30 MB that IIS takes unless told otherwise
@@ -45,7 +45,7 @@ def held(table: pa.Table, first_row: int = 0) -> pl.DataFrame:
         TargetError: a value that Power BI cannot hold; details `row` (one-based, counted from the zero-based `first_row`),
             `column`, `rule`.
     """
-    return pl.DataFrame([_held_column(_Where(name, first_row), table.column(name)) for name in table.column_names])
+    return pl.DataFrame([_held_column(_Where(name, first_row, table.column(name))) for name in table.column_names])
 
 
 def refuse_rounding(table: pa.Table, first_row: int = 0) -> None:
@@ -58,7 +58,7 @@ def refuse_rounding(table: pa.Table, first_row: int = 0) -> None:
         if pa.types.is_timestamp(table.column(name).type):
             microseconds = pl.Series(name, table.column(name)).cast(pl.Datetime("us")).cast(pl.Int64)
             rule = "a time that is no whole number of 1/300 s (round it in the source, or allow it: target.round_times)"
-            _refuse(_Where(name, first_row), microseconds * 3 % 10_000 != 0, rule)
+            _refuse(_Where(name, first_row, table.column(name)), microseconds * 3 % 10_000 != 0, rule)
 
 
 def bodies(frame: pl.DataFrame) -> Iterator[Body]:
@@ -110,13 +110,14 @@ class _Where:
 
     column: str
     first_row: int
+    values: pa.ChunkedArray
 
 
-def _held_column(where: _Where, column: pa.ChunkedArray) -> pl.Series:
-    kind = column.type
+def _held_column(where: _Where) -> pl.Series:
+    kind = where.values.type
     if pa.types.is_decimal(kind):
-        return _decimals(where, column)
-    series = pl.Series(where.column, column)
+        return _decimals(where)
+    series = pl.Series(where.column, where.values)
     if pa.types.is_temporal(kind):
         return _times(where, series)
     if series.dtype == pl.String:
@@ -124,6 +125,7 @@ def _held_column(where: _Where, column: pa.ChunkedArray) -> pl.Series:
         length = frame.select(utf16_length(pl.col(where.column))).to_series()
         too_long = length > MAX_TEXT_LENGTH
         figure = next(iter(length.filter(too_long)), 0)
+        _refuse(where, series.str.contains("\0", literal=True), "a NUL character")
         _refuse(where, too_long, f"text of {figure:,} characters, where {MAX_TEXT_LENGTH:,} is the limit")
         return series
     if series.dtype.is_float():
@@ -148,10 +150,10 @@ def _times(where: _Where, series: pl.Series) -> pl.Series:
     return ((ticks * 10 + 1) // 3).cast(pl.Datetime("ms"))
 
 
-def _decimals(where: _Where, column: pa.ChunkedArray) -> pl.Series:
-    series = pl.Series(where.column, column)
-    scale, whole = column.type.scale, DECIMAL_DIGITS - DECIMAL_PLACES
-    if column.type.precision - scale > whole:
+def _decimals(where: _Where) -> pl.Series:
+    kind, series = where.values.type, pl.Series(where.column, where.values)
+    scale, whole = kind.scale, DECIMAL_DIGITS - DECIMAL_PLACES
+    if kind.precision - scale > whole:
         large = [value is not None and abs(value) >= 10**whole for value in series.to_list()]
         _refuse(
             where,
@@ -171,10 +173,12 @@ def _refuse(where: _Where, broken: pl.Series, rule: str) -> None:
     """Raise for the first true value of `broken`; null counts as false."""
     if not broken.any():
         return
-    row = where.first_row + (broken.fill_null(value=False).arg_max() or 0) + 1
+    index = broken.fill_null(value=False).arg_max() or 0
+    row, value = where.first_row + index + 1, shown(where.values[index])
     raise TargetError(
-        f"row {row} holds in column {where.column!r} {rule}, which Power BI cannot hold; change or leave out the value",
+        f"row {row} holds in column {where.column!r} {rule}, which Power BI cannot hold: {value}; change or leave out the value",
         row=row,
         column=where.column,
         rule=rule,
+        value=value,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import TargetError
+from shared.type_rules import POWER_BI, becomes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,19 +65,19 @@ def data_type(field: pa.Field) -> str:
 
     kind = field.type
     if pa.types.is_integer(kind):
-        return "Int64"
+        return becomes("int64", POWER_BI)
     if pa.types.is_float32(kind) or pa.types.is_float64(kind):
-        return "Double"
+        return becomes("double", POWER_BI)
     if pa.types.is_boolean(kind):
-        return "Boolean"
+        return becomes("bool", POWER_BI)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return "String"
+        return becomes("string", POWER_BI)
     if pa.types.is_date32(kind):
-        return "DateTime"
+        return becomes("date", POWER_BI)
     if pa.types.is_timestamp(kind) and kind.unit == "us" and kind.tz in (None, "UTC"):
-        return "DateTime"
+        return becomes("timestamp", POWER_BI)
     if pa.types.is_decimal128(kind):
-        return "Decimal"
+        return becomes("decimal(p,s)", POWER_BI)
     raise TargetError(
         f"Column {field.name!r} is of type {kind}, which Power BI cannot hold; expected an integer, float, boolean, text, date, "
         "timestamp in microseconds (without zone or UTC) or decimal. Cast it"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shared.errors import SourceError
+from shared.errors import SourceError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,12 +104,6 @@ def check_names(names: Sequence[str], options: ReadOptions) -> None:
     if twice:
         message = f"these column names occur more than once (upper and lower case count as the same): {listed(twice)}; rename them"
         raise SourceError(message, code="columns_invalid", column=twice[0])
-
-
-def shown(value: object) -> str:
-    """A value for a message: at most 40 characters."""
-    text = str(value)
-    return repr(text if len(text) <= 40 else text[:39] + "…")
 
 
 def cast_column(values: pa.Array, kind: pa.DataType, column: str, first_row: int) -> pa.Array:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shared.errors import SourceError
+from shared.errors import SourceError, shown
 from shared.pipeline.formats.column_types import (
     BOOL,
     DATE,
@@ -35,7 +35,6 @@ from shared.pipeline.formats.column_types import (
     STRING,
     TIMESTAMP,
     TIMESTAMP_TZ,
-    shown,
 )
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from xml.parsers.expat import ExpatError
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shared.errors import SourceError
-from shared.pipeline.formats.column_types import shown
+from shared.errors import SourceError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from shared.errors import SourceError
+from shared.errors import SourceError, shown
 from shared.pipeline.formats import Scan
 from shared.pipeline.formats.column_types import (
     BOOL,
@@ -30,7 +30,6 @@ from shared.pipeline.formats.column_types import (
     cast_column,
     check_names,
     declared_types,
-    shown,
 )
 from shared.pipeline.formats.intake import Meter, exact_batches
 

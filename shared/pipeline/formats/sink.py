@@ -47,7 +47,10 @@ def plain_text(values: pa.Array) -> pa.Array:
         is_whole = pc.match_substring_regex(text, r"^-?[0-9]+$")
         return pc.if_else(is_whole, pc.binary_join_element_wise(text, _POINT_ZERO, EMPTY), text)
     if pa.types.is_timestamp(values.type):
-        text = pc.replace_substring(text, ".000000", "")
+        if values.type.unit == "us":
+            text = pc.replace_substring(text, ".000000", "")
+        else:
+            text = pc.replace_substring_regex(text, r"\.0+(Z?)$", r"\1")
         return pc.binary_replace_slice(text, 10, 11, "T")
     return text
 

@@ -70,13 +70,17 @@ def test_zoned_times_become_utc() -> None:
         (pa.array([None, dt.datetime(2024, 1, 1, 0, 0, 0, 1)], pa.timestamp("us")), 102, "to the millisecond"),
         (pa.array(["x", "y" * 50_001]), 102, "50,000 characters"),
         (pa.array(["😀" * 25_001]), 101, "50,000 characters"),
+        (pa.array(["a", "b\0"]), 102, "NUL"),
+        (pa.array([0, -719_163], pa.int32()).cast(pa.date32()), 102, "a year outside 1 to 9999"),
+        (pa.array([0, 253_402_300_800_000_000]).cast(pa.timestamp("us")), 102, "a year outside 1 to 9999"),
     ],
 )
 def test_what_a_cell_cannot_hold_is_refused_with_row_and_column(array: pa.Array, row: int, rule: str) -> None:
     with pytest.raises(TargetError, match=rule) as caught:
         encode.encode(pa.table({"x": array}), 100)
     assert caught.value.code == "value_not_exact"
-    assert caught.value.details == {"row": row, "column": "x"}
+    assert (caught.value.details["row"], caught.value.details["column"]) == (row, "x")
+    assert f"and the value is {caught.value.details['value']}; " in caught.value.message
     assert caught.value.message.startswith(f"row {row}, column 'x': ")
 
 

@@ -23,7 +23,7 @@ TABLE = pa.table(
         "double": pa.array([0.1, None, -1e300, 5e-324], pa.float64()),
         "single": pa.array([0.1, None, 2.0, -0.5], pa.float32()),
         "yes": pa.array([True, None, False, True]),
-        "text": pa.array(['"q" \\ \n\t\x00é😀', None, "", "=1+1"]),
+        "text": pa.array(['"q" \\ \n\té😀', None, "", "=1+1"]),
         "day": pa.array([date(2024, 7, 30), None, date(1, 1, 1), date(9999, 12, 31)], pa.date32()),
         "at": pa.array(
             [
@@ -104,6 +104,7 @@ def test_times_are_rounded_to_a_three_hundredth_of_a_second() -> None:
         (pa.array([1, 2**63 - 1]), "Int64"),
         (pa.array([1, -(2**63)]), "Int64"),
         (pa.array([1, 2**63], pa.uint64()), "Int64"),
+        (pa.array(["x", "x\0"]), "NUL"),
         (pa.array(["x" * 4000, "x" * 4001]), "4,000 is the limit"),
         (pa.array(["😀" * 2000, "😀" * 2001]), "4,000 is the limit"),
         (pa.array([Decimal("1.00010"), Decimal("1.00001")], pa.decimal128(10, 5)), "more than 4 places"),

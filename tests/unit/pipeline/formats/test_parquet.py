@@ -81,6 +81,41 @@ def test_declared_types_are_converted_exactly_or_refused() -> None:
     assert refused(PARQUET, _file(pa.array([b"\xff"])), schema={"a": "string"}).row == 1
 
 
+@pytest.mark.parametrize(
+    ("column", "texts"),
+    [
+        (pa.array([[1, None, 3], None, []]), ["[1,null,3]", None, "[]"]),
+        (pa.array([{"x": 1.5, "y": {"z": "é"}}, None]), ['{"x":1.5,"y":{"z":"é"}}', None]),
+        (pa.array([[("k", Decimal("1.20"))]], pa.map_(pa.string(), pa.decimal128(9, 2))), ['{"k":"1.20"}']),
+        (pa.array([[date(2024, 2, 29)]]), ['["2024-02-29"]']),
+        (pa.array([[0]], pa.list_(pa.timestamp("ms", "UTC"))), ['["1970-01-01T00:00:00.000Z"]']),
+        (pa.array([[b"\xff\x00"]]), ['["/wA="]']),
+        (pa.array([45_000_500_000, 0, None], pa.time64("us")), ["12:30:00.5", "00:00:00", None]),
+        (pa.array([45_000], pa.time32("s")), ["12:30:00"]),
+        (pa.array([5_400_500, -1, 0, None], pa.duration("ms")), ["PT5400.5S", "-PT0.001S", "PT0S", None]),
+        (pa.array(["é".encode(), None]), ["é", None]),
+        (pa.array([Decimal(10**50 - 1)], pa.decimal256(50, 0)), ["9" * 50]),
+        (pa.array([2**64 - 1], pa.uint64()), ["18446744073709551615"]),
+        (pa.array([1], pa.timestamp("ns")), ["1970-01-01T00:00:00.000000001"]),
+        (pa.array([0.1, 1e300, 2.0]), ["0.1", "1e+300", "2.0"]),
+        (pa.array([True, False]), ["true", "false"]),
+    ],
+)
+def test_a_column_declared_string_carries_any_type_as_text(column: pa.Array, texts: list[str | None]) -> None:
+    assert columns(PARQUET, _file(column), schema={"a": "string"})["a"] == ("string", texts)
+
+
+def test_a_nested_value_that_json_has_no_form_for_is_refused_with_its_row() -> None:
+    error = refused(PARQUET, _file(pa.array([[1.0], [float("nan")]])), schema={"a": "string"})
+    assert (error.code, error.row, error.column) == ("value_invalid", 2, "a")
+
+
+def test_damage_inside_a_page_is_found_by_its_checksum() -> None:
+    data = bytearray(_file(pa.array(range(5_000)), write_page_checksum=True, use_dictionary=False, compression="none"))
+    data[20_000] ^= 1
+    assert refused(PARQUET, bytes(data)).code == "source_damaged"
+
+
 def test_text_that_is_not_utf8_is_refused() -> None:
     binary = pa.array([b"fine", b"\xff\xfe"])
     invalid = pa.Array.from_buffers(pa.string(), 2, binary.buffers())
