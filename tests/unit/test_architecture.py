@@ -19,6 +19,7 @@ LEAVES = {
     "shared.ports",
     "shared.redaction",
     "shared.telemetry",
+    "shared.type_rules",
 }
 ALLOWED: dict[str, set[str]] = {
     "functions": {"shared.api", "shared.bootstrap", "shared.config"},
@@ -37,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "shared.audit": {"shared.models", "shared.ports", "shared.redaction"},
     "shared.errors": set(),
     "shared.models": set(),
+    "shared.type_rules": set(),
     "shared.redaction": set(),
     "shared.telemetry": {"shared.redaction"},
     "shared.ports": set(),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shared.errors import SourceError, shown
+from shared.errors import SourceError
+from shared.errors import shown as shown  # its old place, which others import it from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
