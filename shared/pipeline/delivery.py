@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -39,7 +40,7 @@ from shared.telemetry import log_event
 
 TIME_BOX = timedelta(minutes=8)  # our choice: under the task's 15-minute deadline, so that a box always ends by itself
 MAX_IDLE_CLAIMS = 6  # our choice: a job that stops its worker six times without one checkpoint is not going to pass
-MAX_WAITS = 6  # our choice: 5 + 10 + … + 160 s, about five minutes of a vendor in trouble without a Retry-After
+MAX_WAITS = 7  # our choice: up to 5, 10, … 300 s, on average five minutes of a vendor in trouble without a Retry-After
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 300.0
 OWN_WAITS = frozenset({"quota_wait", "breaker_open"})
@@ -121,6 +122,8 @@ class ExportEngine:
                 f"({held.job.get('last_fault') or 'it was killed'}); look for its log lines by this job's id",
                 code="worker_died",
             )
+        if told := held.job.get("gave_up"):
+            return self._end(held, JobStatus.FAILED, told["code"], told["message"], retryable=True)
         ends = self._stores.clock.now() + TIME_BOX
         self._refuse_overtaken(held)
         source = self._prepare(held, self._freeze(held, ends))
@@ -295,17 +298,23 @@ class ExportEngine:
         if error.code in OWN_WAITS:
             return self._give_back(held, error, held.job.get("waits", 0))
         waits = held.job.get("waits", 0) + 1
-        if waits > MAX_WAITS:
+        if waits <= MAX_WAITS:
+            return self._give_back(held, error, waits)
+        if error.retry_after_s is None:
             return self._end_badly(held, error)
-        return self._give_back(held, error, waits)
+        return self._give_back(held, error, waits, gave_up=True)  # tidying up calls the vendor, too: not before it said
 
-    def _give_back(self, held: Lease, error: BIConnectorsError, waits: int) -> Outcome:
+    def _give_back(self, held: Lease, error: BIConnectorsError, waits: int, *, gave_up: bool = False) -> Outcome:
+        """Let the job rest for as long as the vendor asks, else for a while; with `gave_up` it then ends for this error."""
         asked = error.retry_after_s if isinstance(error, VendorUnavailableError) else None
-        pause = asked if asked is not None else min(FIRST_WAIT_S * 2.0 ** (waits - 1), LONGEST_WAIT_S)
+        pause = asked if asked is not None else _backoff_s(held.job["id"], waits)
         at = self._stores.clock.now() + timedelta(seconds=pause)
         waiting = f"until {at:%Y-%m-%dT%H:%M:%SZ}: {error.message}"
+        fields: dict[str, Any] = {"waits": waits, "waiting": waiting, "idle_claims": 0}
+        if gave_up:
+            fields["gave_up"] = {"code": error.code, "message": error.message}
         try:
-            held.save({"waits": waits, "waiting": waiting, "idle_claims": 0}, release=True)
+            held.save(fields, release=True)
         except LostLeaseError:
             return Finished()
         except CancelRequestedError:
@@ -350,6 +359,12 @@ class ExportEngine:
             return Finished()
         _log_end(held.job)
         return Finished()
+
+
+def _backoff_s(job_id: str, waits: int) -> float:
+    """Full jitter, drawn from the job: jobs that met one trouble come back at different times, and a repeat at the same."""
+    most = min(FIRST_WAIT_S * 2.0 ** (waits - 1), LONGEST_WAIT_S)
+    return random.Random(f"{job_id} {waits}").uniform(0.0, most)  # noqa: S311 - no secret
 
 
 def _abandon(delivery: Delivery, reason: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -58,6 +59,9 @@ def main() -> int:
         "--point", type=Spot.parse, default="", help=f"target/mode/point of a real target ({', '.join(TARGETS)})"
     )
     options = parser.parse_args()
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("campaign: stopped")
+    )  # through every `with`, so that nothing is left running
     chosen = [part for part in options.part.split(",") if part] or list(PARTS)
     if unknown := sorted(set(chosen) - set(PARTS)):
         parser.error(f"unknown part {unknown[0]!r}; parts: {', '.join(PARTS)}")

@@ -13,7 +13,7 @@ from tests.campaigns.machine import Machine
 from tests.campaigns.targets import Make, is_mixed
 
 SHORTEST_PAUSE_S = 0.02
-SHARE = 4
+SHARE = 9
 """A pause is so many times as long as the read before it: a reader that never pauses would take a processor from the workers."""
 
 

@@ -136,7 +136,7 @@ def test_a_vendor_that_asks_for_time_gets_it_and_the_job_goes_on_where_it_was(re
 
 
 def test_a_vendor_that_never_comes_back_fails_the_job_with_its_reason(registered: World) -> None:
-    registered.vendor.errors = [("preflight", VendorUnavailableError("Google answered 503"))] * 7
+    registered.vendor.errors = [("preflight", VendorUnavailableError("Google answered 503"))] * 8
     job_id = start(registered)
     registered.work()
     failed = job(registered, job_id)

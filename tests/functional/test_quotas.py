@@ -208,3 +208,38 @@ def test_a_job_that_waits_for_quota_often_shows_it_and_does_not_fail(registered:
     registered.work()
     [job] = registered.fakes.documents.query(Query("export_jobs"))
     assert job.data["status"] == "success"
+
+
+def test_a_job_that_gives_up_calls_the_vendor_no_earlier_than_it_asked_for(registered: World) -> None:
+    """Ending means to remove the staging, which is a call."""
+    busy = VendorUnavailableError("429, come back later", retry_after_s=90.0)
+    registered.vendor.errors = [("write", busy)] * 8
+    registered.call("export", "POST", "/api/bi-connectors/export", EXPORT)
+    for _ in range(8):
+        registered.work_once()
+    [job] = registered.fakes.documents.query(Query("export_jobs"))
+    calls = len(registered.vendor.calls)
+    at = registered.fakes.clock.now() + timedelta(seconds=90)
+    assert (job.data["status"], job.data["waiting"]) == (
+        "running",
+        f"until {at:%Y-%m-%dT%H:%M:%SZ}: 429, come back later",
+    )
+    registered.work_once()
+    [job] = registered.fakes.documents.query(Query("export_jobs"))
+    assert (job.data["status"], job.data["error"]["code"]) == ("failed", "vendor_unavailable")
+    assert registered.vendor.calls[calls:] == ["abandon"]
+    assert registered.fakes.clock.now() >= at
+
+
+def test_jobs_that_met_one_trouble_come_back_at_different_times(registered: World) -> None:
+    times = []
+    for number in range(6):
+        registered.vendor.errors = [("preflight", VendorUnavailableError("503"))] * 3
+        registered.call("export", "POST", "/api/bi-connectors/export", {**EXPORT, "table_name": f"table_{number}"})
+        for _ in range(3):
+            registered.work_once()
+        now, task = registered.fakes.clock.now(), registered.fakes.tasks.pending.pop()
+        assert task.at is not None
+        times.append((task.at - now).total_seconds())
+    assert len(set(times)) == 6
+    assert all(0 <= wait_s <= 20 for wait_s in times)
