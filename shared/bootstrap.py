@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shared.services.connectors import Connectors
     from shared.services.exports import Exports
     from shared.services.quotas import Quotas
+    from shared.services.readiness import Readiness
     from shared.services.refreshes import Refreshes
     from shared.services.repairs import Engine, Outcome
     from shared.services.schedules import Schedules
@@ -164,6 +165,7 @@ class Services:
             self.settings.export_queue,
             self.settings.frozen_bucket,
             self.settings.threads,
+            self.settings.longest_wait_s,
         )
 
         def refresh(job: Mapping[str, Any]) -> str:
@@ -189,6 +191,12 @@ class Services:
         from shared.services.sweeper import Sweeper
 
         return Sweeper(self.stores, self.exports, self.refreshes)
+
+    @cached_property
+    def readiness(self) -> Readiness:
+        from shared.services.readiness import Readiness
+
+        return Readiness(self.stores.documents, self.clock)
 
     @cached_property
     def audit(self) -> Audit:

@@ -37,6 +37,7 @@ class Settings:
     viewers: frozenset[str]
     warehouse_hosts: tuple[str, ...]
     threads: int
+    longest_wait_s: float = 60.0
     looker_hosts: tuple[str, ...] = ()
     resolver_table: Mapping[str, str] | None = None
     secret_manager_emulator: str | None = None
@@ -94,6 +95,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         viewers=_words(env.get("BI_VIEWERS", "")),
         warehouse_hosts=tuple(sorted(_words(env.get("WAREHOUSE_HOSTS", "")))),
         threads=int(env.get("THREADS", "8")),
+        longest_wait_s=float(env.get("MAX_WAIT_S", "60")),
         looker_hosts=tuple(sorted(_words(env.get("LOOKER_HOSTS", ".looker.com")))),
         resolver_table=_table(env["RESOLVER_TABLE"]) if env.get("RESOLVER_TABLE") else None,
         secret_manager_emulator=emulators["secret_manager"],

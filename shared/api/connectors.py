@@ -7,12 +7,15 @@ from shared.api.routes import API
 from shared.errors import PreconditionFailedError, PreconditionRequiredError
 from shared.models import Connector
 from shared.ports import Document
+from shared.services.connectors import split_secrets
 from shared.services.records import Page, from_record
 
 
 def register(call: Call) -> Reply:
     """Register: 201 and the connector; 200 if the same name and body is registered already."""
-    document, is_new = call.services.connectors.register(call.body.name, call.body, call.body.credentials_secret)
+    config, _ = split_secrets(call.body)
+    key = call.idempotency({"name": call.body.name, "config": config, "reference": call.body.credentials_secret})
+    document, is_new = call.services.connectors.register(call.body.name, call.body, call.body.credentials_secret, key)
     headers = {"Location": f"{API}/{call.body.name}", **etag(document.version)}
     return Reply(_shown(document), status=201 if is_new else 200, headers=headers)
 

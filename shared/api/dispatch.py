@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import flask
 import msgspec
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
-from werkzeug.routing import BaseConverter, Map, Rule
+from werkzeug.routing import Map, Rule
 
 from shared import audit
 from shared.api.auth import Authenticator, Caller
+from shared.api.paths import CONVERTERS, rule
 from shared.api.problems import MEDIA_TYPE, of_error, problem
-from shared.api.routes import API, ROUTES, Parameter, Route
+from shared.api.routes import ROUTES, Parameter, Route
 from shared.errors import BIConnectorsError, InvalidRequestError
-from shared.models import RESERVED_NAMES
 from shared.services.records import Idempotency
 from shared.telemetry import bind, clear, log_event
 
@@ -36,6 +36,8 @@ EXPECTED = {
     "boolean": "true or false",
     "duration": "seconds such as 30s",
 }
+PAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", "X-Frame-Options": "DENY"}
+REQUEST_ID = re.compile(r"^[!-~]{1,64}$")
 DURATION = re.compile(r"^(\d{1,4})s?$")
 
 
@@ -52,8 +54,11 @@ class Call:
     caller: Caller
     headers: Mapping[str, str]
 
-    def idempotency(self) -> Idempotency | None:
-        """Return the caller's Idempotency-Key with the body, None if none was sent."""
+    def idempotency(self, body: Any = None) -> Idempotency | None:
+        """Return the caller's Idempotency-Key with the body, None if none was sent.
+
+        A digest of the body is stored, so a body that holds secrets must be given without them.
+        """
         key = self.headers.get("idempotency-key")
         if key is None:
             return None
@@ -61,8 +66,8 @@ class Call:
             raise InvalidRequestError(
                 "Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key"
             )
-        body = {"path": dict(self.path), "body": msgspec.to_builtins(self.body)}
-        return Idempotency(key, f"{self.route.method} {self.route.path}", self.caller.email, body)
+        used_for = {"path": dict(self.path), "body": msgspec.to_builtins(self.body) if body is None else body}
+        return Idempotency(key, f"{self.route.method} {self.route.path}", self.caller.email, used_for)
 
     def if_match(self) -> str | None:
         """Return the version that If-Match names, None if it was not sent or is `*`."""
@@ -72,7 +77,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a handler returns. `body` None sends no body."""
+    """What a handler returns. `body` None sends no body; text is sent as a page of HTML, all else as JSON."""
 
     body: Any = None
     status: int | None = None
@@ -87,24 +92,25 @@ class Function:
         self._services = services
         self._map = Map(
             [
-                Rule(_rule(route.path), methods=[route.method], endpoint=route)
+                Rule(rule(route.path), methods=[route.method], endpoint=route)
                 for route in ROUTES
                 if route.function != "*"
             ]
             + [
-                Rule(_rule(route.path), methods=[route.method], endpoint=route)
+                Rule(rule(route.path), methods=[route.method], endpoint=route)
                 for route in ROUTES
                 if route.function == "*"
             ],
             strict_slashes=False,
-            converters={"connector": _ConnectorName},
+            converters=CONVERTERS,
         )
         self._authenticators: dict[str, Authenticator] = {}
 
     def __call__(self, request: flask.Request) -> flask.Response:
         """Answer one request; every failure is a problem document."""
         started = time.monotonic()
-        request_id = request.headers.get("X-Request-Id", "")[:64] or uuid.uuid4().hex
+        sent = request.headers.get("X-Request-Id", "")
+        request_id = sent if REQUEST_ID.match(sent) else uuid.uuid4().hex
         bind(request_id=request_id, function=self.name)
         try:
             response = self._answer(request, request_id)
@@ -175,12 +181,6 @@ class Function:
         return self._authenticators[self.name]
 
 
-class _ConnectorName(BaseConverter):
-    """A path segment that is not a word of the API's own paths, which no connector may be called."""
-
-    regex = rf"(?!(?:{'|'.join(sorted(RESERVED_NAMES))})(?:/|$))[^/]+"
-
-
 class _Problem(HTTPException):
     """A refusal of the dispatcher itself."""
 
@@ -205,10 +205,6 @@ def model(name: str) -> Any:
     if name == "RegisterRequest":
         return importlib.import_module("shared.api.registration").RegisterRequest
     return getattr(importlib.import_module("shared.models"), name)
-
-
-def _rule(path: str) -> str:
-    return path.replace(f"{API}/{{name}}", f"{API}/<connector:name>").replace("{", "<").replace("}", ">")
 
 
 def _body(request: flask.Request, route: Route) -> Any:
@@ -264,6 +260,10 @@ def _response(reply: Reply, route: Route) -> flask.Response:
     status = reply.status or route.status
     if reply.body is None:
         return flask.Response(status=status, headers=dict(reply.headers))
+    if isinstance(reply.body, str):
+        return flask.Response(
+            reply.body, status=status, headers={**PAGE_HEADERS, **reply.headers}, mimetype="text/html"
+        )
     body = msgspec.json.encode(reply.body)
     return flask.Response(body, status=status, headers=dict(reply.headers), mimetype="application/json")
 

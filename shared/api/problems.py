@@ -10,12 +10,27 @@ from shared.errors import BIConnectorsError, VendorUnavailableError
 from shared.redaction import redact
 
 MEDIA_TYPE = "application/problem+json"
+SCHEMA = {
+    "type": "object",
+    "title": "Problem",
+    "description": "RFC 9457. `code` is stable and `type` leads to its page; `detail` says what happened and what to do; "
+    "`retryable` whether time can help.",
+    "properties": {
+        "type": {"type": "string", "pattern": "^/problems/"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string"},
+        "retryable": {"type": "boolean"},
+    },
+    "required": ["type", "title", "status", "code", "detail", "retryable"],
+}
 
 
 def problem(status: int, code: str, detail: str, *, retryable: bool = False, **members: Any) -> dict[str, Any]:
     """Return the members of a problem document. `code` is stable; `detail` says what happened and what to do."""
     return {
-        "type": f"urn:bi-connectors:problem:{code}",
+        "type": f"/problems/{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "code": code,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from shared.api.dispatch import Call, Reply, etag
-from shared.errors import InvalidRequestError
+from shared.errors import InvalidRequestError, NotFoundError
 from shared.models import Table
 from shared.services.records import Page, from_record
 
@@ -25,7 +25,7 @@ def put_table(call: Call) -> Reply:
 
 def get_table(call: Call) -> Reply:
     """Get one table."""
-    document = call.services.tables.get(call.path["name"])
+    document = call.services.tables.get(_known(call))
     return Reply(from_record(Table, document.data), headers=etag(document.version))
 
 
@@ -38,5 +38,13 @@ def list_tables(call: Call) -> Reply:
 
 def delete_table(call: Call) -> Reply:
     """Forget a table; its file stays."""
-    call.services.tables.delete(call.path["name"])
+    call.services.tables.delete(_known(call))
     return Reply(status=204)
+
+
+def _known(call: Call) -> str:
+    """Return the path's name. Raises `NotFoundError` if no table can be called so."""
+    name = call.path["name"]
+    if not TABLE_NAME.match(name):
+        raise NotFoundError(f"table {name!r} does not exist; check the name, or list what there is")
+    return name

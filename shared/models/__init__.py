@@ -18,6 +18,7 @@ from shared.models.connector import ConnectorPage as ConnectorPage
 from shared.models.connector import TestAllResult as TestAllResult
 from shared.models.connector import TestResult as TestResult
 from shared.models.health import Health as Health
+from shared.models.health import Ready as Ready
 from shared.models.job import ExportRequest as ExportRequest
 from shared.models.job import Job as Job
 from shared.models.job import JobPage as JobPage

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """A function whose Firestore answered, at `checked_at`."""
+
+    status: str
+    function: str
+    checked_at: datetime
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,16 @@ from shared.models import RESERVED_NAMES, CheckResult, Connector, ConnectorPage,
 from shared.pipeline.lease import target_key
 from shared.ports import Document, Query, Stores, Transaction
 from shared.redaction import remember
-from shared.services.records import Page, from_record, list_page, require, to_record
+from shared.services.records import (
+    Idempotency,
+    Page,
+    earlier_result,
+    from_record,
+    keep_result,
+    list_page,
+    require,
+    to_record,
+)
 
 TESTS_AT_ONCE = 8  # our choice: connection tests wait on the network; more threads would not fit one vCPU's memory
 
@@ -40,21 +49,26 @@ class Connectors:
         self._runtime = runtime
         self._load = load
 
-    def register(self, name: str, body: msgspec.Struct, credentials_secret: str | None) -> tuple[Document, bool]:
+    def register(
+        self, name: str, body: msgspec.Struct, credentials_secret: str | None, idempotency: Idempotency | None = None
+    ) -> tuple[Document, bool]:
         """Store a connector. Returns its document and whether it is new; the same name and body again is not new.
 
         Raises:
             InvalidRequestError: the name is a word of the API's paths, or credentials are missing.
             ConflictError: the name is taken by another configuration or other credentials.
+            IdempotencyError: the key was used with another body; secrets do not count, the name's check sees to those.
         """
         if name in RESERVED_NAMES:
             raise InvalidRequestError(f"{name!r} is a word of this API's paths; choose another name", field="name")
         config, secrets = split_secrets(body)
+        now = self._stores.clock.now()
+        if idempotency:
+            self._stores.documents.transact(lambda tx: earlier_result(tx, idempotency, now))
         existing = self._stores.documents.get(f"connectors/{name}")
         if existing is not None:
             return self._same_or_conflict(existing, config, secrets, credentials_secret), False
         version, is_ours = self._keep_credentials(name, config, secrets, credentials_secret)
-        now = self._stores.clock.now()
         connector = Connector(
             name=name,
             connector_type=config["connector_type"],
@@ -67,6 +81,7 @@ class Connectors:
 
         def work(tx: Transaction) -> None:
             tx.create(f"connectors/{name}", to_record(connector, owns_credentials=is_ours, targets={}))
+            keep_result(tx, idempotency, name, now)
             audit.record(tx, now, "connector.register", f"connectors/{name}", after=_identity(config, version))
 
         try:

@@ -37,7 +37,6 @@ from shared.services.tables import Tables
 
 TASK_DEADLINE_S = 900.0
 POLL_S = 1.0
-LONGEST_WAIT_S = 60.0
 RETRY_AFTER_S = 2
 
 
@@ -49,6 +48,7 @@ class ExportSettings:
     queue: str
     frozen_bucket: str
     threads: int
+    longest_wait_s: float = 60.0
 
 
 class Exports:
@@ -140,11 +140,12 @@ class Exports:
         try:
             waited = 0.0
             first = document.version
-            while document.version == first and waited < min(seconds, LONGEST_WAIT_S):
+            while document.version == first and waited < min(seconds, self._settings.longest_wait_s):
                 if JobStatus(document.data["status"]).is_final:
                     break
-                self._stores.clock.sleep(POLL_S)
-                waited += POLL_S
+                pause = min(POLL_S, self._settings.longest_wait_s)
+                self._stores.clock.sleep(pause)
+                waited += pause
                 document = self.get(job_id)
         finally:
             self._waiters.release()

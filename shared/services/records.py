@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -58,10 +59,16 @@ def list_page(documents: Documents, query: Query, page: Page) -> tuple[list[Docu
     """Return one page and the token of the next, None at the end. A token belongs to the query that it was made for.
 
     Raises:
-        InvalidRequestError: the token was made for another listing or filter, or is not one of ours.
+        InvalidRequestError: the token was made for another listing or filter, is not one of ours, or its item is gone.
     """
     filters = hashlib.sha256(repr((query.collection, query.where, query.order_by)).encode()).hexdigest()[:12]
     start_after = _decode_token(page.token, filters) if page.token else None
+    if start_after is not None and (
+        not re.fullmatch(rf"{query.collection}/[^/]+", start_after) or documents.get(start_after) is None
+    ):
+        raise InvalidRequestError(
+            "page_token's place in the listing is gone; start again without it", field="page_token"
+        )
     size = max(1, min(page.size, MAX_PAGE_SIZE))
     found = documents.query(
         Query(query.collection, query.where, query.order_by, query.descending, size + 1, start_after),
@@ -78,7 +85,7 @@ def _encode_token(path: str, filters: str) -> str:
 def _decode_token(token: str, filters: str) -> str:
     try:
         found_filters, path = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except ValueError as exc:
+    except (ValueError, TypeError) as exc:
         raise InvalidRequestError("page_token is not one that a listing returned", field="page_token") from exc
     if found_filters != filters:
         raise InvalidRequestError("page_token was made for another filter; start again without it", field="page_token")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ class InMemoryDocuments:
         self._lock = threading.RLock()
 
     def get(self, path: str) -> Document | None:
+        if any(re.fullmatch(r"\.{1,2}|__.*__|", part) for part in path.split("/")):
+            raise ValueError(f"{path!r} is no path of Firestore")  # which the client or the server refuses too
         with self._lock:
             found = self._documents.get(path)
             return None if found is None else Document(path, copy.deepcopy(found[0]), f"{found[1]}.000000000")

@@ -108,6 +108,12 @@ class World:
         text = response.get_data(as_text=True)
         return Answer(response.status_code, json.loads(text) if text else None, dict(response.headers))
 
+    def page(self, function: str, path: str) -> str:
+        """GET a page of HTML."""
+        response = self._functions[function](flask.Request(create_environ(path)))
+        assert (response.status_code, response.mimetype) == (200, "text/html")
+        return response.get_data(as_text=True)
+
     def work(self) -> None:
         """Run every enqueued task until none is left, as Cloud Tasks would, each at its time."""
         for _ in range(100):

@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+from shared.api.problem_codes import ROWS
 from shared.api.routes import ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +63,12 @@ def test_every_route_is_listed_with_its_function_and_permission() -> None:
 def test_every_setting_is_listed_and_no_other() -> None:
     listed = set(re.findall(r"`([A-Z][A-Z0-9_]{3,})`", section("Settings")))
     assert listed == settings_in_code()
+
+
+def test_the_problem_pages_say_what_the_readme_says() -> None:
+    """A new code is one row, pasted into README and into shared/api/problem_codes.py."""
+    rows = re.findall(r"^\| `[a-z0-9_]+` \|.*$", section("Errors"), re.MULTILINE)
+    assert ROWS.strip().splitlines() == rows
 
 
 def test_every_error_code_is_listed_and_no_other() -> None:

@@ -1,0 +1,149 @@
+"""The API description says what the functions do: examples, statuses, pages."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from openapi_spec_validator import validate
+
+from shared.api import examples
+from shared.api.dispatch import model
+from shared.api.openapi import operation_id, statuses_of
+from shared.api.problem_codes import meanings
+from shared.api.routes import ROUTES, Route
+from tests.functional.conftest import POWER_BI, World
+
+API = "/api/bi-connectors"
+FUNCTIONS = ("register", "export", "refresh")
+PUBLIC_ROUTES = [route for route in ROUTES if not route.path.startswith("/internal/")]
+
+
+def described(world: World) -> dict[str, dict[str, Any]]:
+    return {function: world.call(function, "GET", "/openapi.json").body for function in FUNCTIONS}
+
+
+def test_examples_are_what_the_models_take() -> None:
+    by_operation = {operation_id(route): route for route in PUBLIC_ROUTES}
+    for operation, given in examples.REQUESTS.items():
+        for value in given.values():
+            msgspec.convert(value, model(str(by_operation[operation].request)))
+    for name, value in examples.REPLIES.items():
+        msgspec.convert(value, model(name), strict=False)
+
+
+def test_every_body_that_is_needed_has_an_example() -> None:
+    with_body = {operation_id(route) for route in PUBLIC_ROUTES if route.request and route.body_required}
+    assert with_body - set(examples.REQUESTS) == set()
+
+
+def test_examples_fit_the_schemas_of_the_description(world: World) -> None:
+    for document in described(world).values():
+        validate(document)
+        for item in document["paths"].values():
+            for operation in item.values():
+                for content in operation.get("requestBody", {}).get("content", {}).values():
+                    schema = {**content["schema"], "components": document["components"]}
+                    for example in content.get("examples", {}).values():
+                        jsonschema.validate(example["value"], schema)
+
+
+@pytest.mark.parametrize("status", sorted(examples.PROBLEMS))
+def test_the_example_of_a_problem_is_one_of_ours(status: int) -> None:
+    from shared.api.problems import SCHEMA
+
+    problem = examples.PROBLEMS[status]
+    jsonschema.validate(problem, SCHEMA)
+    assert problem["status"] == status
+    assert problem["code"] in meanings()
+
+
+@pytest.mark.parametrize("route", PUBLIC_ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_every_status_has_an_example(route: Route) -> None:
+    assert statuses_of(route) <= set(examples.PROBLEMS)
+
+
+def test_a_problem_names_the_page_of_its_code(world: World) -> None:
+    problem = world.call("register", "GET", f"{API}/nobody").body
+    assert problem["type"] == "/problems/not_found"
+    page = world.page("register", problem["type"])
+    assert meanings()["not_found"] in page
+
+
+@pytest.mark.parametrize("code", sorted(meanings()))
+def test_every_code_has_a_page(world: World, code: str) -> None:
+    assert f"<h1>{code}</h1>" in world.page("export", f"/problems/{code}")
+
+
+def test_an_unknown_code_has_none(world: World) -> None:
+    assert world.call("export", "GET", "/problems/nonsense").status == 404
+
+
+def test_the_docs_page_shows_every_route_and_loads_nothing(world: World) -> None:
+    page = world.page("refresh", "/docs")
+    for route in PUBLIC_ROUTES:
+        assert f"<code>{route.path}</code>" in page
+    assert re.findall(r"<(?:script|link|img|iframe)|src=|@import|url\(", page) == []
+    assert [link for link in re.findall(r"href=['\"]?([^'\" >]+)", page) if "//" in link] == []
+
+
+def test_ready_asks_firestore_at_most_every_ten_seconds(world: World) -> None:
+    asked: list[str] = []
+    documents = world.fakes.documents
+    inner = documents.get
+    documents.get = lambda path: (asked.append(path), inner(path))[1]  # type: ignore[method-assign, assignment]
+    first = world.call("export", "GET", "/ready")
+    assert (first.status, first.body["checked_at"]) == (200, "2026-01-05T12:00:00Z")
+    world.call("export", "GET", "/ready")
+    assert len(asked) == 1
+    world.fakes.clock.sleep(11)
+    assert world.call("export", "GET", "/ready").body["checked_at"] == "2026-01-05T12:00:11Z"
+
+
+def test_a_request_id_of_another_form_is_replaced(world: World) -> None:
+    kept = world.call("register", "GET", "/health", X_Request_Id="abc-1")
+    replaced = world.call("register", "GET", "/health", X_Request_Id="a b")
+    assert kept.headers["X-Request-Id"] == "abc-1"
+    assert re.fullmatch("[0-9a-f]{32}", replaced.headers["X-Request-Id"])
+
+
+@pytest.mark.parametrize(
+    ("function", "path"),
+    [
+        ("export", f"{API}/export-jobs/__x__"),
+        ("export", f"{API}/export-jobs/UPPER"),
+        ("refresh", f"{API}/schedules/a%5Cb"),
+        ("register", f"{API}/__x__"),
+        ("register", f"{API}/Ymca"),
+        ("export", f"{API}/tables/__x__"),
+    ],
+)
+def test_a_path_that_can_name_nothing_is_404(world: World, function: str, path: str) -> None:
+    assert world.call(function, "GET", path).status == 404
+
+
+def test_wait_ends_at_the_longest(registered: World) -> None:
+    body = {"connector_name": "ymca_sheets", "table_name": "people", "rows": [{"id": 1}]}
+    job_id = registered.call("export", "POST", f"{API}/export", body).body["id"]
+    before = registered.fakes.clock.now()
+    assert registered.call("export", "GET", f"{API}/export-jobs/{job_id}?wait=9999s").status == 200
+    assert (registered.fakes.clock.now() - before).total_seconds() == 60.0
+
+
+def test_an_idempotency_key_of_register_belongs_to_its_body(world: World) -> None:
+    first = world.call("register", "POST", f"{API}/register", POWER_BI, Idempotency_Key="k")
+    again = world.call("register", "POST", f"{API}/register", POWER_BI, Idempotency_Key="k")
+    assert (first.status, again.status, again.body) == (201, 200, first.body)
+    other = world.call("register", "POST", f"{API}/register", {**POWER_BI, "name": "another"}, Idempotency_Key="k")
+    assert (other.status, other.body["code"]) == (422, "idempotency_key_reused")
+    assert world.call("register", "GET", f"{API}/another").status == 404
+
+
+def test_a_page_token_whose_item_is_gone_is_refused(registered: World) -> None:
+    first = registered.call("register", "GET", f"{API}?page_size=1").body
+    assert registered.call("register", "DELETE", f"{API}/{first['connectors'][0]['name']}").status == 204
+    answer = registered.call("register", "GET", f"{API}?page_size=1&page_token={first['next_page_token']}")
+    assert (answer.status, answer.body["field"]) == (400, "page_token")
