@@ -13,6 +13,14 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check --no-input --quiet --require-hashes
 
+CHECK_VENV := .venv-check
+# The state of each environment lies under its own prefix in the bucket that infra/terraform/bootstrap makes.
+TERRAFORM_INIT = test -n '$(ENV)' && test -f 'infra/terraform/$(ENV).tfvars' || { \
+  echo "make: say which environment: ENV=name, described in infra/terraform/name.tfvars (copy terraform.tfvars.example)" >&2; exit 1; }; \
+  command -v terraform >/dev/null || { echo "make: no program 'terraform'; install it, or use infra/gcloud.sh" >&2; exit 1; }; \
+  project=$$(sed -n 's/^project_id *= *"\(.*\)"/\1/p' 'infra/terraform/$(ENV).tfvars'); \
+  terraform -chdir=infra/terraform init -reconfigure -backend-config="bucket=$$project-bi-terraform-state" -backend-config='prefix=bi/$(ENV)'
+
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +53,28 @@ package: install ## Stage and zip each function into build/, reproducibly
 .PHONY: smoke
 smoke: package ## Boot each packaged function alone, in a clean environment
 	@exec $(PY) -m infra.smoke
+
+.PHONY: infra-check
+infra-check: package ## Prove the deployment offline: schema, plan, policies, mutants (ACCEPT=1 takes a changed inventory)
+	@if ! cmp -s infra/requirements/check.txt $(CHECK_VENV)/installed.txt; then
+	  echo "installing the tools of infra-check into $(CHECK_VENV) (once, about two minutes)"
+	  rm -rf $(CHECK_VENV)
+	  '$(PYTHON)' -m venv $(CHECK_VENV)
+	  $(CHECK_VENV)/bin/python -m pip install --disable-pip-version-check --no-input --quiet --require-hashes -r infra/requirements/pip.txt
+	  $(CHECK_VENV)/bin/python -m pip install --disable-pip-version-check --no-input --quiet --require-hashes -r infra/requirements/check.txt
+	  cp infra/requirements/check.txt $(CHECK_VENV)/installed.txt
+	fi
+	exec $(CHECK_VENV)/bin/python -m infra.check $(if $(ACCEPT),--accept)
+
+.PHONY: deploy
+deploy: package ## Deploy to Google Cloud: ENV=name reads infra/terraform/name.tfvars (see infra/DEPLOY.md)
+	@$(TERRAFORM_INIT)
+	exec terraform -chdir=infra/terraform apply -var-file='$(ENV).tfvars'
+
+.PHONY: destroy
+destroy: package ## Remove an environment from Google Cloud: ENV=name
+	@$(TERRAFORM_INIT)
+	exec terraform -chdir=infra/terraform destroy -var-file='$(ENV).tfvars'
 
 .PHONY: conformance
 conformance: install ## Run the suites on the emulators and sandboxes, and on the official Firestore emulator where installed

@@ -2,17 +2,20 @@
 
 build/<function>/      main.py (made here), functions/<function>/, of shared/ what it imports, requirements.txt (hashed, its own subset)
 build/<function>.zip   names sorted, times fixed, mode 0644
+build/routes.json      the route table, for Terraform
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import runpy
 import shutil
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -52,6 +55,7 @@ def main() -> int:
         pins = sum(1 for line in (staged / "requirements.txt").read_text().splitlines() if re.match(r"[a-z]", line))
         size = archive.stat().st_size / 1024
         sys.stdout.write(f"{archive.relative_to(ROOT)}  {size:.0f} KiB  {pins} pins  sha256 {digest}\n")
+    (BUILD / "routes.json").write_text(json.dumps(deployed_routes(), indent=1) + "\n", encoding="utf-8")
     return 0
 
 
@@ -77,11 +81,23 @@ def stage_source(name: str, target: Path) -> None:
                 shutil.copyfile(asset, place.with_name(asset.name))
 
 
+def deployed_routes() -> list[dict[str, str]]:
+    """The route table as Terraform reads it: who may call which path of which function."""
+    return [
+        {"method": r.method, "path": r.path, "function": r.function, "permission": r.permission.value}
+        for r in _routes()
+    ]
+
+
+def _routes() -> tuple[Any, ...]:
+    table: tuple[Any, ...] = runpy.run_path(str(ROOT / "shared" / "api" / "routes.py"))["ROUTES"]
+    return table
+
+
 def reach_of(name: str) -> Reach:
     """What a function reaches from its entry point and from the handlers of its own routes."""
-    table = runpy.run_path(str(ROOT / "shared" / "api" / "routes.py"))["ROUTES"]
     own = {name, "*", *_ALSO_SERVES.get(name, ())}
-    handlers = sorted({route.handler for route in table if route.function in own})
+    handlers = sorted({route.handler for route in _routes() if route.function in own})
     return reach(ROOT, f"functions.{name}.main:{name}", *handlers, without=frozenset() if name == "export" else _ENGINE)
 
 

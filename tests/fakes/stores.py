@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from shared.errors import ConflictError, CredentialError, NotFoundError, PreconditionFailedError, SourceError
 from shared.ports import CronJob, Document, ObjectInfo, Query, Stores, Task, Transaction
+from tests.fakes.indexes import missing_expiry, missing_index
 
 T = TypeVar("T")
 
@@ -32,9 +33,14 @@ class FakeClock:
 
 
 class InMemoryDocuments:
-    """`Documents` in a dict; a transaction holds one lock, so it never meets contention."""
+    """`Documents` in a dict; a transaction holds one lock, so it never meets contention.
 
-    def __init__(self) -> None:
+    With `indexed`, a query whose composite index is not in infra/terraform is refused, as on Google Cloud, and so is a document
+    that expires where no TTL deletes it.
+    """
+
+    def __init__(self, *, indexed: bool = True) -> None:
+        self._indexed = indexed
         self._documents: dict[str, tuple[dict[str, Any], int]] = {}
         self._writes = 0
         self._lock = threading.RLock()
@@ -65,6 +71,10 @@ class InMemoryDocuments:
             self._documents.pop(path, None)
 
     def query(self, query: Query) -> list[Document]:
+        if self._indexed and (line := missing_index(query)):
+            raise LookupError(
+                f"Firestore would refuse this query without an index; add to infra/terraform/indexes.json: {line}"
+            )
         depth = query.collection.count("/") + 1
         with self._lock:
             paths = [p for p in self._documents if p.startswith(query.collection + "/") and p.count("/") == depth]
@@ -101,6 +111,8 @@ class InMemoryDocuments:
 
     def _put(self, path: str, data: dict[str, Any]) -> None:
         self._writes += 1
+        if self._indexed and (missing := missing_expiry(path, data)):
+            raise LookupError(f"nothing deletes what expires in {missing}; add it to infra/terraform/expiring.json")
         self._documents[path] = (copy.deepcopy(data), self._writes)
 
 

@@ -54,7 +54,7 @@ def storage_server(ports: Ports, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture(params=["memory", "emulator"])
 def documents(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Documents:
     if request.param == "memory":
-        return InMemoryDocuments()
+        return InMemoryDocuments(indexed=False)
     ports: Ports = request.getfixturevalue("emulators")
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", ports.address("firestore"))
     return FirestoreDocuments(f"test-{uuid.uuid4().hex[:12]}", "(default)")

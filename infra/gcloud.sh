@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# The deployment without Terraform, for a first look: no monitoring, no audit sink, no budget, no load balancer, no backups.
+# Usage: infra/gcloud.sh PROJECT REGION PREFIX ADMIN_EMAIL   (after `make package`). Running it again changes what changed.
+set -euo pipefail
+PROJECT=$1 REGION=$2 PREFIX=$3 ADMIN=$4
+NUMBER=$(gcloud projects describe "$PROJECT" --format='value(projectNumber)')
+DATABASE=$PREFIX-connectors
+export CLOUDSDK_CORE_PROJECT=$PROJECT CLOUDSDK_CORE_DISABLE_PROMPTS=1
+
+account() { echo "$PREFIX-$1@$PROJECT.iam.gserviceaccount.com"; }
+url() { echo "https://$PREFIX-$1-$NUMBER.$REGION.run.app"; }
+bucket() { echo "$PROJECT-$PREFIX-$1"; }
+# Make something unless it is there: exists <describe command> -- <create command>.
+unless() { local describe=(); while [ "$1" != -- ]; do describe+=("$1"); shift; done; shift; "${describe[@]}" >/dev/null 2>&1 || "$@"; }
+
+gcloud services enable artifactregistry.googleapis.com cloudbuild.googleapis.com cloudfunctions.googleapis.com cloudscheduler.googleapis.com cloudtasks.googleapis.com firestore.googleapis.com run.googleapis.com secretmanager.googleapis.com sheets.googleapis.com storage.googleapis.com
+
+for name in register export export-worker refresh tasks scheduler build; do
+  unless gcloud iam service-accounts describe "$(account $name)" -- gcloud iam service-accounts create "$PREFIX-$name" --display-name="BI connectors ($PREFIX): $name"
+done
+for role in roles/logging.logWriter roles/artifactregistry.writer roles/storage.objectViewer; do
+  gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(account build)" --role="$role" --condition=None
+done
+
+unless gcloud firestore databases describe --database="$DATABASE" -- gcloud firestore databases create --database="$DATABASE" --location="$REGION" --type=firestore-native --enable-pitr --delete-protection
+while read -r collection fields; do
+  # shellcheck disable=SC2086 # one flag a word
+  gcloud firestore indexes composite create --database="$DATABASE" --collection-group="$collection" --query-scope=collection $fields --async || echo "  (there already)"
+done < <(python3 -c '
+import json, sys
+for index in json.load(open("infra/terraform/indexes.json")):
+    print(index["collection"], *(f"--field-config=field-path={name},order={order.lower()}" for name, order in index["fields"]))')
+for collection in $(python3 -c 'import json; print(*json.load(open("infra/terraform/expiring.json")))'); do
+  gcloud firestore fields ttls update expire_at --database="$DATABASE" --collection-group="$collection" --enable-ttl --async
+done
+
+for name in tables frozen exports; do
+  unless gcloud storage buckets describe "gs://$(bucket $name)" -- gcloud storage buckets create "gs://$(bucket $name)" --location="$REGION" --uniform-bucket-level-access --public-access-prevention --soft-delete-duration=0
+done
+for name in export refresh; do
+  unless gcloud tasks queues describe "$PREFIX-$name" --location="$REGION" -- gcloud tasks queues create "$PREFIX-$name" --location="$REGION" --max-attempts=20 --max-retry-duration=3600s --min-backoff=2s --max-backoff=120s --max-concurrent-dispatches=20
+done
+
+own="expression=resource.name.startsWith(\"projects/$NUMBER/secrets/$PREFIX-\"),title=own-secrets"
+for name in register export export-worker refresh; do
+  gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(account $name)" --role=roles/datastore.user --condition="expression=resource.name==\"projects/$PROJECT/databases/$DATABASE\",title=own-database"
+done
+for name in register export-worker refresh; do
+  gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(account $name)" --role=roles/secretmanager.secretAccessor --condition="$own"
+done
+gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(account register)" --role=roles/secretmanager.admin --condition="$own"
+gcloud iam roles describe "${PREFIX}_secretMaker" --project="$PROJECT" >/dev/null 2>&1 || gcloud iam roles create "${PREFIX}_secretMaker" --project="$PROJECT" --permissions=secretmanager.secrets.create
+gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(account register)" --role="projects/$PROJECT/roles/${PREFIX}_secretMaker" --condition=None
+for name in register refresh; do
+  gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(account $name)" --role=roles/cloudscheduler.admin --condition=None
+done
+for name in export export-worker refresh; do
+  for queue in export refresh; do
+    gcloud tasks queues add-iam-policy-binding "$PREFIX-$queue" --location="$REGION" --member="serviceAccount:$(account $name)" --role=roles/cloudtasks.enqueuer
+  done
+  gcloud iam service-accounts add-iam-policy-binding "$(account tasks)" --member="serviceAccount:$(account $name)" --role=roles/iam.serviceAccountUser
+  gcloud storage buckets add-iam-policy-binding "gs://$(bucket tables)" --member="serviceAccount:$(account $name)" --role=roles/storage.objectViewer
+  gcloud storage buckets add-iam-policy-binding "gs://$(bucket frozen)" --member="serviceAccount:$(account $name)" --role=roles/storage.objectUser
+  gcloud storage buckets add-iam-policy-binding "gs://$(bucket exports)" --member="serviceAccount:$(account $name)" --role=roles/storage.objectUser
+done
+gcloud iam service-accounts add-iam-policy-binding "$(account scheduler)" --member="serviceAccount:$(account refresh)" --role=roles/iam.serviceAccountUser
+
+settings="LOCATION=$REGION,GOOGLE_CLOUD_PROJECT=$PROJECT,NAME_PREFIX=$PREFIX,FIRESTORE_DATABASE=$DATABASE,BI_ADMINS=$ADMIN"
+settings+=",REGISTER_URL=$(url register),EXPORT_URL=$(url export),EXPORT_WORKER_URL=$(url export-worker),REFRESH_URL=$(url refresh)"
+settings+=",TASKS_SERVICE_ACCOUNT=$(account tasks),SCHEDULER_SERVICE_ACCOUNT=$(account scheduler)"
+settings+=",TABLES_BUCKET=$(bucket tables),FROZEN_BUCKET=$(bucket frozen),EXPORTS_BUCKET=$(bucket exports)"
+deploy() { # name, package, memory, concurrency, timeout in seconds, ingress, more settings
+  gcloud functions deploy "$PREFIX-$1" --gen2 --region="$REGION" --runtime=python313 --entry-point="$2" --source="build/$2" --trigger-http --no-allow-unauthenticated --service-account="$(account "$1")" --build-service-account="projects/$PROJECT/serviceAccounts/$(account build)" --memory="$3" --cpu=1 --concurrency="$4" --timeout="$5s" --max-instances=20 --ingress-settings="$6" --set-build-env-vars=GOOGLE_PYTHON_PACKAGE_MANAGER=pip,GOOGLE_SKIP_FRAMEWORK_INJECTION=True --set-env-vars="$settings,THREADS=$4$7"
+}
+deploy register register 512Mi 8 120 all ""
+deploy export export 512Mi 8 120 all ""
+deploy export-worker export 1Gi 1 900 internal-only ",EXPORT_ROLE=worker"
+deploy refresh refresh 512Mi 8 300 all ""
+
+invoker() { gcloud run services add-iam-policy-binding "$PREFIX-$1" --region="$REGION" --member="$2" --role=roles/run.invoker; }
+for name in register export refresh; do invoker $name "user:$ADMIN"; done
+for name in export-worker refresh; do
+  invoker $name "serviceAccount:$(account tasks)"
+  invoker $name "serviceAccount:$(account scheduler)"
+done
+
+system_job() { # name, schedule, function
+  local job=(--location="$REGION" --schedule="$2" --time-zone=Etc/UTC --uri="$(url "$3")/internal/$1" --http-method=POST --message-body={} --oidc-service-account-email="$(account scheduler)" --oidc-token-audience="$(url "$3")" --attempt-deadline=180s --max-retry-attempts=3)
+  if gcloud scheduler jobs describe "$PREFIX-system-$1" --location="$REGION" >/dev/null 2>&1; then
+    gcloud scheduler jobs update http "$PREFIX-system-$1" --update-headers=Content-Type=application/json "${job[@]}"
+  else
+    gcloud scheduler jobs create http "$PREFIX-system-$1" --headers=Content-Type=application/json "${job[@]}"
+  fi
+}
+system_job sweep '*/5 * * * *' export-worker
+system_job freshness '* * * * *' refresh
+
+echo "register: $(url register)  export: $(url export)  refresh: $(url refresh)"

@@ -1,0 +1,210 @@
+variable "project_id" {
+  type        = string
+  description = "The Google Cloud project."
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "project_id is a project's id (6 to 30 lower-case letters, digits and hyphens), not its name or number."
+  }
+}
+
+variable "project_number" {
+  type        = string
+  description = "The project's number: gcloud projects describe PROJECT --format='value(projectNumber)'. It is part of the functions' URLs."
+
+  validation {
+    condition     = can(regex("^[0-9]{6,20}$", var.project_number))
+    error_message = "project_number is digits only, not the project's id."
+  }
+}
+
+variable "region" {
+  type        = string
+  description = "Region of functions, queues, buckets and Scheduler jobs."
+  default     = "europe-west1"
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "region is a region such as europe-west1, not a zone or a multi-region."
+  }
+}
+
+variable "firestore_location" {
+  type        = string
+  description = "Location of the Firestore database; it can never change. A multi-region such as eur3, or null for `region`."
+  default     = null
+}
+
+variable "prefix" {
+  type        = string
+  description = "Names everything of one environment: functions, service accounts, database, queues, secrets, buckets, Scheduler jobs. Environments of one project differ in it."
+  default     = "bi"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]{1,15}$", var.prefix))
+    error_message = "prefix is 2 to 16 lower-case letters and digits. No hyphen: an environment's names must not begin with another's prefix and a hyphen."
+  }
+}
+
+variable "owns_project_settings" {
+  type        = bool
+  description = "Whether this environment also holds what a project has only once: the audit configuration. True in exactly one environment of a project."
+  default     = true
+}
+
+variable "admins" {
+  type        = list(string)
+  description = "E-mail addresses of the administrators; without one, every route but /health answers 403."
+
+  validation {
+    condition     = length(var.admins) > 0 && alltrue([for address in var.admins : can(regex("^[^@:, ]+@[^@:, ]+$", address))])
+    error_message = "admins holds at least one plain e-mail address, without `user:`."
+  }
+}
+
+variable "operators" {
+  type        = list(string)
+  description = "E-mail addresses that may export, refresh and schedule."
+  default     = []
+}
+
+variable "viewers" {
+  type        = list(string)
+  description = "E-mail addresses that may read."
+  default     = []
+}
+
+variable "invokers" {
+  type        = list(string)
+  description = "Who may reach the API at all (IAM members, e.g. group:bi@example.org); admins, operators and viewers are added."
+  default     = []
+
+  validation {
+    condition     = alltrue([for member in var.invokers : can(regex("^(user|group|serviceAccount|domain):[^: ]+$", member))])
+    error_message = "invokers are user:, group:, serviceAccount: or domain: members; allUsers and allAuthenticatedUsers are refused."
+  }
+}
+
+variable "warehouse_hosts" {
+  type        = list(string)
+  description = "Hosts, addresses or networks that a Looker connector's warehouse may be at."
+  default     = []
+}
+
+variable "settings" {
+  type        = map(string)
+  description = "Further environment variables of all functions, as README's table of settings names them."
+  default     = {}
+
+  validation {
+    condition     = !contains(keys(var.settings), "ENVIRONMENT") && alltrue([for name in keys(var.settings) : !endswith(name, "_EMULATOR_HOST")])
+    error_message = "ENVIRONMENT and emulator hosts are for the local cloud only."
+  }
+}
+
+variable "max_workers" {
+  type        = number
+  description = "Export jobs at work at once; each is one instance of the worker."
+  default     = 20
+
+  validation {
+    condition     = var.max_workers >= 1 && var.max_workers <= 500 && floor(var.max_workers) == var.max_workers
+    error_message = "max_workers is a whole number from 1 to 500."
+  }
+}
+
+variable "worker_memory" {
+  type        = string
+  description = "Memory of one worker."
+  default     = "1Gi"
+
+  validation {
+    condition     = can(regex("^[0-9]+(Mi|Gi)$", var.worker_memory))
+    error_message = "worker_memory is like 512Mi or 2Gi."
+  }
+}
+
+variable "source_datasets" {
+  type        = list(string)
+  description = "BigQuery datasets of this project that exports may read."
+  default     = []
+}
+
+variable "source_buckets" {
+  type        = list(string)
+  description = "Buckets beside our own tables bucket that exports may read."
+  default     = []
+}
+
+variable "rows_retention_days" {
+  type        = number
+  description = "Days after which the bucket itself deletes frozen rows; the sweeper does after 7."
+  default     = 9
+
+  validation {
+    condition     = var.rows_retention_days >= 9 && var.rows_retention_days <= 90
+    error_message = "rows_retention_days is 9 to 90: jobs can be retried and republished for 7 days."
+  }
+}
+
+variable "audit_retention_days" {
+  type        = number
+  description = "Days for which nobody can delete an exported audit record."
+  default     = 400
+}
+
+variable "audit_locked" {
+  type        = bool
+  description = "Lock the audit bucket's retention. It cannot be undone: the bucket outlives `make destroy` until its last record's time is up."
+  default     = true
+}
+
+variable "delete_protection" {
+  type        = bool
+  description = "Protect the database and buckets with content; set to false and apply before `make destroy`."
+  default     = true
+}
+
+variable "private_network" {
+  type = object({
+    network = string
+    cidr    = string
+  })
+  description = "A VPC network and a free /28 in it: all egress then leaves through it, with one static address for vendors' and warehouses' allow-lists. Null: Google's changing addresses."
+  default     = null
+
+  validation {
+    condition     = var.private_network == null || can(regex("/28$", var.private_network.cidr))
+    error_message = "private_network.cidr is a /28, which is what a VPC connector takes."
+  }
+}
+
+variable "domain" {
+  type        = string
+  description = "A domain name of yours that puts all functions under one origin, through a load balancer (which costs while idle). Null: each function has its own URL."
+  default     = null
+}
+
+variable "notify" {
+  type        = list(string)
+  description = "E-mail addresses that alerts go to."
+  default     = []
+}
+
+variable "billing_account" {
+  type        = string
+  description = "Billing account for a budget, e.g. 012345-6789AB-CDEF01. Null: no budget."
+  default     = null
+}
+
+variable "monthly_budget" {
+  type        = number
+  description = "Budget in the billing account's currency."
+  default     = 50
+}
+
+variable "trace_export" {
+  type        = bool
+  description = "Send OpenTelemetry spans to Google Cloud; each request then waits for its spans, two seconds at most."
+  default     = false
+}
