@@ -8,6 +8,7 @@ PYTHON ?= python3
 DATA ?= .local
 PORT_BASE ?= 8080
 T ?= tests
+BENCH ?= read quotas deliver
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -89,9 +90,10 @@ campaign-quick: install ## A sample of the campaign, within 5 minutes
 	@exec $(PY) -m tests.campaigns --quick --part '$(PART)'
 
 .PHONY: bench
-bench: install ## Measure readers and quotas, as ratios against a baseline in the same run (3 minutes)
-	@$(PY) -m tests.benchmarks.read
-	$(PY) -m tests.benchmarks.quotas
+bench: install ## Measure readers, quotas and deliveries against baselines and targets (BENCH=deliver for one; all: half an hour)
+	@status=0
+	for name in $(BENCH); do echo "== $$name"; $(PY) -m tests.benchmarks.$$name || status=1; done
+	exit $$status
 
 .PHONY: clean
 clean: ## Remove build results and caches; keeps .venv and DATA

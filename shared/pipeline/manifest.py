@@ -104,7 +104,7 @@ class _Digest:
 
     def __init__(self) -> None:
         self.size = 0
-        self.hash = hashlib.blake2b(digest_size=16)
+        self.hash = hashlib.sha256()
 
     def write(self, data: Any) -> int:
         length = len(memoryview(data))

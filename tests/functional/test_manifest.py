@@ -23,7 +23,7 @@ def test_a_line_has_rows_bytes_and_a_checksum_of_the_source_whatever_the_target(
     first, second = lines(registered, one)
     assert [(line["index"], line["first_row"], line["rows"]) for line in (first, second)] == [(0, 0, 2), (1, 2, 1)]
     assert first["bytes"] > 0
-    assert len(first["checksum"]) == 32
+    assert len(first["checksum"]) == 64
     assert first["checksum"] != second["checksum"]
     same = [(line["bytes"], line["checksum"]) for line in lines(registered, other)]
     assert same == [(line["bytes"], line["checksum"]) for line in (first, second)]

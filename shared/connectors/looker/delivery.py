@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 import psycopg
@@ -11,10 +11,10 @@ from psycopg import sql
 
 from shared.connectors import _retry
 from shared.connectors._base import Begun, Chunk, DeliveryPlan, Mode, Published, Written
-from shared.connectors._fingerprint import Fingerprint, row_fingerprint
-from shared.connectors.looker import staging, upsert
+from shared.connectors._fingerprint import Fingerprint
+from shared.connectors.looker import checksum, staging, upsert
 from shared.connectors.looker.columns import Column, compare, postgres_columns, require_identifier
-from shared.connectors.looker.encode import canonical_rows, check_values, copy_text, found_rows
+from shared.connectors.looker.encode import check_values, copy_text
 from shared.connectors.looker.publish import publish
 from shared.connectors.looker.warehouse import RESERVED_PREFIX, Warehouse
 from shared.errors import CredentialError, InternalError, TargetError
@@ -103,7 +103,7 @@ class PostgresDelivery:
         return self._do(f"writing chunk {chunk.index}", work)
 
     def fingerprint(self, table: pa.Table, first_row: int = 0) -> Fingerprint:
-        """Return the checksum of these rows in canonical form (`encode.canonical_rows`). Pure.
+        """Return the checksum of these rows as Postgres holds them (`checksum`). Pure.
 
         Raises:
             SourceError: a value that Postgres cannot hold, or an empty key of an upsert, with row and column.
@@ -111,10 +111,10 @@ class PostgresDelivery:
         check_values(table, first_row)
         if self._plan.mode is Mode.UPSERT:
             upsert.refuse_empty(table, self._plan.key, first_row)
-        return row_fingerprint(canonical_rows(table))
+        return checksum.of_rows(table)
 
     def read_back(self) -> Fingerprint:
-        """Stream every staged row back and return its checksum; of a published job, the one recorded before publishing.
+        """Let Postgres read every staged row and return the checksum; of a published job, the one recorded before publishing.
 
         Raises:
             SourceError: code `key_twice`, two rows of an upsert have one key.
@@ -127,7 +127,7 @@ class PostgresDelivery:
             try:
                 if self._plan.mode is Mode.UPSERT:
                     upsert.refuse_twice(connection, self._id(self._staging), self._plan.key)
-                found = row_fingerprint(self._staged_rows(connection, columns))
+                found = checksum.of_table(connection, self._id(self._staging), columns)
             except psycopg.errors.UndefinedTable:
                 if self._has_staging(connection):
                     raise
@@ -273,22 +273,9 @@ class PostgresDelivery:
             query = sql.SQL("DELETE FROM {} WHERE job_id = {}")
             connection.execute(query.format(self._id(staging.CHUNKS), sql.Literal(self._plan.job_id)))
 
-    def _staged_rows(self, connection: psycopg.Connection, columns: list[Column]) -> Iterator[tuple[str | None, ...]]:
-        selected = sql.SQL(", ").join(_selected(column) for column in columns)
-        statement = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(selected, self._id(self._staging))
-        doubles = [position for position, column in enumerate(columns) if column.type == "double precision"]
-        with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            yield from found_rows(copy.rows(), doubles)
-
 
 def _names(columns: list[Column]) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
-
-
-def _selected(column: Column) -> sql.Composable:
-    if column.type.startswith("timestamp"):  # to a fixed form: Postgres itself drops zeros at the end
-        return sql.SQL("pg_catalog.to_char({}, 'YYYY-MM-DD HH24:MI:SS.US')").format(sql.Identifier(column.name))
-    return sql.Identifier(column.name)
 
 
 def _require(connection: psycopg.Connection, call: str, arguments: list[object], right: str) -> None:

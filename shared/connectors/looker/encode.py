@@ -1,4 +1,4 @@
-"""Rows for COPY (text format), and rows as both sides are compared.
+"""Rows for COPY, in its text format.
 
 The text format and not CSV: before version 18 a line `\\.` inside a quoted CSV value ended the data, and in CSV an unquoted
 null word cannot be told from the same word as text. In the text format every backslash of a value is doubled.
@@ -7,7 +7,7 @@ null word cannot be told from the same word as text. In the text format every ba
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import polars as pl
 import pyarrow as pa
@@ -57,31 +57,6 @@ def copy_text(table: pa.Table) -> Iterator[bytes]:
         yield text.encode()
 
 
-def canonical_rows(table: pa.Table) -> Iterator[tuple[str | None, ...]]:
-    """Yield source rows as Postgres holds them.
-
-    Integers and decimals (at their declared scale) as digits, doubles as Python's shortest text, booleans t or f, dates
-    `YYYY-MM-DD`, times in UTC to microseconds, text as it is, null as None.
-    """
-    for start in range(0, table.num_rows, SLICE_ROWS):
-        columns = [_canonical(series) for series in _frame(table.slice(start, SLICE_ROWS)).iter_columns()]
-        yield from zip(*columns, strict=True)
-
-
-def found_rows(rows: Iterable[tuple[str | None, ...]], doubles: list[int]) -> Iterator[tuple[str | None, ...]]:
-    """Yield rows of COPY's output (selected with `to_char` for times) in canonical form. `doubles`: positions of such columns."""
-    if not doubles:
-        yield from rows
-        return
-    for row in rows:
-        values = list(row)
-        for position in doubles:
-            text = values[position]
-            if text is not None:
-                values[position] = repr(float(text))
-        yield tuple(values)
-
-
 def _frame(table: pa.Table) -> pl.DataFrame:
     frame = pl.DataFrame(pl.from_arrow(table))
     return frame.with_columns(
@@ -94,16 +69,6 @@ def _frame(table: pa.Table) -> pl.DataFrame:
             if isinstance(dtype, pl.Datetime)
         ),
     )
-
-
-def _canonical(series: pl.Series) -> list[str | None]:
-    if series.dtype == pl.Float64:
-        return [None if value is None else repr(value) for value in series.to_list()]
-    if series.dtype == pl.Boolean:
-        return [None if value is None else "t" if value else "f" for value in series.to_list()]
-    if isinstance(series.dtype, pl.Datetime):
-        return series.dt.strftime(_TIME).to_list()
-    return series.cast(pl.String).to_list()
 
 
 def _wrong_values(column: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from shared.connectors._fingerprint import Fingerprint, row_fingerprint
+from shared.connectors._fingerprint import Fingerprint, lines_fingerprint, row_fingerprint
 
 ROWS: list[tuple[str | None, ...]] = [("1", "a"), ("2", None), ("2", ""), ("3", "007"), ("3", "007")]
 
@@ -52,3 +52,16 @@ def test_it_survives_json() -> None:
     assert Fingerprint.from_json(value.to_json()) == value
     bare = Fingerprint(2, None, {"min:d": "2024-01-01"})
     assert Fingerprint.from_json(bare.to_json()) == bare
+
+
+def test_lines_add_up_like_rows() -> None:
+    lines = [b"a", b"", b"a", b"b" * 300]
+    whole = lines_fingerprint(lines)
+    assert (whole.rows, lines_fingerprint(reversed(lines))) == (4, whole)
+    assert lines_fingerprint(lines[:1]) + lines_fingerprint(lines[1:]) == whole
+    assert whole.differences(lines_fingerprint([b"a", b"", b"c", b"b" * 300]))
+    assert lines_fingerprint([]) == Fingerprint(0, 0)
+
+
+def test_a_line_counts_with_the_first_half_of_its_sha_256() -> None:
+    assert lines_fingerprint([b"abc"]).to_json()["checksum"] == "ba7816bf8f01cfea414140de5dae2223"

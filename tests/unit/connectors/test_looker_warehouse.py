@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
 
-from shared.connectors.looker.encode import canonical_rows, copy_text
+from shared.connectors.looker.checksum import lines
+from shared.connectors.looker.encode import copy_text
 from shared.connectors.looker.warehouse import require_allowed
 from shared.errors import TargetError
 
@@ -60,19 +62,30 @@ def test_copy_text_tells_null_from_empty_and_escapes_what_ends_a_field() -> None
     )
 
 
-def test_canonical_rows_are_exact_text() -> None:
+def test_lines_are_exact_and_tell_null_from_empty() -> None:
     table = pa.table(
         {
             "f": pa.array([0.1, None], pa.float32()),
             "t": pa.array([1, None], pa.timestamp("ms", "America/New_York")),
+            "d": pa.array([-1, None], pa.date32()),
             "u": pa.array([2**64 - 1, None], pa.uint64()),
+            "p": pa.array([Decimal("-1.50"), None], pa.decimal128(9, 2)),
+            "b": [True, None],
             "s": ["", None],
+            "n": ["ä\n", None],
         }
     )
-    assert list(canonical_rows(table)) == [
-        ("0.10000000149011612", "1970-01-01 00:00:00.001000", "18446744073709551615", ""),
-        (None, None, None, None),
+    bits = 4591870180174331904  # of the double that a float32's 0.1 is
+    assert lines(table) == [
+        f"{bits}\x1f1000\x1f-1\x1f18446744073709551615\x1f-1.50\x1ftrue\x1f\x1f0\x1fä\n\x1f3".encode(),
+        b"\x1f\x1f\x1f\x1f\x1f\x1f\x1f-1\x1f\x1f-1",
     ]
+
+
+def test_text_that_holds_the_separator_passes_for_nothing_else() -> None:
+    one = pa.table({"a": ["x\x1f1\x1fy"], "b": ["z"]})
+    other = pa.table({"a": ["x"], "b": ["y\x1f5\x1fz"]})
+    assert lines(one) != lines(other)
 
 
 def test_light_part_imports_nothing_heavy() -> None:

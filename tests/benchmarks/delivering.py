@@ -1,0 +1,150 @@
+"""What `deliver` measures, in a process of its own: one job as the worker does it, or the bare transfer of the same rows.
+
+`python -m tests.benchmarks.delivering job <job id>` or `… bare <connector> <table>`; the last line printed is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import functions_framework  # noqa: F401 - the worker's process has it loaded
+import msgspec
+import requests
+
+from shared import connectors as kinds
+from shared.bootstrap import Services, google_stores
+from shared.config import read_settings
+from shared.connectors._base import Chunk, DeliveryPlan, Mode
+from shared.connectors._guard import unguarded
+from shared.connectors._quota import NoQuota
+from shared.models import JobStatus
+from shared.pipeline.formats import Format, ReadOptions, reader
+from shared.pipeline.freezing import PinnedObject
+from shared.ports import Stores
+from shared.services.connectors import Connectors
+
+STEPS = ("preflight", "begin", "write", "fingerprint", "read_back", "is_published", "publish")
+
+
+class SkippingClock:
+    """The real time plus an offset: whoever sleeps moves it, and the sandboxes' clocks with it. For one thread at work."""
+
+    def __init__(self, admin_url: str) -> None:
+        self._offset = timedelta()
+        self._admin_url = admin_url
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._offset
+
+    def sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            self._offset += timedelta(seconds=seconds)
+            requests.post(f"{self._admin_url}/clock", json={"advance_s": seconds}, timeout=30, proxies={"http": ""})
+
+
+class Timed:
+    """A connector or delivery whose steps add their CPU seconds to `spent`."""
+
+    def __init__(self, inner: Any, spent: Counter[str]) -> None:
+        self._inner, self._spent = inner, spent
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._inner, name)
+        if name == "open_delivery":
+            return lambda plan: Timed(member(plan), self._spent)
+        return self._timed(name, member) if name in STEPS else member
+
+    def _timed(self, name: str, member: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            started = time.process_time()
+            try:
+                return member(*arguments, **named)
+            finally:
+                self._spent[name] += time.process_time() - started
+
+        return call
+
+
+def services_with(clock: Any, spent: Counter[str]) -> Services:
+    """The shipped services on the shipped adapters; the clock is another, and the connectors' steps are timed."""
+    settings = read_settings()
+    google = google_stores(settings)
+    stores = Stores(google.documents, google.secrets, google.tasks, google.cron_jobs, google.objects, clock)
+    services = Services(settings, stores)
+    runtime = services.connectors._runtime
+
+    def load(*arguments: Any) -> Timed:
+        return Timed(kinds.load(*arguments), spent)
+
+    services.__dict__["connectors"] = Connectors(services.stores, settings.prefix, runtime, load=load)
+    return services
+
+
+def job(services: Services, _: Counter[str], job_id: str) -> str:
+    """Work on a job, box after box at its time, as Cloud Tasks would have it; return how it ended."""
+    while True:
+        found = services.exports.get(job_id).data
+        if JobStatus(found["status"]).is_final or found["status"] == "held":
+            return f"{found['status']} {found.get('error_message') or ''}".strip()
+        services.clock.sleep((found["next_task_at"] - services.clock.now()).total_seconds())
+        services.exports.run(job_id, found["seq"])
+
+
+def bare(services: Services, spent: Counter[str], name: str, table: str) -> str:
+    """The same calls of the connector with the same rows: target found and made ready, every chunk sent; nothing else."""
+    document = services.connectors.get(name)
+    config = msgspec.convert(document.data["config"], kinds.DECLARATIONS[document.data["connector_type"]].Config)
+    secrets = services.connectors._read_secrets(document)
+    runtime = replace(services.connectors._runtime, quota=NoQuota(), guard=unguarded)
+    connector = Timed(kinds.load(config, secrets, runtime), spent)
+    info = services.stores.objects.stat(services.settings.tables_bucket, f"{table}.parquet")
+    assert info is not None
+    pinned = PinnedObject(services.stores.objects, info)
+    scan = reader(Format.PARQUET).scan(pinned, ReadOptions())
+    plan = DeliveryPlan(f"bare-{time.time_ns()}", f"bare_{table}", Mode.REPLACE, scan.schema, scan.rows)
+    delivery = connector.open_delivery(plan)
+    delivery.preflight()
+    delivery = connector.open_delivery(replace(plan, state=delivery.begin().state))
+    import pyarrow as pa
+
+    row = 0
+    for index, batch in enumerate(reader(Format.PARQUET).batches(pinned, scan, 0, delivery.chunk_rows)):
+        delivery.write(Chunk(index, row, pa.Table.from_batches([batch])))
+        row += batch.num_rows
+    return f"success {row}"
+
+
+def main() -> None:
+    what, *arguments = sys.argv[1:]
+    clock, spent = SkippingClock(os.environ["SANDBOX_ADMIN"]), Counter[str]()
+    services = services_with(clock, spent)
+    runs = []
+    for group in " ".join(arguments).split("+"):  # the runs before the last warm the process up
+        spent.clear()
+        started, cpu = time.monotonic(), time.process_time()
+        run = job if what == "job" else bare
+        ended = run(services, spent, *group.split())
+        wall_s, cpu_s = time.monotonic() - started, time.process_time() - cpu
+        runs.append({"ended": ended, "wall_s": wall_s, "cpu_s": cpu_s, "steps": dict(spent), "calls_at": _calls()})
+    peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert peak
+    print(json.dumps({"runs": runs, "peak_mb": int(peak[1]) / 1024}))
+
+
+def _calls() -> int:
+    counts = requests.get(f"{os.environ['SANDBOX_ADMIN']}/calls", timeout=30, proxies={"http": ""}).json()
+    return sum(vendor["total"] for vendor in counts.values())
+
+
+if __name__ == "__main__":
+    main()
