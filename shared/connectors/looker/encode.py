@@ -34,7 +34,7 @@ def check_values(table: pa.Table, first_row: int) -> None:
     """
     for name, column in zip(table.column_names, table.columns, strict=True):
         problem, wrong = _wrong_values(column)
-        position = pc.index(wrong, True).as_py() if wrong is not None else -1
+        position = first_true(wrong) if wrong is not None else -1
         if position >= 0:
             row, value = first_row + position + 1, shown(column[position])
             raise SourceError(
@@ -44,6 +44,14 @@ def check_values(table: pa.Table, first_row: int) -> None:
                 rule=problem,
                 value=value,
             )
+
+
+def first_true(mask: pa.ChunkedArray) -> int:
+    """Return the position of the first true value, -1 if there is none.
+
+    Not `pc.index`: any Arrow scalar that is made from a Python value imports pandas where that is installed (40 MB).
+    """
+    return int(pc.indices_nonzero(mask)[0].as_py()) if pc.any(mask).as_py() else -1
 
 
 def copy_text(table: pa.Table) -> Iterator[bytes]:
@@ -82,6 +90,9 @@ def _wrong_values(column: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray | None]
         return "", None
     # In integers: Polars turns years beyond its range into nulls, and overflows silently when it changes units.
     scale = _SECONDS_PER_DAY * _PER_SECOND[kind.unit] if pa.types.is_timestamp(kind) else 1
-    count = column.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64()).cast(pa.int64())
+    count = column.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64())
+    ends = pc.min_max(count).as_py()
+    if ends["min"] is None or (ends["min"] >= FIRST_DAY * scale and ends["max"] < (LAST_DAY + 1) * scale):
+        return "", None
     outside = pc.or_(pc.less(count, FIRST_DAY * scale), pc.greater_equal(count, (LAST_DAY + 1) * scale))
     return "a year outside 1 to 9999", outside

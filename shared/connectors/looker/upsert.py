@@ -22,6 +22,7 @@ from psycopg import sql
 
 from shared.connectors._base import DeliveryPlan, Mode
 from shared.connectors.looker import staging
+from shared.connectors.looker.encode import first_true
 from shared.errors import SourceError, TargetError
 
 SHOWN_CHARACTERS = 60  # of a key's value in a message
@@ -67,7 +68,7 @@ def check_target(connection: psycopg.Connection, table_oid: int, key: Sequence[s
 def refuse_empty(table: pa.Table, key: Sequence[str], first_row: int) -> None:
     """Raise `SourceError` (code `key_empty`) for the first row without a value in a key column; rows count from one."""
     for name in key:
-        position = pc.index(pc.is_null(table[name]), True).as_py()
+        position = first_true(pc.is_null(table[name]))
         if position >= 0:
             row = first_row + position + 1
             raise SourceError(

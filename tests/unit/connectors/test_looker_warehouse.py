@@ -88,6 +88,16 @@ def test_text_that_holds_the_separator_passes_for_nothing_else() -> None:
     assert lines(one) != lines(other)
 
 
+def test_checking_rows_imports_no_pandas() -> None:
+    program = (
+        "import sys, pyarrow as pa, pyarrow.compute as pc; from shared.connectors.looker import checksum, encode;"
+        "t = pa.table([pc.random(9), pa.nulls(9, pa.timestamp('us')), pa.nulls(9, pa.string())], ['f', 't', 's']);"
+        "encode.check_values(t, 0); checksum.of_rows(t); list(encode.copy_text(t)); print('pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_light_part_imports_nothing_heavy() -> None:
     program = (
         "import sys, shared.connectors.looker as light; light.Config;"
