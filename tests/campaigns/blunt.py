@@ -58,10 +58,12 @@ class BluntPostgres(Blunt):
     """INSERT, tried again after whatever went wrong."""
 
     def add(self, rows: list[list[Any]], chunk: Chunk) -> None:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        table = f'bi."{self.inner._plan.table_name}" (id, version, name)'
+
         def insert(connection: psycopg.Connection) -> None:
-            with connection.cursor() as cursor:
-                into = f'INSERT INTO bi."{self.inner._plan.table_name}" (id, version, name) VALUES (%s, %s, %s)'
-                cursor.executemany(into, rows)
+            values = "SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::text[])"
+            connection.execute(f"INSERT INTO {table} {values}", columns)
 
         self.inner._do(f"inserting chunk {chunk.index}", insert)
 

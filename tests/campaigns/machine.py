@@ -173,19 +173,29 @@ class NotThereError(RuntimeError):
 _SHEETS_QUOTAS = [f"{kind}_per_minute_per_{scope}" for kind in ("read", "write") for scope in ("user", "project")]
 
 
+_connections: dict[tuple[int, int], http.client.HTTPConnection] = {}
+"""Kept by process and port: a forked process must not talk on its parent's connection."""
+
+
 def call(port: int, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    """Call an admin API of this machine; no thread, no pool. Returns the parsed answer, None if it is empty."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request(
-            method, path, json.dumps(body) if body is not None else None, {"Content-Type": "application/json"}
-        )
-        response = connection.getresponse()
-        text = response.read()
-        if response.status == 404:
-            raise NotThereError(path)
-        if response.status >= 400:
-            raise RuntimeError(f"{method} {path} was answered {response.status}: {text[:300]!r}")
-        return json.loads(text) if text else None
-    finally:
-        connection.close()
+    """Call an admin API of this machine; no thread. Returns the parsed answer, None if it is empty."""
+    key = (os.getpid(), port)
+    data = json.dumps(body) if body is not None else None
+    for is_last in (False, True):
+        connection = _connections.get(key) or http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        _connections[key] = connection
+        try:
+            connection.request(method, path, data, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            text = response.read()
+            break
+        except (http.client.HTTPException, OSError):
+            connection.close()
+            del _connections[key]
+            if is_last:
+                raise
+    if response.status == 404:
+        raise NotThereError(path)
+    if response.status >= 400:
+        raise RuntimeError(f"{method} {path} was answered {response.status}: {text[:300]!r}")
+    return json.loads(text) if text else None

@@ -24,6 +24,8 @@ from shared.ports import Clock
 TOKENS = {"www.googleapis.com": "google", "sheets.googleapis.com": "google", "api.powerbi.com": "entra"}
 """Hosts whose calls need a token, with the sandboxes' name for the tokens; any other vendor's are Looker's."""
 TOKEN_HOSTS = frozenset({"oauth2.googleapis.com", "login.microsoftonline.com"})
+SHORTEST_LIFE = 8
+"""Calls between two early ends of a token: one that was just issued and is refused at once is a matter of the credential."""
 LOOKS_AGAIN = timedelta(
     milliseconds=1
 )  # two reads of one clock, one for the header and one for the wait, differ by less
@@ -47,6 +49,7 @@ class Network:
     is_on: bool = False
     undercut: list[str] = field(default_factory=list)
     waits: int = 0
+    _calls_with_token: int = 0
     _not_before: dict[str, datetime] = field(default_factory=dict)
 
     @contextmanager
@@ -70,7 +73,9 @@ class Network:
         if not self.is_on or not (request.url or "").startswith("https://"):
             return send()  # a look at the target, or a call of Google's own services, which are no vendors
         self._look(host, f"{request.method} {urlsplit(request.url or '').path}")
-        if host not in TOKEN_HOSTS and self.draws.random() < self.expiry:
+        self._calls_with_token += 1
+        if host not in TOKEN_HOSTS and self.draws.random() < self.expiry and self._calls_with_token > SHORTEST_LIFE:
+            self._calls_with_token = 0
             self.expire(TOKENS.get(host, "looker"))
         try:
             answer = send()

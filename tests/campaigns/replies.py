@@ -121,15 +121,17 @@ class Losses:
         return told if self.link is None else {**told, POSTGRES: self.link.counts()[0]}
 
     def without_reply(self, sandbox: str, number: int) -> Verdict:
-        """Run a job of which this call's reply is lost. Raises `RuntimeError` if the job never made it."""
+        """Run a job of which this call's reply is lost.
+
+        A job that makes fewer calls than the one that was counted loses none: `runs` is 0 then, unless something is wrong.
+        """
         if sandbox == POSTGRES and self.link is not None:
             self.link.lose(number)
         else:
             fault = {"vendor": sandbox, "kind": "lost_reply", "skip": number - 1}
             self.course.workshop.machine.admin("POST", "/faults", fault)
         verdict = self.course.run([])
-        if self.lost != 1:
-            raise RuntimeError(f"{self.lost} replies of {sandbox} were lost instead of the one to call {number}")
+        verdict.runs = self.lost
         return verdict
 
     def _settle(self) -> None:

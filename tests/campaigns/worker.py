@@ -35,6 +35,8 @@ from tests.campaigns.points import pointed
 from tests.fakes.stores import InMemoryCronJobs, InMemorySecrets
 
 CHUNK_ROWS = 20
+LONG_S = 10.0
+"""After that a worker is looked at less often."""
 Wrap = Callable[[Delivery], Delivery]
 
 
@@ -174,9 +176,8 @@ class Worker:
 
     def wait(self, timeout_s: float = 60.0) -> bool:
         """Wait until it ended or stopped; return False if neither happened in time. `code` is negative for a signal."""
-        end = time.monotonic() + timeout_s
-        pause = 0.002
-        while time.monotonic() < end:
+        started, pause = time.monotonic(), 0.002
+        while (waited_s := time.monotonic() - started) < timeout_s:
             pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
             if pid:
                 if os.WIFSTOPPED(status):
@@ -186,7 +187,7 @@ class Worker:
                 return True
             select.select([self.pipe], [], [], pause)
             time.sleep(0.001)
-            pause = min(pause * 1.5, 0.02)
+            pause = min(pause * 1.5, 0.02 if waited_s < LONG_S else 0.5)
         return False
 
     def go_on(self) -> None:

@@ -155,6 +155,11 @@ class LookerClient:
                 "Looker (Admin, Users, API keys) and register it",
                 vendor_status=last.status_code,
             )
+        if last.status_code == 401:  # keys are refused by the login
+            return VendorUnavailableError(
+                f"Looker refused the token that its own login had just given while {doing}; this may pass with time",
+                vendor_status=401,
+            )
         if last.status_code == 404:
             right = f" or the API user lacks the permission {needs}" if needs else ""
             return TargetError(

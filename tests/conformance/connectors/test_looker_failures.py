@@ -362,3 +362,12 @@ def test_an_answer_of_looker_that_breaks_off_is_asked_for_again(cloud: Cloud) ->
     with pytest.raises(VendorUnavailableError, match="gave no answer"):
         connector(cloud).open_delivery(plan_of(numbered(1, 1), "broken")).preflight()
     cloud.server.clear_faults()
+
+
+def test_a_login_that_gives_no_token_is_not_taken_for_a_refused_key(cloud: Cloud) -> None:
+    body = {"message": "An error has occurred.", "documentation_url": ""}
+    cloud.server.fault(vendor="looker", kind="status", status=200, body=body, path="/login$", times=-1)
+    with pytest.raises(VendorUnavailableError, match="its own login"):
+        connector(cloud).open_delivery(plan_of(numbered(1, 1), "tokenless")).preflight()
+    cloud.server.clear_faults()
+    connector(cloud).open_delivery(plan_of(numbered(1, 1), "tokenless")).preflight()
