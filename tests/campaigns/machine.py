@@ -82,7 +82,7 @@ class Machine:
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        self.ports = Ports(free_base(27_000))
+        self.ports = Ports(free_base())
         self.accounts = load_accounts(data, self.ports.base)
         self.postgres = EmbeddedPostgres(data / "postgres", self.ports.of("postgres"), self.accounts.warehouse)
         self.clock = SharedClock(self.ports.of("sandbox_admin"))
