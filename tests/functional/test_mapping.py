@@ -259,3 +259,23 @@ def test_a_worker_that_dies_while_preparing_is_followed_by_one_that_delivers_the
     assert second is not None
     assert second.data["prepared"] == first.data["prepared"], "prepared once"
     assert second.data["status"] == "success"
+
+
+def test_sql_comes_before_the_columns_and_does_not_run_again_in_a_replay(registered: World) -> None:
+    mapping = {"sql": "select id, count(*) as n from source group by id order by id"}
+    contract = {"on_breach": "discard_row", "columns": {"n": {"maximum": 1}}}
+    job = done(registered, mapping=mapping, contract=contract)
+    assert (job["status"], job["rejected_count"]) == ("success", 1)
+    assert registered.vendor.live["volunteers"] == [{"id": 1, "n": 1}, {"id": 2, "n": 1}]
+    again = registered.call(
+        "export", "POST", f"{JOBS}/{job['id']}:replayRejects", {"contract": {"on_breach": "freeze"}}
+    )
+    registered.work()
+    assert job_of(registered, again.body["id"])["status"] == "success"
+    assert registered.vendor.live["volunteers"][2] == {"id": 3, "n": 2}, "the row that the SQL made, as it was"
+
+
+def test_sql_that_is_none_fails_the_job_with_its_reason(registered: World) -> None:
+    job = done(registered, mapping={"sql": "select nope from source"})
+    assert (job["error"]["code"], registered.vendor.calls) == ("mapping_invalid", [])
+    assert "nope" in job["error_message"]

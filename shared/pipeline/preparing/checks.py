@@ -31,8 +31,6 @@ def check_mapping(mapping: Mapping) -> None:
         MappingError: naming the column.
     """
     _check_size(mapping, "mapping")
-    if mapping.sql is not None:
-        raise MappingError("mapping.sql cannot be run yet; use columns and where", field="mapping.sql")
     if mapping.where is not None:
         grammar.parse(mapping.where, "mapping.where")
     for column in mapping.columns:

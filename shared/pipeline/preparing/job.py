@@ -80,11 +80,11 @@ def _fields(found: Prepared, source: FrozenSource) -> dict[str, Any]:
         "rejects_uri": found.rejects.uri if found.rejects else None,
         "rejects": asdict(found.rejects) if found.rejects else None,
     }
-    if found.rejected_rows:
+    if found.rejected_rows and found.read is not None:
         fields["rejected_rows"] = {
             "frozen": asdict(found.rejected_rows),
             "frozen_format": Format.PARQUET.value,
-            "scan": json.dumps(Scan(source.scan.schema, found.rejected).to_json()),
+            "scan": json.dumps(Scan(found.read, found.rejected).to_json()),
             "source_as_of": source.as_of,
         }
     if found.source is not None:

@@ -51,7 +51,8 @@ class Plan:
 class Prepared:
     """What came of it. `source` is None where `failure` says why the job must fail; the rejects found so far are kept even then.
 
-    `rejected` are rows, `discarded_values` single values; `rejects` is the file of lines, `rejected_rows` that of whole rows.
+    `rejected` are rows, `discarded_values` single values; `rejects` is the file of lines, `rejected_rows` that of whole
+    rows, whose columns are those of `read`: the source's, or the SQL's.
     """
 
     source: FrozenSource | None
@@ -61,6 +62,7 @@ class Prepared:
     discarded_values: int = 0
     rejects: ObjectInfo | None = None
     rejected_rows: ObjectInfo | None = None
+    read: pa.Schema | None = None
 
 
 class _TooManyRejectsError(SourceError):
@@ -75,6 +77,11 @@ def prepare(objects: Objects, frozen: FrozenSource, plan: Plan) -> Prepared:
     Raises:
         MappingError: the mapping or the contract names what the source does not have.
     """
+    if plan.mapping is not None and plan.mapping.sql is not None:
+        from shared.pipeline.preparing.sql import run_sql
+
+        place = (plan.bucket, f"{plan.folder}selected.parquet")
+        frozen = run_sql(objects, frozen, plan.mapping.sql, place, plan.beat)
     mapper = Mapper(plan.mapping, frozen.scan.schema)
     drift, policy = None, Policy()
     try:
@@ -132,7 +139,8 @@ class _Run:
             source = FrozenSource.single(
                 self._objects, info, Format.PARQUET, Scan(self._checker.schema, rows), self._frozen.as_of
             )
-        return Prepared(source, failure, drift, rejects.discarded_rows, rejects.discarded_values, lines, whole)
+        counts = (rejects.discarded_rows, rejects.discarded_values)
+        return Prepared(source, failure, drift, *counts, lines, whole, self._frozen.scan.schema)
 
     def _kept(self, doubled: Doubled, rejects: Rejects) -> Iterator[Kept]:
         done, most = 0, self._plan.max_rejects
