@@ -8,9 +8,9 @@ import re
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import flask
 import msgspec
@@ -38,6 +38,8 @@ EXPECTED = {
 }
 PAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", "X-Frame-Options": "DENY"}
 REQUEST_ID = re.compile(r"^[!-~]{1,64}$")
+OCTETS = "application/octet-stream"
+PIECE_BYTES = 1 << 20
 DURATION = re.compile(r"^(\d{1,4})s?$")
 
 
@@ -193,6 +195,19 @@ class _Problem(HTTPException):
         self.headers = dict(headers or {})
 
 
+@dataclass(frozen=True)
+class Download:
+    """A body of any size that is sent piece by piece: an object that is read and closed."""
+
+    source: BinaryIO
+    file_name: str
+
+    def pieces(self) -> Iterator[bytes]:
+        with self.source as source:
+            while piece := source.read(PIECE_BYTES):
+                yield piece
+
+
 def etag(version: str) -> dict[str, str]:
     """Return the ETag header of a document's version."""
     return {"ETag": f'"{version}"'}
@@ -264,6 +279,9 @@ def _response(reply: Reply, route: Route) -> flask.Response:
         return flask.Response(
             reply.body, status=status, headers={**PAGE_HEADERS, **reply.headers}, mimetype="text/html"
         )
+    if isinstance(reply.body, Download):
+        named = {"Content-Disposition": f'attachment; filename="{reply.body.file_name}"'}
+        return flask.Response(reply.body.pieces(), status, {**reply.headers, **named}, mimetype=OCTETS)
     body = msgspec.json.encode(reply.body)
     return flask.Response(body, status=status, headers=dict(reply.headers), mimetype="application/json")
 

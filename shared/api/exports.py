@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.api.dispatch import Call, Reply, etag
+from shared.api.dispatch import Call, Download, Reply, etag
 from shared.api.routes import API
 from shared.models import Job, JobStatus
 from shared.ports import Document
@@ -54,6 +54,12 @@ def retry_job(call: Call) -> Reply:
 def republish_job(call: Call) -> Reply:
     """Start a new job from the rows of one that succeeded."""
     return _again(call, frozenset({JobStatus.SUCCESS}))
+
+
+def download_file(call: Call) -> Reply:
+    """Send the file that a job kept."""
+    found = call.services.exports.rejects.file(call.path["id"])
+    return Reply(Download(*found))
 
 
 def list_rejects(call: Call) -> Reply:

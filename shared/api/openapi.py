@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from shared.api import examples
-from shared.api.dispatch import model
+from shared.api.dispatch import OCTETS, model
 from shared.api.paths import PATTERNS
 from shared.api.problems import MEDIA_TYPE, SCHEMA
 from shared.api.routes import API, Permission, Route, routes_of
@@ -150,6 +150,8 @@ def _responses(route: Route, schemas: dict[str, Any], routes: Iterable[Route]) -
 
 
 def _content(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
+    if route.reply == "file":
+        return {OCTETS: {"schema": {"type": "string", "format": "binary"}}}
     if route.reply == "html":
         return {"text/html": {"schema": {"type": "string"}}}
     content: dict[str, Any] = {"schema": schemas.get(str(route.reply), {"type": "object"})}

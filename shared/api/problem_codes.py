@@ -25,6 +25,7 @@ ROWS = """
 | `credential_refused` | the vendor refused the credential or its rights |
 | `encoding_invalid` | the file is not in the encoding that was said |
 | `files_drift` | a file has other columns or types than the first of its source; the message names it |
+| `file_not_found` | the job keeps no file; export with `export_format` |
 | `forbidden` | the identity lacks the role |
 | `formula_in_the_way` | a formula lies where rows would go |
 | `header_drift` | the sheet's header is not the one that the rows have |
@@ -80,6 +81,7 @@ ROWS = """
 | `source_not_found` | the file does not exist |
 | `source_too_large` | the file is over a limit; the message says which |
 | `spreadsheet_not_found` | the spreadsheet does not exist or is not shared with the service account |
+| `sql_limit` | the SQL of a mapping takes too much memory or time |
 | `staging_gone` | staging at the target was removed while the job ran |
 | `superseded` | a job accepted later has published to this target; force the approval if you want the older rows |
 | `tab_limit` | the spreadsheet has as many tabs as it can hold |

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from shared.models._base import ErrorInfo
+from shared.models._base import ErrorInfo, Name
 from shared.models.mapping import Contract, Mapping
 from shared.models.table import ExportFormat, Source
+
+Annotations = Annotated[dict[Name, Annotated[str, msgspec.Meta(max_length=20_000)]], msgspec.Meta(max_length=5)]
 
 
 class Mode(StrEnum):
@@ -64,6 +66,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             or all of them; 1 lets everything through.
         mapping, contract, max_rejects: see there; by default those of the registered table. More rejects than `max_rejects`
             fail the job before its target is touched.
+        annotations: up to 5 texts of the caller's, kept on the job; the Python client keeps a frame's dtypes there.
     """
 
     connector_name: str
@@ -80,6 +83,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     mapping: Mapping | None = None
     contract: Contract | None = None
     max_rejects: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    annotations: Annotations = {}
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +142,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     mapping: Mapping | None = None
     contract: Contract | None = None
     max_rejects: int | None = None
+    annotations: dict[str, str] = {}
     drift: dict[str, Any] | None = None
     rejected_count: int = 0
     discarded_values: int = 0

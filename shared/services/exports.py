@@ -108,6 +108,7 @@ class Exports:
             max_shrink=request.max_shrink,
             key=request.key,
             source=self._source(request, job_id),
+            annotations=request.annotations,
             **self._rules(request),
         )
         key = self._connectors.target_key(connector, request.table_name, target)

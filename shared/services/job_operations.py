@@ -33,6 +33,7 @@ KEPT = (
     "mapping",
     "contract",
     "max_rejects",
+    "annotations",
     "before",
     "replay_of",
 )

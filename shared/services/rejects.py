@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -39,6 +39,20 @@ class RejectOperations:
         self._tables = tables
         self._operations = operations
         self._enqueue = enqueue
+
+    def file(self, job_id: str) -> tuple[BinaryIO, str]:
+        """Return the file that a job kept, and a name for it.
+
+        Raises:
+            NotFoundError: no such job, or it kept none.
+        """
+        job = require(self._stores.documents, f"export_jobs/{job_id}", f"export job {job_id!r}").data
+        bucket, _, name = (job.get("export_uri") or "").removeprefix("gs://").partition("/")
+        info = self._stores.objects.stat(bucket, name) if bucket else None
+        if info is None:
+            message = f"job {job_id} keeps no file; export with export_format, and wait until it succeeded"
+            raise NotFoundError(message, code="file_not_found")
+        return self._stores.objects.open(info), f"{job_id}.{job['export_format']}"
 
     def page(self, job_id: str, page: Page) -> RejectPage:
         """Return one page, in the order of the rows; empty where the job rejected nothing.

@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "shared.connectors": LEAVES - {"shared.config"},
     "shared.stores": LEAVES - {"shared.config"},
     "shared.audit": {"shared.models", "shared.ports", "shared.redaction"},
+    "shared.client": set(),
     "shared.errors": set(),
     "shared.models": set(),
     "shared.type_rules": set(),

@@ -19,9 +19,10 @@ import pyarrow as pa
 from shared.errors import MappingError, SourceError
 from shared.pipeline.formats import Format, ReadOptions, reader, writer
 from shared.pipeline.freezing import FrozenSource, PinnedObject
+from shared.pipeline.preparing import sql_child
 from shared.ports import Objects
 
-CHILD = Path(__file__).with_name("sql_child.py")
+CHILD = Path(sql_child.__file__)  # imported, so that it is packaged with what needs it
 DATABASE_BYTES = 200 * 10**6  # our choice: what DuckDB may take for joins and sorts
 CHILD_BYTES = (
     700 * 2**20
