@@ -8,7 +8,7 @@ PYTHON ?= python3
 DATA ?= .local
 PORT_BASE ?= 8080
 T ?= tests
-BENCH ?= deliver prepare quotas read
+BENCH ?= read quotas deliver prepare
 
 VENV := .venv
 PY := $(VENV)/bin/python

@@ -103,6 +103,11 @@ def test_rejects_are_listed_in_pages(registered: World) -> None:
             "discard_row",
         ),
         ({"contract": {"columns": {"a": {"allowed": ["x" * 300_000]}}}}, "contract", "make it smaller"),
+        (
+            {"contract": {"columns": {name: {"allowed": list(range(6000))} for name in "ab"}}},
+            "contract.columns",
+            "12000 allowed values",
+        ),
     ],
 )
 def test_what_can_never_be_followed_is_refused_at_the_request(

@@ -12,6 +12,7 @@ from shared.models import Breach, Contract, Drift, MappedColumn, Mapping
 from shared.pipeline.preparing import grammar
 
 TYPE = re.compile(r"int64|double|bool|string|date|timestamp|timestamp_tz|decimal\(\s*(\d{1,2})\s*,\s*(\d{1,2})\s*\)")
+MAX_ALLOWED = 10_000  # our choice: each is an index entry of the job's record, which Firestore bounds at 40,000
 MAX_BYTES = 200_000  # our choice: a job's record, which keeps both, holds at most 1 MiB
 TYPES = "int64, double, bool, string, date, timestamp, timestamp_tz or decimal(p,s) with p from 1 to 38"
 
@@ -50,6 +51,10 @@ def check_contract(contract: Contract) -> None:
             "contract.gone_columns is evolve or freeze: a column that is gone has nothing to discard",
             field="contract.gone_columns",
         )
+    listed = sum(len(rules.allowed or ()) for rules in contract.columns.values())
+    if listed > MAX_ALLOWED:
+        message = f"the contract lists {listed} allowed values; at most {MAX_ALLOWED} are taken in all"
+        raise MappingError(message, field="contract.columns")
     _check_names(list(contract.columns), "contract.columns")
     _check_names(contract.key, "contract.key")
     for name, rules in contract.columns.items():

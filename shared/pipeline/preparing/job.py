@@ -58,7 +58,7 @@ def prepare_job(place: Place, job: Mapping[str, Any], source: FrozenSource) -> F
     plan = Plan(
         bucket=place.bucket,
         folder=f"jobs/{job['id']}/{job['fence']}-",
-        mapping=msgspec.convert(job["mapping"], models.Mapping) if job.get("mapping") else None,
+        mapping=_mapping(job),
         contract=msgspec.convert(job.get("contract") or {}, models.Contract),
         before=_before(job),
         max_rejects=job.get("max_rejects"),
@@ -70,6 +70,14 @@ def prepare_job(place: Place, job: Mapping[str, Any], source: FrozenSource) -> F
         raise found.failure
     assert found.source is not None
     return found.source
+
+
+def _mapping(job: Mapping[str, Any]) -> models.Mapping | None:
+    """What is left to do here: SQL over a BigQuery source ran in BigQuery when the rows were frozen."""
+    mapping = dict(job.get("mapping") or {})
+    if job["source"].get("kind") == "bigquery":
+        mapping.pop("sql", None)
+    return msgspec.convert(mapping, models.Mapping) if mapping else None
 
 
 def _fields(found: Prepared, source: FrozenSource) -> dict[str, Any]:

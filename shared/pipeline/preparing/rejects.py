@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -100,4 +101,4 @@ def _is_small(values: pa.Array) -> bool:
 
 
 def _ints(indexes: list[int]) -> pa.Array:
-    return pa.array(indexes, INT)
+    return pa.Array.from_buffers(INT, len(indexes), [None, pa.py_buffer(array("q", indexes))])  # no pandas

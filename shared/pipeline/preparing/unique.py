@@ -53,7 +53,7 @@ class KeyCheck:
     def forget(self, rows: pa.Array) -> None:
         """Leave out rows that another key has discarded."""
         if self._is_made and len(rows):
-            self._database.register("gone", pa.table({"r": rows}))
+            self._database.register("gone", pa.Table.from_arrays([rows], names=["r"]))
             self._database.execute("delete from keys using gone where keys.r = gone.r")
             self._database.unregister("gone")
 
