@@ -20,6 +20,7 @@ from shared.stores.clock import SystemClock
 if TYPE_CHECKING:
     from shared.connectors._quota import Quota
     from shared.services.audit import Audit
+    from shared.services.configuration import Configurations
     from shared.services.connectors import Connectors
     from shared.services.exports import Exports
     from shared.services.quotas import Quotas
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from shared.services.refreshes import Refreshes
     from shared.services.repairs import Engine, Outcome
     from shared.services.schedules import Schedules
+    from shared.services.sources import Sources
     from shared.services.sweeper import Sweeper
     from shared.services.tables import Tables
 
@@ -98,6 +100,15 @@ class _GoogleStores:
         return _on_first_use("shared.stores.cloud_storage:CloudStorageObjects", self._settings.project)
 
     @cached_property
+    def warehouse(self) -> Any:
+        s = self._settings
+        return _on_first_use("shared.stores.bigquery:BigQueryWarehouse", s.project, s.bigquery_emulator)
+
+    @cached_property
+    def collections(self) -> Any:
+        return _on_first_use("shared.stores.firestore_source:FirestoreCollections")
+
+    @cached_property
     def clock(self) -> Clock:
         return SystemClock()
 
@@ -150,10 +161,18 @@ class Services:
         return Connectors(self.stores, self.settings.prefix, runtime)
 
     @cached_property
+    def sources(self) -> Sources:
+        from shared.services.sources import Sources, SourceSettings
+
+        s = self.settings
+        limits = SourceSettings(s.project, s.database, s.frozen_bucket, s.bigquery_queries, s.bigquery_max_bytes_billed)
+        return Sources(self.stores.objects, limits)
+
+    @cached_property
     def tables(self) -> Tables:
         from shared.services.tables import Tables
 
-        return Tables(self.stores, self.settings.tables_bucket)
+        return Tables(self.stores, self.settings.tables_bucket, self.sources)
 
     @cached_property
     def exports(self) -> Exports:
@@ -171,7 +190,7 @@ class Services:
         def refresh(job: Mapping[str, Any]) -> str:
             return after_export(self.refreshes, job)
 
-        return Exports(self.stores, self.connectors, self.tables, settings, self._engine, refresh)
+        return Exports(self.stores, self.connectors, self.tables, self.sources, settings, self._engine, refresh)
 
     @cached_property
     def refreshes(self) -> Refreshes:
@@ -185,6 +204,12 @@ class Services:
         from shared.services.schedules import Schedules
 
         return Schedules(self.stores, self.connectors, self.exports, self.refreshes, self.settings.urls["refresh"])
+
+    @cached_property
+    def configurations(self) -> Configurations:
+        from shared.services.configuration import Configurations
+
+        return Configurations(self.stores, self.connectors, self.tables, self.schedules)
 
     @cached_property
     def sweeper(self) -> Sweeper:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from shared.errors import InternalError
 
 VERSION = "0.1.0"
+GRPC_EMULATORS = ("secret_manager", "cloud_tasks", "cloud_scheduler")
+MAX_BYTES_BILLED = 100 * 2**30  # our choice: about 0.6 dollars of on-demand queries
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,15 @@ class Settings:
     viewers: frozenset[str]
     warehouse_hosts: tuple[str, ...]
     threads: int
+    bigquery_queries: bool
+    bigquery_max_bytes_billed: int
     longest_wait_s: float = 60.0
     looker_hosts: tuple[str, ...] = ()
     resolver_table: Mapping[str, str] | None = None
     secret_manager_emulator: str | None = None
     cloud_tasks_emulator: str | None = None
     cloud_scheduler_emulator: str | None = None
+    bigquery_emulator: str | None = None
 
     @property
     def is_local(self) -> bool:
@@ -57,9 +62,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise InternalError(
             "ENVIRONMENT=local is refused on Google Cloud (K_SERVICE is set); remove it from the deployment"
         )
-    emulators = {
-        name: env.get(f"{name.upper()}_EMULATOR_HOST") for name in ("secret_manager", "cloud_tasks", "cloud_scheduler")
-    }
+    emulators = {name: env.get(f"{name.upper()}_EMULATOR_HOST") for name in GRPC_EMULATORS}
+    emulators["bigquery"] = env.get("BIGQUERY_EMULATOR_HOST")
     stray = [f"{name.upper()}_EMULATOR_HOST" for name, value in emulators.items() if value and not local]
     stray += [
         name
@@ -98,9 +102,12 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         longest_wait_s=float(env.get("MAX_WAIT_S", "60")),
         looker_hosts=tuple(sorted(_words(env.get("LOOKER_HOSTS", ".looker.com")))),
         resolver_table=_table(env["RESOLVER_TABLE"]) if env.get("RESOLVER_TABLE") else None,
+        bigquery_queries=env.get("BIGQUERY_QUERIES", "false") == "true",
+        bigquery_max_bytes_billed=int(env.get("BIGQUERY_MAX_BYTES_BILLED", str(MAX_BYTES_BILLED))),
         secret_manager_emulator=emulators["secret_manager"],
         cloud_tasks_emulator=emulators["cloud_tasks"],
         cloud_scheduler_emulator=emulators["cloud_scheduler"],
+        bigquery_emulator=emulators["bigquery"],
     )
 
 

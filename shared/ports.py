@@ -6,7 +6,7 @@ hold both to the same behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -188,6 +188,101 @@ class Resolver(Protocol):
         """Every address of a host name. Raises `VendorUnavailableError` if it does not resolve."""
 
 
+@dataclass(frozen=True)
+class WarehouseColumn:
+    """One column of a query's result, in BigQuery's own words: `type` e.g. `NUMERIC`, `RECORD`; `mode` `REPEATED` for an array."""
+
+    name: str
+    type: str
+    mode: str = "NULLABLE"
+
+
+@dataclass(frozen=True)
+class QueryEstimate:
+    """What a dry run says of one statement: its kind (`SELECT`), what it would read, where it would run, what it gives."""
+
+    statement_type: str
+    bytes: int
+    location: str
+    columns: tuple[WarehouseColumn, ...]
+
+
+@dataclass(frozen=True)
+class WarehouseJob:
+    """A query job as BigQuery reports it.
+
+    Attributes:
+        error: (reason, message) of a job that failed, in BigQuery's words.
+        rows, files: what an `EXPORT DATA` wrote; None until it is done.
+    """
+
+    id: str
+    is_done: bool
+    started_at: datetime | None = None
+    error: tuple[str, str] | None = None
+    rows: int | None = None
+    files: int | None = None
+
+
+class Warehouse(Protocol):
+    """BigQuery, as a source. All raise `SourceError` with BigQuery's reason for a refusal, `VendorUnavailableError` to wait."""
+
+    def table_type(self, project: str, dataset: str, table: str) -> str:
+        """`TABLE`, `VIEW`, `EXTERNAL`, `MATERIALIZED_VIEW`, `SNAPSHOT` …"""
+
+    def estimate(self, sql: str, location: str | None) -> QueryEstimate:
+        """Dry-run a statement; costs nothing."""
+
+    def start(self, job_id: str, sql: str, location: str, maximum_bytes_billed: int) -> WarehouseJob:
+        """Run a statement under this id, once: the same call again gives the job that is there."""
+
+    def look(self, job_id: str, location: str) -> WarehouseJob | None:
+        """How the job stands; None if there is none of that id."""
+
+
+@dataclass(frozen=True)
+class GeoPoint:
+    """A place, in degrees."""
+
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Another document, by its path below the database."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class SourceDocument:
+    """A document of somebody's collection: JSON values, aware datetimes, bytes, `GeoPoint` and `Reference`; maps and lists of them."""
+
+    path: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CollectionName:
+    """A collection, or (`is_group`) every collection of one id, in a database of Firestore."""
+
+    project: str
+    database: str
+    path: str
+    is_group: bool = False
+
+
+class Collections(Protocol):
+    """Firestore, as a source."""
+
+    def read(self, name: CollectionName, at: datetime, after: str | None, limit: int) -> Iterator[SourceDocument]:
+        """Yield documents as they were at a moment, by path, from the one after `after` on; at most `limit`.
+
+        Raises `SourceError` (code `read_time_too_old`, `source_forbidden`), `VendorUnavailableError` to wait.
+        """
+
+
 class Clock(Protocol):
     """Time, passed in so that tests can move it."""
 
@@ -207,3 +302,5 @@ class Stores:
     cron_jobs: CronJobs
     objects: Objects
     clock: Clock
+    warehouse: Warehouse
+    collections: Collections

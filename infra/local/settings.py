@@ -99,6 +99,8 @@ def function_environment(layout: Layout, part: str) -> dict[str, str]:
         "SCHEDULER_SERVICE_ACCOUNT": SCHEDULER_SERVICE_ACCOUNT,
         "WAREHOUSE_HOSTS": "127.0.0.1",
         "RESOLVER_TABLE": ",".join(f"{host}={SANDBOX_ADDRESS}" for host in USER_SET_HOSTS),
+        "BIGQUERY_EMULATOR_HOST": "https://bigquery.googleapis.com",
+        "BIGQUERY_QUERIES": "true",
         "HTTPS_PROXY": ports.url("sandbox_proxy"),
         "HTTP_PROXY": ports.url("sandbox_proxy"),
         "REQUESTS_CA_BUNDLE": str(layout.ca_file),

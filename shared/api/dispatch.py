@@ -40,6 +40,7 @@ PAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsaf
 REQUEST_ID = re.compile(r"^[!-~]{1,64}$")
 OCTETS = "application/octet-stream"
 PIECE_BYTES = 1 << 20
+YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 DURATION = re.compile(r"^(\d{1,4})s?$")
 
 
@@ -235,6 +236,8 @@ def _body(request: flask.Request, route: Route) -> Any:
         if route.body_required:
             raise InvalidRequestError("a JSON body is required", field="$")
         return {} if route.request == "object" else kind()
+    if route.yaml and request.mimetype in YAML_TYPES:
+        return _converted(_yaml(raw), kind)
     if request.mimetype not in ("application/json", "application/merge-patch+json"):
         raise _Problem(415, "not_json", f"Content-Type is {request.mimetype or 'missing'}; expected application/json")
     try:
@@ -245,6 +248,19 @@ def _body(request: flask.Request, route: Route) -> Any:
         raise InvalidRequestError(f"{message} (at {pointer})", field=pointer) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise InvalidRequestError(f"the body is not JSON: {exc}", field="$") from exc
+
+
+def _yaml(raw: bytes) -> Any:
+    return importlib.import_module("shared.api.yaml_body").decode(raw)
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as exc:
+        message, _, where = str(exc).partition(" - at `")
+        pointer = where.rstrip("`") or "$"
+        raise InvalidRequestError(f"{message} (at {pointer})", field=pointer) from exc
 
 
 def _query(request: flask.Request, route: Route) -> dict[str, Any]:

@@ -44,6 +44,28 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "upsert": {**_EXPORT, "mode": "upsert", "key": ["id"], "source": {"uri": "gs://ymca-tables/volunteers.csv"}},
     },
     "put_table": {"csv": {"source": {"uri": "gs://ymca-tables/volunteers.csv"}, "description": "All volunteers"}},
+    "apply": {
+        "one_of_each": {
+            "connectors": [
+                {
+                    "name": "ymca_sheets",
+                    "connector_type": "google_sheets",
+                    "spreadsheet_id": "1BxiMVs0XRA5nFMdKvBdBZjgmUUqptlbs74OgvE2upms",
+                    "credentials_secret": "projects/ymca/secrets/sheets/versions/1",
+                }
+            ],
+            "tables": [{"name": "volunteers", "source": {"bigquery": {"table": "ymca.volunteers"}}}],
+            "schedules": [
+                {
+                    "name": "nightly",
+                    "connector_name": "ymca_sheets",
+                    "cron_expression": "30 5 * * *",
+                    "action": "export_and_refresh",
+                    "export": _EXPORT,
+                }
+            ],
+        }
+    },
     "start_refresh": {"plain": {}},
     "create_schedule": {
         "refresh": {"connector_name": "ymca_powerbi", "cron_expression": "0 */6 * * *", "timezone": "Europe/Berlin"},
@@ -97,6 +119,13 @@ REPLIES: dict[str, Any] = {
         "trigger": "manual",
         "requested_by": "ada@example.org",
         **_TIMES,
+    },
+    "Applied": {
+        "ok": True,
+        "dry_run": True,
+        "items": [
+            {"kind": "table", "name": "volunteers", "action": "change", "outcome": "planned", "changes": ["source"]}
+        ],
     },
     "AuditPage": {
         "entries": [

@@ -54,8 +54,13 @@ ROWS = """
 | `not_json` | send `Content-Type: application/json` |
 | `nothing_rejected` | the job discarded no row, so there is nothing to replay |
 | `other_function` | another function answers this path; `url` is where |
+| `own_collection` | the collection is this service's own and no source |
 | `precondition_failed` | it changed since you read it; read again |
+| `queries_not_allowed` | no administrator allowed BigQuery queries as a source |
+| `query_refused` | BigQuery refused the query or could not export; the message has its reason |
+| `query_too_expensive` | a dry run says that the query would read more than the limit; nothing was billed |
 | `quota_wait` | our share of the vendor's quota is used up until the time that is said; the job goes on by itself |
+| `read_time_too_old` | Firestore does not keep the moment that the job reads at any more |
 | `redirected` | a host of a user's choice answered with a redirect; name the final address |
 | `refresh_failed` | the vendor ended the refresh badly; the message is the vendor's reason |
 | `refresh_quota` | the vendor's number of refreshes a day is used up |
@@ -74,11 +79,12 @@ ROWS = """
 | `sheet_missing` | the workbook has no sheet of that name |
 | `source_changed` | the file changed after the export was accepted; export again |
 | `source_damaged` | the file is truncated or corrupt |
-| `source_forbidden` | the worker may not read the bucket |
+| `source_exporting` | BigQuery is still exporting; the job goes on by itself |
+| `source_forbidden` | the worker may not read the bucket, table or collection |
 | `source_format` | the file is not of the format that its name or request says |
 | `source_gone` | the frozen generation is gone; export again |
 | `source_invalid` | the data is not of its declared form |
-| `source_not_found` | the file does not exist |
+| `source_not_found` | the file, table or dataset does not exist |
 | `source_too_large` | the file is over a limit; the message says which |
 | `spreadsheet_not_found` | the spreadsheet does not exist or is not shared with the service account |
 | `sql_limit` | the SQL of a mapping takes too much memory or time |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Union
 
 import msgspec
@@ -28,3 +29,8 @@ def _registration(kind: str, module: Any) -> Any:
 
 REQUESTS = tuple(_registration(kind, module) for kind, module in kinds.DECLARATIONS.items())
 RegisterRequest = Union[REQUESTS]  # type: ignore[valid-type]  # noqa: UP007 - made at run time from the kinds there are
+
+
+def registration(item: Mapping[str, Any]) -> Any:
+    """Return an item of a configuration as the body of `register`. Raises `msgspec.ValidationError`."""
+    return msgspec.convert(item, RegisterRequest)

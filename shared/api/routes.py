@@ -53,6 +53,7 @@ class Route:
     body_required: bool = True
     idempotency: bool = False
     if_match: bool = False
+    yaml: bool = False
     max_body_bytes: int = SMALL_BODY_BYTES
     tags: tuple[str, ...] = field(default=())
 
@@ -78,6 +79,9 @@ AUDIT_FILTERS = (
     Parameter("request_id", "string", "Only what this request did."),
 )
 STATUS = Parameter("status", "string", "Only jobs of this status.")
+
+DRY_RUN = Parameter("dry_run", "boolean", "Answer what would be created, changed and deleted, and do nothing.")
+PRUNE = Parameter("prune", "boolean", "Delete what the sections of the configuration do not hold.")
 
 VIEW, OPERATE, ADMIN = Permission.VIEWER, Permission.OPERATOR, Permission.ADMIN
 _CONNECTORS, _EXPORTS, _REFRESHES = "shared.api.connectors", "shared.api.exports", "shared.api.refreshes"
@@ -138,13 +142,16 @@ ROUTES: tuple[Route, ...] = (
           "Send again the rows that a job left out, once their cause is mended", request="ReplayRequest", reply="Job",
           status=202, errors=(404, 409, 422), query=(SUPERSEDED,), body_required=False, idempotency=True),
     Route("PUT", f"{API}/tables/{{name}}", "export", ADMIN, "shared.api.tables:put_table", "Register a table",
-          request="TableBody", reply="Table", also=(201,), errors=(422,)),
+          request="TableBody", reply="Table", also=(201,), errors=(403, 412, 422), if_match=True),
     Route("GET", f"{API}/tables", "export", VIEW, "shared.api.tables:list_tables", "List tables",
           reply="TablePage", query=PAGE),
     Route("GET", f"{API}/tables/{{name}}", "export", VIEW, "shared.api.tables:get_table", "Get one table",
           reply="Table", errors=(404,)),
     Route("DELETE", f"{API}/tables/{{name}}", "export", ADMIN, "shared.api.tables:delete_table", "Forget a table",
-          status=204, errors=(404,)),
+          status=204, errors=(404, 412), if_match=True),
+    Route("POST", f"{API}/apply", "refresh", ADMIN, "shared.api.apply:apply",
+          "Apply a configuration of connectors, tables and schedules (JSON or YAML)", request="Configuration",
+          reply="Applied", query=(DRY_RUN, PRUNE), yaml=True),
     Route("POST", f"{API}/{{name}}/refresh", "refresh", OPERATE, f"{_REFRESHES}:start_refresh",
           "Refresh what the BI tool computes", request="RefreshRequest", reply="RefreshRun", status=202,
           errors=(404, 422), body_required=False, idempotency=True),

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import re
-
 from shared.api.dispatch import Call, Reply, etag
-from shared.errors import InvalidRequestError, NotFoundError
+from shared.errors import NotFoundError
 from shared.models import Table
 from shared.services.records import Page, from_record
-
-TABLE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,99}$")
+from shared.services.tables import NAME
 
 
 def put_table(call: Call) -> Reply:
     """Register a table: 201 if it is new, 200 if it was replaced."""
-    name = call.path["name"]
-    if not TABLE_NAME.match(name):
-        raise InvalidRequestError(
-            f"{name!r} is not a table name; expected 1 to 100 letters, digits, spaces, `_` and `-`", field="name"
-        )
-    document, is_new = call.services.tables.put(name, call.body)
+    document, is_new = call.services.tables.put(call.path["name"], call.body, call.if_match())
     return Reply(from_record(Table, document.data), status=201 if is_new else 200, headers=etag(document.version))
 
 
@@ -38,13 +30,13 @@ def list_tables(call: Call) -> Reply:
 
 def delete_table(call: Call) -> Reply:
     """Forget a table; its file stays."""
-    call.services.tables.delete(_known(call))
+    call.services.tables.delete(_known(call), call.if_match())
     return Reply(status=204)
 
 
 def _known(call: Call) -> str:
     """Return the path's name. Raises `NotFoundError` if no table can be called so."""
     name = call.path["name"]
-    if not TABLE_NAME.match(name):
+    if not NAME.match(name):
         raise NotFoundError(f"table {name!r} does not exist; check the name, or list what there is")
     return name

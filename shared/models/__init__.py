@@ -12,6 +12,11 @@ from shared.models._base import utc as utc
 from shared.models.audit import AuditEntry as AuditEntry
 from shared.models.audit import AuditPage as AuditPage
 from shared.models.audit import AuditVerification as AuditVerification
+from shared.models.configuration import Action as Action
+from shared.models.configuration import Applied as Applied
+from shared.models.configuration import AppliedItem as AppliedItem
+from shared.models.configuration import Configuration as Configuration
+from shared.models.configuration import ItemOutcome as ItemOutcome
 from shared.models.connector import CheckResult as CheckResult
 from shared.models.connector import Connector as Connector
 from shared.models.connector import ConnectorPage as ConnectorPage
@@ -23,7 +28,6 @@ from shared.models.job import ExportRequest as ExportRequest
 from shared.models.job import Job as Job
 from shared.models.job import JobPage as JobPage
 from shared.models.job import JobStatus as JobStatus
-from shared.models.job import Mode as Mode
 from shared.models.job import Phase as Phase
 from shared.models.job import Progress as Progress
 from shared.models.mapping import Breach as Breach
@@ -47,7 +51,9 @@ from shared.models.schedule import ScheduleRequest as ScheduleRequest
 from shared.models.table import BigQuerySource as BigQuerySource
 from shared.models.table import ExportFormat as ExportFormat
 from shared.models.table import FirestoreSource as FirestoreSource
+from shared.models.table import Mode as Mode
 from shared.models.table import Source as Source
 from shared.models.table import Table as Table
 from shared.models.table import TableBody as TableBody
+from shared.models.table import TableDefaults as TableDefaults
 from shared.models.table import TablePage as TablePage

@@ -10,17 +10,9 @@ import msgspec
 
 from shared.models._base import ErrorInfo, Name
 from shared.models.mapping import Contract, Mapping
-from shared.models.table import ExportFormat, Source
+from shared.models.table import ExportFormat, Mode, Source
 
 Annotations = Annotated[dict[Name, Annotated[str, msgspec.Meta(max_length=20_000)]], msgspec.Meta(max_length=5)]
-
-
-class Mode(StrEnum):
-    """What becomes of the rows that the target holds already."""
-
-    REPLACE = "replace"
-    APPEND = "append"
-    UPSERT = "upsert"
 
 
 class JobStatus(StrEnum):
@@ -51,19 +43,20 @@ class Phase(StrEnum):
 
 
 class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One export.
+    """One export. What is not given is the registered table's default, where `table_name` names one that has it.
 
     Attributes:
         table_name: a registered table, else the file `<tables bucket>/<table_name>.<format>`; names the target table too.
         rows: the rows themselves, as objects; instead of a file.
         source: files, a BigQuery table or query, or a Firestore collection, instead of what `table_name` finds.
         columns: declared types by column name, as in a file source; JSON and CSV have no dates of their own.
+        mode: by default `replace`.
         key: for `upsert`: the columns that tell rows apart; unique and not null in the source.
         export_format: also keep the exported rows as a file of this format in the exports bucket.
         target: options of the connector's kind, e.g. `worksheet` for Google Sheets.
         refresh_after: refresh what the BI tool computes from the table once it is published.
         max_shrink: a replace is held for approval if it would take away more than this share of the rows published before,
-            or all of them; 1 lets everything through.
+            or all of them; by default a half; 1 lets everything through.
         mapping, contract, max_rejects: see there; by default those of the registered table. More rejects than `max_rejects`
             fail the job before its target is touched.
         annotations: up to 5 texts of the caller's, kept on the job; the Python client keeps a frame's dtypes there.
@@ -71,7 +64,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     connector_name: str
     table_name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
-    mode: Mode = Mode.REPLACE
+    mode: Mode | None = None
     rows: list[dict[str, Any]] | None = None
     source: Source | None = None
     columns: dict[str, str] | None = None
@@ -79,7 +72,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     export_format: ExportFormat | None = None
     target: dict[str, Any] = {}
     refresh_after: bool = False
-    max_shrink: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.5
+    max_shrink: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
     mapping: Mapping | None = None
     contract: Contract | None = None
     max_rejects: Annotated[int, msgspec.Meta(ge=0)] | None = None

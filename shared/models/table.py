@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -19,6 +19,14 @@ class ExportFormat(StrEnum):
     JSONL = "jsonl"
     PARQUET = "parquet"
     XLSX = "xlsx"
+
+
+class Mode(StrEnum):
+    """What becomes of the rows that the target holds already."""
+
+    REPLACE = "replace"
+    APPEND = "append"
+    UPSERT = "upsert"
 
 
 class BigQuerySource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,6 +102,21 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("a source is exactly one of uri, bigquery and firestore")
 
 
+class TableDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an export of the table does where its request does not say.
+
+    Attributes:
+        key: for the mode `upsert`.
+        target: options by connector type, e.g. `{"google_sheets": {"worksheet": "Volunteers"}}`.
+    """
+
+    mode: Mode | None = None
+    key: list[str] = []
+    export_format: ExportFormat | None = None
+    max_shrink: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
+    target: dict[str, dict[str, Any]] = {}
+
+
 class TableBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `table_name` stands for."""
 
@@ -102,6 +125,7 @@ class TableBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     mapping: Mapping | None = None
     contract: Contract | None = None
     max_rejects: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    defaults: TableDefaults = TableDefaults()
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +138,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     mapping: Mapping | None = None
     contract: Contract | None = None
     max_rejects: int | None = None
+    defaults: TableDefaults = TableDefaults()
 
 
 class TablePage(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,7 +46,7 @@ MAX_IDLE_CLAIMS = 6  # our choice: a job that stops its worker six times without
 MAX_WAITS = 7  # our choice: up to 5, 10, … 300 s, on average five minutes of a vendor in trouble without a Retry-After
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 300.0
-OWN_WAITS = frozenset({"quota_wait", "breaker_open"})
+OWN_WAITS = frozenset({"quota_wait", "breaker_open", "source_exporting"})
 """Waits that we ask for ourselves: they say nothing of the vendor's health and do not count towards `MAX_WAITS`."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from shared.errors import VendorUnavailableError
 from shared.pipeline.formats import Format, Scan, reader
 from shared.pipeline.sources import rechunk
 from shared.ports import ObjectInfo, Objects, Stores
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 KINDS = {
     "file": "shared.pipeline.sources.files:freeze_one",
     "files": "shared.pipeline.sources.files:freeze_many",
+    "bigquery": "shared.pipeline.sources.bigquery:freeze",
+    "firestore": "shared.pipeline.sources.firestore:freeze",
 }
 """What freezes each kind of source: a function of `Freezing`."""
 
@@ -40,7 +43,7 @@ class PinnedObject:
 
 @dataclass(frozen=True)
 class Part:
-    """One object in the frozen bucket. Its scan has its own columns in its own order, in the types of the whole source."""
+    """One object in the frozen bucket. Its scan has its own columns in its own order."""
 
     info: ObjectInfo
     scan: Scan
@@ -51,7 +54,8 @@ class FrozenSource:
     """A source that cannot change any more, and what one pass over it found.
 
     Attributes:
-        scan: of the whole: all columns, all rows. A column that a part lacks is null in the part's rows.
+        scan: of the whole: all columns, all rows. A column that a part lacks is null in the part's rows; a time without a zone
+            is one in UTC where the whole says so.
         parts: in order; at least one.
         as_of: the moment whose rows these are, where it is known.
         manifest: where the list of many parts is kept; None for one part.
@@ -95,7 +99,9 @@ class FrozenSource:
         if batch.schema.equals(self.scan.schema):
             return batch
         columns = [
-            batch.column(field.name) if field.name in batch.schema.names else pa.nulls(batch.num_rows, field.type)
+            batch.column(field.name).cast(field.type)
+            if field.name in batch.schema.names
+            else pa.nulls(batch.num_rows, field.type)
             for field in self.scan.schema
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.scan.schema)
@@ -116,7 +122,7 @@ class Freezing:
     Attributes:
         bucket: where frozen objects lie, each job's under `jobs/<id>/`.
         job: the job as it is now, `save` included.
-        save: records fields on the job and renews its lease; raises when the job is lost or to be cancelled.
+        save: records fields on the job; raises when the job is lost or to be cancelled.
         ends: when this box of work is over.
     """
 
@@ -135,6 +141,11 @@ class Freezing:
         """The source as it was pinned when the job was accepted."""
         found: Mapping[str, Any] = self.job["source"]
         return found
+
+    def go_on_until_the_end(self, doing: str) -> None:
+        """Raise `VendorUnavailableError` (the next box goes on at once) when this box of work is over."""
+        if self.stores.clock.now() >= self.ends:
+            raise VendorUnavailableError(f"{doing} goes on", code="source_exporting", retry_after_s=0.0)
 
 
 def freeze(freezing: Freezing) -> FrozenSource:
@@ -204,5 +215,4 @@ def _copied(freezing: Freezing, earlier: Mapping[str, Any]) -> FrozenSource:
     for part in source.parts:
         name = freezing.folder + part.info.name.rpartition("/")[2]
         parts.append(Part(freezing.stores.objects.copy(part.info, freezing.bucket, name), part.scan))
-        freezing.save({})
     return of_parts(freezing, source.format, source.scan, parts, source.as_of)

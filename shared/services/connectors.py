@@ -140,6 +140,29 @@ class Connectors:
             self._stores.secrets.destroy(present.data["credentials"])
         return self.get(name)
 
+    def put(self, name: str, config: Mapping[str, Any], reference: str, version: str) -> Document:
+        """Replace configuration and credentials (a Secret Manager version) of a connector, kind and owned targets kept.
+
+        Raises:
+            PreconditionFailedError: it changed since `version`.
+            CredentialError, InvalidRequestError: the version is not there, or lacks a credential.
+        """
+        present, now = self.get(name), self._stores.clock.now()
+        self._keep_credentials(name, config, {}, reference)
+        fields = {"config": dict(config), "credentials": reference, "owns_credentials": False, "updated_at": now}
+
+        def work(tx: Transaction) -> None:
+            before = _as_read(tx, name, version)
+            tx.update(f"connectors/{name}", fields)
+            former = _identity(before["config"], before["credentials"])
+            after = _identity(config, reference)
+            audit.record(tx, now, "connector.change", f"connectors/{name}", before=former, after=after)
+
+        self._stores.documents.transact(work)
+        if present.data.get("owns_credentials"):
+            self._stores.secrets.destroy(present.data["credentials"])
+        return self.get(name)
+
     def delete(self, name: str, *, force: bool, version: str | None) -> None:
         """Delete a connector and the credentials that we made for it.
 

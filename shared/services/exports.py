@@ -33,7 +33,7 @@ from shared.services.records import (
 from shared.services.rejects import RejectOperations
 from shared.services.repairs import Engine, Repairs
 from shared.services.sources import Sources
-from shared.services.tables import Tables
+from shared.services.tables import Choices, Tables
 
 TASK_DEADLINE_S = 900.0
 POLL_S = 1.0
@@ -59,6 +59,7 @@ class Exports:
         stores: Stores,
         connectors: Connectors,
         tables: Tables,
+        sources: Sources,
         settings: ExportSettings,
         engine: Callable[[], Engine],
         after_success: Callable[[Mapping[str, Any]], str],
@@ -69,7 +70,7 @@ class Exports:
         self._settings = settings
         self._engine = engine
         self._after_success = after_success
-        self._sources = Sources(stores.objects, settings.frozen_bucket)
+        self._sources = sources
         self.operations = JobOperations(stores, connectors, settings.frozen_bucket, self._enqueue)
         self.repairs = Repairs(stores, self.operations, engine)
         self.rejects = RejectOperations(stores, tables, self.operations, self._enqueue)
@@ -87,7 +88,8 @@ class Exports:
         """
         connector = self._connectors.get(request.connector_name)
         kind = connector.data["connector_type"]
-        target = self._check(request, kind, connector)
+        chosen = self._tables.choices(request, kind)
+        target = self._check(request, chosen, kind, connector)
         now = self._stores.clock.now()
         job_id = new_id(now)
         job = Job(
@@ -95,18 +97,18 @@ class Exports:
             connector_name=request.connector_name,
             connector_type=kind,
             table_name=request.table_name,
-            mode=request.mode,
+            mode=chosen.mode,
             status=JobStatus.PENDING,
             phase=Phase.QUEUED,
             created_at=now,
             updated_at=now,
             requested_by=caller,
             target=target,
-            export_format=request.export_format,
+            export_format=chosen.export_format,
             note=kinds.capabilities(kind).note or None,
             refresh_after=request.refresh_after,
-            max_shrink=request.max_shrink,
-            key=request.key,
+            max_shrink=chosen.max_shrink,
+            key=chosen.key,
             source=self._source(request, job_id),
             annotations=request.annotations,
             **self._rules(request),
@@ -207,12 +209,12 @@ class Exports:
         name = f"export-{job_id}-{seq}"
         self._stores.tasks.enqueue(Task(self._settings.queue, url, name, {"seq": seq}, at, TASK_DEADLINE_S))
 
-    def _check(self, request: ExportRequest, kind: str, connector: Document) -> dict[str, Any]:
+    def _check(self, request: ExportRequest, chosen: Choices, kind: str, connector: Document) -> dict[str, Any]:
         capabilities = kinds.capabilities(kind)
-        if request.mode not in capabilities.modes:
+        if chosen.mode not in capabilities.modes:
             able = ", ".join(sorted(capabilities.modes))
-            raise UnsupportedError(f"{kind} cannot {request.mode.value}; it can {able}", code="mode_unsupported")
-        if bool(request.key) != (request.mode is Mode.UPSERT):
+            raise UnsupportedError(f"{kind} cannot {chosen.mode.value}; it can {able}", code="mode_unsupported")
+        if bool(chosen.key) != (chosen.mode is Mode.UPSERT):
             raise InvalidRequestError(
                 "key belongs to the mode upsert, which needs it: the columns that tell rows apart", field="key"
             )
@@ -221,7 +223,7 @@ class Exports:
         if request.rows is not None and request.source is not None:
             raise InvalidRequestError("send either rows or source, not both", field="source")
         try:
-            options = msgspec.convert(request.target, kinds.DECLARATIONS[kind].TargetOptions)
+            options = msgspec.convert(dict(chosen.target), kinds.DECLARATIONS[kind].TargetOptions)
         except msgspec.ValidationError as exc:
             raise InvalidRequestError(f"target is not of the form that {kind} takes: {exc}", field="target") from exc
         checked: dict[str, Any] = msgspec.to_builtins(options)

@@ -5,25 +5,43 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from shared.errors import InvalidRequestError, NotFoundError
-from shared.models import ExportFormat, Source
+from shared.errors import ForbiddenError, InvalidRequestError, NotFoundError
+from shared.models import BigQuerySource, ExportFormat, FirestoreSource, Source
 from shared.ports import ObjectInfo, Objects
 
 MAX_FILES = 1_000  # our choice: one table's files; their list stays small and is frozen within a few boxes of work
 MAX_LISTED = 10_000  # our choice: names looked at under a pattern's prefix
+RESERVED = re.compile(r"__.*__")
+OWN_COLLECTIONS = frozenset(
+    {"audit", "audit_seals", "breakers", "chunks", "connectors", "export_jobs", "idempotency_keys", "notices", "occurrences",
+     "quotas", "refresh_runs", "schedules", "tables", "targets"}
+)  # fmt: skip
+TABLE = re.compile(r"(?:(?P<project>[a-z][a-z0-9.:-]{4,62})\.)?(?P<dataset>\w{1,1024})\.(?P<table>[\w -]{1,1024})")
 ENDINGS = {"ndjson": "jsonl", "tsv": "csv"}
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """What an administrator set: our project, where rows are frozen, and what BigQuery may be asked for."""
+
+    project: str
+    database: str
+    frozen_bucket: str
+    queries_allowed: bool
+    max_bytes_billed: int
 
 
 class Sources:
     """Makes the `source` of job records: `kind` says what freezes it (`shared.pipeline.freezing.KINDS`)."""
 
-    def __init__(self, objects: Objects, frozen_bucket: str) -> None:
+    def __init__(self, objects: Objects, settings: SourceSettings) -> None:
         self._objects = objects
-        self._frozen_bucket = frozen_bucket
+        self._settings = settings
+        self._frozen_bucket = settings.frozen_bucket
 
     def of_rows(self, rows: Sequence[Any], job_id: str, columns: Mapping[str, str] | None) -> dict[str, Any]:
         """Keep the rows of a request as an object of the job. Raises `SourceError` naming a row that is no object."""
@@ -43,12 +61,90 @@ class Sources:
             InvalidRequestError: the source is not of the documented form.
             NotFoundError: no such file; or no file fits.
         """
-        check(source)
+        self.check(source)
         declared = {**(source.columns or {}), **(columns or {})} or None
+        if source.bigquery is not None:
+            return self._query(source, source.bigquery, declared)
+        if source.firestore is not None:
+            return self._collection(source, source.firestore, declared)
         bucket, name = parse_uri(str(source.uri))
         if not is_many(name):
             return _file(source, self._pinned(bucket, name), declared)
         return self._files(source, job_id, declared)
+
+    def check(self, source: Source) -> None:
+        """Make sure that the source is of the documented form, and allowed. Looks at nothing outside.
+
+        Raises:
+            InvalidRequestError: it is not.
+            ForbiddenError: it is a query, and no administrator allowed those.
+        """
+        if source.bigquery is not None:
+            self._check_query(source.bigquery)
+        elif source.firestore is not None:
+            self._check_collection(source.firestore)
+        else:
+            uri = str(source.uri)
+            _, name = parse_uri(uri)
+            if not is_many(name) or (source.format is None and not name.endswith(("/", "*"))):
+                source_format(source.format, uri)
+
+    def _check_query(self, bigquery: BigQuerySource) -> None:
+        if bigquery.query is not None and not self._settings.queries_allowed:
+            raise ForbiddenError(
+                "BigQuery queries as a source are not allowed here; an administrator allows them with BIGQUERY_QUERIES=true. "
+                "Name a table or a view instead",
+                code="queries_not_allowed",
+            )
+        if bigquery.table is not None and TABLE.fullmatch(bigquery.table) is None:
+            raise InvalidRequestError(
+                f"{bigquery.table!r} is not a table; expected dataset.table or project.dataset.table",
+                field="source.bigquery.table",
+            )
+
+    def _query(self, source: Source, bigquery: BigQuerySource, columns: Mapping[str, str] | None) -> dict[str, Any]:
+        limit = self._settings.max_bytes_billed
+        parts = TABLE.fullmatch(bigquery.table).groupdict() if bigquery.table else {}  # type: ignore[union-attr]  # checked
+        table = {**parts, "project": parts.get("project") or self._settings.project} if parts else None
+        return {
+            "kind": "bigquery",
+            "table": table,
+            "query": bigquery.query,
+            "location": bigquery.location,
+            "maximum_bytes_billed": min(bigquery.maximum_bytes_billed or limit, limit),
+            "format": ExportFormat.PARQUET.value,
+            "options": _options(source, columns),
+        }
+
+    def _check_collection(self, firestore: FirestoreSource) -> None:
+        parts = firestore.collection.split("/")
+        is_path = len(parts) == 1 if firestore.group else len(parts) % 2 == 1
+        if not is_path or any(not part or part in (".", "..") or RESERVED.fullmatch(part) for part in parts):
+            expected = (
+                "the id of a collection group" if firestore.group else "a path such as cities or cities/SF/landmarks"
+            )
+            raise InvalidRequestError(
+                f"{firestore.collection!r} is no collection; expected {expected}", field="source.firestore.collection"
+            )
+        here = (self._settings.project, self._settings.database)
+        is_ours = parts[-1 if firestore.group else 0] in OWN_COLLECTIONS
+        if is_ours and (firestore.project or self._settings.project, firestore.database) == here:
+            raise ForbiddenError(
+                f"the collection {firestore.collection!r} is this service's own and no source", code="own_collection"
+            )
+
+    def _collection(
+        self, source: Source, firestore: FirestoreSource, columns: Mapping[str, str] | None
+    ) -> dict[str, Any]:
+        return {
+            "kind": "firestore",
+            "project": firestore.project or self._settings.project,
+            "database": firestore.database,
+            "collection": firestore.collection,
+            "group": firestore.group,
+            "format": ExportFormat.PARQUET.value,
+            "options": _options(source, columns),
+        }
 
     def _pinned(self, bucket: str, name: str) -> ObjectInfo:
         info = self._objects.stat(bucket, name)
@@ -105,15 +201,6 @@ class Sources:
         if info is None:
             raise NotFoundError(f"gs://{bucket}/{name} is gone right after it was written; try again")
         return info
-
-
-def check(source: Source) -> None:
-    """Raise `InvalidRequestError` unless the source is of the documented form. Looks at nothing outside."""
-    if source.uri is None:
-        raise InvalidRequestError("expected source.uri", field="source")
-    _, name = parse_uri(source.uri)
-    if not is_many(name) or (source.format is None and not name.endswith(("/", "*"))):
-        source_format(source.format, source.uri)
 
 
 def is_many(name: str) -> bool:

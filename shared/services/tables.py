@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from shared import audit
-from shared.errors import InvalidRequestError, NotFoundError
-from shared.models import ExportFormat, Source, Table, TableBody, TablePage
+from shared import connectors as kinds
+from shared.errors import InvalidRequestError, NotFoundError, PreconditionFailedError
+from shared.models import ExportFormat, ExportRequest, Mode, Source, Table, TableBody, TableDefaults, TablePage
 from shared.pipeline.preparing.checks import check_rules
 from shared.ports import Document, Query, Stores
 from shared.services.records import Page, from_record, list_page, require, to_record
-from shared.services.sources import check
+from shared.services.sources import Sources
+
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,99}$")
+DEFAULT_MAX_SHRINK = 0.5
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What one export does: each the request's, else the table's default, else ours."""
+
+    mode: Mode
+    key: list[str]
+    export_format: ExportFormat | None
+    max_shrink: float
+    target: Mapping[str, Any]
 
 
 class Tables:
     """The use cases around `tables/{name}`."""
 
-    def __init__(self, stores: Stores, tables_bucket: str) -> None:
+    def __init__(self, stores: Stores, tables_bucket: str, sources: Sources) -> None:
         self._stores = stores
         self._bucket = tables_bucket
+        self._sources = sources
 
-    def put(self, name: str, body: TableBody) -> tuple[Document, bool]:
-        """Create or replace; returns the document and whether it is new."""
-        check(body.source)
-        check_rules(body.mapping, body.contract)
+    def put(self, name: str, body: TableBody, version: str | None = None) -> tuple[Document, bool]:
+        """Create or replace; returns the document and whether it is new.
+
+        Raises:
+            InvalidRequestError: the name, the source, a rule or a default is not of the documented form.
+            PreconditionFailedError: the table is not the one of `version` any more.
+        """
+        self.check(name, body)
         table = Table(
             name=name,
             source=body.source,
@@ -31,11 +56,13 @@ class Tables:
             mapping=body.mapping,
             contract=body.contract,
             max_rejects=body.max_rejects,
+            defaults=body.defaults,
             updated_at=self._stores.clock.now(),
         )
 
         def work(tx: Any) -> bool:
             before, after = tx.get(f"tables/{name}"), to_record(table)
+            _require_version(before, version, name)
             tx.set(f"tables/{name}", after)
             audit.record(
                 tx, table.updated_at, "table.put", f"tables/{name}", before=before.data if before else None, after=after
@@ -45,6 +72,44 @@ class Tables:
         is_new = self._stores.documents.transact(work)
         return self.get(name), is_new
 
+    def check(self, name: str, body: TableBody) -> None:
+        """Raise `InvalidRequestError` or `ForbiddenError` unless the table could be registered."""
+        if not NAME.match(name):
+            raise InvalidRequestError(
+                f"{name!r} is not a table name; expected 1 to 100 letters, digits, spaces, `_` and `-`", field="name"
+            )
+        self._sources.check(body.source)
+        check_rules(body.mapping, body.contract)
+        defaults = body.defaults
+        if defaults.key and defaults.mode is not Mode.UPSERT:
+            raise InvalidRequestError("defaults.key belongs to the mode upsert", field="defaults.key")
+        for kind, options in defaults.target.items():
+            if kind not in kinds.DECLARATIONS:
+                known = ", ".join(kinds.DECLARATIONS)
+                raise InvalidRequestError(
+                    f"{kind!r} is no connector type; expected {known}", field=f"defaults.target.{kind}"
+                )
+            try:
+                msgspec.convert(options, kinds.DECLARATIONS[kind].TargetOptions)
+            except msgspec.ValidationError as exc:
+                raise InvalidRequestError(
+                    f"not of the form that {kind} takes: {exc}", field=f"defaults.target.{kind}"
+                ) from exc
+
+    def choices(self, request: ExportRequest, kind: str) -> Choices:
+        """Return what an export does through a connector of this kind."""
+        table = self.registered(request.table_name)
+        defaults = table.defaults if table else TableDefaults()
+        mode = request.mode or defaults.mode or Mode.REPLACE
+        shrink = request.max_shrink if request.max_shrink is not None else defaults.max_shrink
+        return Choices(
+            mode=mode,
+            key=request.key or (defaults.key if mode is Mode.UPSERT else []),
+            export_format=request.export_format or defaults.export_format,
+            max_shrink=DEFAULT_MAX_SHRINK if shrink is None else shrink,
+            target={**defaults.target.get(kind, {}), **request.target},
+        )
+
     def get(self, name: str) -> Document:
         return require(self._stores.documents, f"tables/{name}", f"table {name!r}")
 
@@ -52,10 +117,12 @@ class Tables:
         found, token = list_page(self._stores.documents, Query("tables"), page)
         return TablePage(tables=[from_record(Table, item.data) for item in found], next_page_token=token)
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, version: str | None = None) -> None:
+        """Forget a table. Raises `PreconditionFailedError` if it is not the one of `version` any more."""
         before, now = self.get(name), self._stores.clock.now()
 
         def work(tx: Any) -> None:
+            _require_version(tx.get(f"tables/{name}"), version, name)
             tx.delete(f"tables/{name}")
             audit.record(tx, now, "table.delete", f"tables/{name}", before=before.data)
 
@@ -94,3 +161,8 @@ class Tables:
                 f"several files are called {name!r}: {names}; name one in source.uri", field="source"
             )
         return found[0]
+
+
+def _require_version(found: Document | None, version: str | None, name: str) -> None:
+    if version is not None and (found is None or found.version != version):
+        raise PreconditionFailedError(f"table {name!r} changed since you read it; read it again")

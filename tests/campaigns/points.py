@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from shared.ports import Document, Documents, ObjectInfo, Objects, Query, Stores, Task, Tasks, Transaction
@@ -113,11 +114,9 @@ class PointedObjects:
 
 def pointed(stores: Stores, points: Points) -> Stores:
     """Return the stores with points at documents, tasks and objects; the clock, secrets and cron jobs as they are."""
-    return Stores(
-        PointedDocuments(stores.documents, points),
-        stores.secrets,
-        PointedTasks(stores.tasks, points),
-        stores.cron_jobs,
-        PointedObjects(stores.objects, points),
-        stores.clock,
+    return replace(
+        stores,
+        documents=PointedDocuments(stores.documents, points),
+        tasks=PointedTasks(stores.tasks, points),
+        objects=PointedObjects(stores.objects, points),
     )

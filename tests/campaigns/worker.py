@@ -114,7 +114,14 @@ class Workshop:
         settings = read_settings()
         google = google_stores(settings)
         plain = Stores(
-            google.documents, self.secrets, self.machine.tasks, InMemoryCronJobs(), google.objects, self.machine.clock
+            google.documents,
+            self.secrets,
+            self.machine.tasks,
+            InMemoryCronJobs(),
+            google.objects,
+            self.machine.clock,
+            google.warehouse,
+            google.collections,
         )
         stores = pointed(self.stores(plain), points)
         services = Services(settings, stores)

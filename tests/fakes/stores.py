@@ -14,7 +14,9 @@ from typing import Any, BinaryIO, TypeVar
 
 from shared.errors import ConflictError, CredentialError, NotFoundError, PreconditionFailedError, SourceError
 from shared.ports import CronJob, Document, ObjectInfo, Query, Stores, Task, Transaction
+from tests.fakes.collections import InMemoryCollections
 from tests.fakes.indexes import missing_expiry, missing_index
+from tests.fakes.warehouse import InMemoryWarehouse
 
 T = TypeVar("T")
 
@@ -261,9 +263,20 @@ class InMemoryStores:
 
     def __post_init__(self) -> None:
         self.objects.clock = self.clock
+        self.warehouse = InMemoryWarehouse(self.objects, self.clock)
+        self.collections = InMemoryCollections()
 
     def stores(self) -> Stores:
-        return Stores(self.documents, self.secrets, self.tasks, self.cron_jobs, self.objects, self.clock)
+        return Stores(
+            self.documents,
+            self.secrets,
+            self.tasks,
+            self.cron_jobs,
+            self.objects,
+            self.clock,
+            self.warehouse,
+            self.collections,
+        )
 
 
 def _holds(data: Mapping[str, Any], clause: tuple[str, str, Any]) -> bool:

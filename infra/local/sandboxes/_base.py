@@ -169,13 +169,17 @@ class VendorError(Exception):
 
 @dataclass(frozen=True)
 class SandboxContext:
-    """What the server gives one sandbox; `settings` is that sandbox's own and changes while it runs."""
+    """What the server gives one sandbox; `settings` is that sandbox's own and changes while it runs.
+
+    `storage_url` is where the local cloud's Cloud Storage answers, None where it has none.
+    """
 
     data: Path
     clock: SandboxClock
     accounts: Accounts
     tokens: TokenBook
     settings: dict[str, Any]
+    storage_url: str | None = None
 
     def connect(self, name: str) -> sqlite3.Connection:
         """Open `DIR/sandboxes/<name>.sqlite`: autocommit, rows by name, usable from any thread under a lock."""
@@ -230,6 +234,9 @@ class Sandbox:
 
     def admin(self, request: Request, path: str) -> Response | None:
         """Answer an admin request on `/<name>/<path>` (`path` has no leading slash); None if there is no such route."""
+
+    def close(self) -> None:
+        """Close what the sandbox opened beside `db`."""
 
     def bad_request(self, message: str) -> Response:
         """The vendor's 400 for a body that cannot be parsed."""

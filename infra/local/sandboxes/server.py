@@ -23,7 +23,7 @@ from .settings import Settings
 from .token_book import TokenBook
 from .traffic import Exchange, TrafficLog
 
-PROXY_OFFSET, TLS_OFFSET, ADMIN_OFFSET = 16, 17, 18
+STORAGE_OFFSET, PROXY_OFFSET, TLS_OFFSET, ADMIN_OFFSET = 14, 16, 17, 18
 _HTML_ERROR = "<html><head><title>{status}</title></head><body><center><h1>{status}</h1></center></body></html>\n"
 
 
@@ -166,7 +166,8 @@ class SandboxServer:
         self.knobs.reset()
 
     def _context(self, name: str) -> SandboxContext:
-        return SandboxContext(self.data, self.clock, self.accounts, self.tokens, self.knobs.of(name))
+        storage = None if self.port_base is None else f"http://127.0.0.1:{self.port_base + STORAGE_OFFSET}"
+        return SandboxContext(self.data, self.clock, self.accounts, self.tokens, self.knobs.of(name), storage)
 
     def _bind(self, part: str, offset: int, make: Callable[[int], Any]) -> Any:
         port = 0 if self.port_base is None else self.port_base + offset
@@ -185,6 +186,7 @@ class SandboxServer:
             part.server_close()
         for sandbox in self.sandboxes.values():
             with sandbox.lock:
+                sandbox.close()
                 sandbox.db.close()
         self.tokens.close()
         self.traffic.close()

@@ -59,14 +59,13 @@ def freeze_many(freezing: Freezing) -> FrozenSource:
     drifts = _may_drift(freezing.job)
     found: list[Part] = []
     for number, info in enumerate(pinned):
+        freezing.go_on_until_the_end("copying files")
         copy = objects.copy(info, freezing.bucket, f"{freezing.folder}source-{number:05d}.{source['format']}")
-        freezing.save({})
         with _named(info.uri):
             part = Part(copy, reader(fmt).scan(PinnedObject(objects, copy), replace(options, schema=None)))
             if found and not drifts:
                 _refuse_drift(found[0].scan.schema, pinned[0].uri, part.scan.schema)
         found.append(part)
-        freezing.save({})
     whole = _schema(freezing, fmt, options, found, [info.uri for info in pinned])
     parts = [_retyped(freezing, fmt, part, whole, info.uri) for part, info in zip(found, pinned, strict=True)]
     scan = Scan(whole, sum(part.scan.rows for part in parts), replace(options, schema=None))
@@ -142,7 +141,6 @@ def _joined(freezing: Freezing, fmt: Format, name: str, parts: Sequence[Part], u
 
 def _values(freezing: Freezing, fmt: Format, part: Part, name: str) -> Iterator[pa.Array]:
     for batch in reader(fmt).batches(PinnedObject(freezing.stores.objects, part.info), part.scan, 0, READ_ROWS):
-        freezing.save({})
         yield batch.column(name)
 
 
@@ -171,7 +169,6 @@ def _retyped(freezing: Freezing, fmt: Format, part: Part, whole: pa.Schema, uri:
     options = replace(part.scan.options, schema={name: type_name(whole.field(name).type) for name in own.names})
     with _named(uri):
         scan = reader(fmt).scan(PinnedObject(freezing.stores.objects, part.info), options)
-    freezing.save({})
     return Part(part.info, scan)
 
 

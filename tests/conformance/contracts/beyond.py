@@ -21,6 +21,10 @@ _GOOGLE_ERRORS = (
 )
 _PROTOJSON = "protobuf.dev/programming-guides/json (null is the default value); sent by gspread"
 _METRICS = "google-auth:google/auth/metrics.py"
+_BIGQUERY_CLIENT = (
+    "googleapis/google-cloud-python:packages/google-cloud-bigquery/google/cloud/bigquery/client.py, _http.py"
+)
+_BIGQUERY_ERRORS = "docs.cloud.google.com/bigquery/docs/error-messages"
 _MSAL = "msal:msal/application.py, msal/telemetry.py"
 
 _GROUP = "/v1.0/myorg/groups/{groupId}"
@@ -102,6 +106,21 @@ ENTRIES: list[tuple[Any, ...]] = [
     ),
     ("google_sheets", "answer", "error form", "*", "google.rpc.Status", "`{error: {code, message, status, details}}`",
      _GOOGLE_ERRORS),
+    ("bigquery", "request", "header", "*", "x-goog-api-client", "names the client and its versions", _METRICS),
+    ("bigquery", "request", "header", "*", "x-server-timeout", "how long the client waits, in seconds", _BIGQUERY_CLIENT),
+    ("bigquery", "request", "query", "GET /bigquery/v2/projects/{projectId}/jobs/{jobId}", "projection",
+     "sent by the client though it is a parameter of jobs.list", _BIGQUERY_CLIENT, {"type": "string", "enum": ["full"]}),
+    *(
+        ("bigquery", "answer", "status", "*", status, what, _BIGQUERY_ERRORS)
+        for status, what in (
+            ("400", "invalidQuery, invalid"),
+            ("403", "accessDenied"),
+            ("404", "notFound"),
+            ("409", "duplicate: the job's id is taken"),
+        )
+    ),
+    ("bigquery", "answer", "error form", "*", "errors", "`{error: {code, message, errors: [{reason, …}], status}}`",
+     _BIGQUERY_ERRORS),
     ("entra_id", "request", "route", "GET /{tenant}/v2.0/.well-known/openid-configuration", "",
      "Entra ID has no machine-readable contract; its answer names the token endpoint",
      "msal:msal/authority.py; an answer recorded in Azure/azure-sdk-for-python#18884"),
@@ -141,7 +160,24 @@ _GOOGLE_DETAIL = _closed(
 )
 _GOOGLE_STATUS = ["INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND", "RESOURCE_EXHAUSTED"]
 
+_BIGQUERY_DETAIL = _closed(
+    "message domain reason", message=TEXT, domain=TEXT, reason=TEXT, location=TEXT, locationType=TEXT
+)
+_BIGQUERY_STATUS = ["INVALID_ARGUMENT", "PERMISSION_DENIED", "NOT_FOUND", "ALREADY_EXISTS"]
+
 ERROR_FORMS: dict[str, dict[str, Any]] = {
+    "bigquery": {
+        "errors": _closed(
+            "error",
+            error=_closed(
+                "code message errors status",
+                code=WHOLE,
+                message=TEXT,
+                errors={"type": "array", "items": _BIGQUERY_DETAIL},
+                status={"type": "string", "enum": _BIGQUERY_STATUS},
+            ),
+        )
+    },
     "power_bi": {
         "error": _closed("error", error=_closed("code message", code=TEXT, message=TEXT)),
         "pbi.error": _closed("error", error=_closed("code pbi.error", {"pbi.error": _PBI_ERROR}, code=TEXT)),

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from infra.local.accounts import load_accounts
-from infra.local.ports import free_base
+from infra.local.ports import Ports, free_base
 from infra.local.postgres import EmbeddedPostgres
 from infra.local.sandboxes.server import SandboxServer, inherited_variables
 from tests.conformance.contracts import our_journeys, stranger_journeys
 from tests.conformance.contracts.recorder import Recorder
+from tests.conformance.storage_process import running_storage
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,7 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
     warehouse = load_accounts(data, base).warehouse
     with (
         EmbeddedPostgres(data / "postgres", base + 15, warehouse),
+        running_storage(data, Ports(base), "frozen"),
         SandboxServer(data) as server,
         pytest.MonkeyPatch.context() as patch,
     ):
@@ -29,6 +31,7 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
             patch.delenv(name)
         for name, value in server.environment().items():
             patch.setenv(name, value)
+        patch.setenv("STORAGE_EMULATOR_HOST", Ports(base).url("gcs"))
         made = Recorder(server)
         run(made)
         yield made
@@ -40,6 +43,8 @@ def run(made: Recorder) -> None:
         with made.phase(f"our {kind}", is_ours=True):
             getattr(our_journeys, kind)(made)
         made.server.clock.advance(3700)
+    with made.phase("our bigquery", is_ours=True):
+        our_journeys.bigquery(made)
     for kind in ("sheets", "looker", "power_bi"):
         with made.phase(f"strangers' {kind}", is_ours=False):
             getattr(stranger_journeys, kind)(made)

@@ -1,4 +1,4 @@
-"""Reads contracts: Swagger 2 (Power BI), OpenAPI 3 (Looker, and our own notes), Google discovery (Sheets)."""
+"""Reads contracts: Swagger 2 (Power BI), OpenAPI 3 (Looker, and our own notes), Google discovery (Sheets, BigQuery)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from typing import Any
 from tests.conformance.contracts.contract import Answer, Contract, Operation, Parameter
 from tests.conformance.contracts.schema import Schema
 
-FILES = {"power_bi": "powerbi.swagger.json", "looker": "Looker.4.0.oas.json", "google_sheets": "sheets.v4.json"}
+FILES = {
+    "power_bi": "powerbi.swagger.json",
+    "looker": "Looker.4.0.oas.json",
+    "google_sheets": "sheets.v4.json",
+    "bigquery": "bigquery.v2.json",
+}
 LOOKER_BASE = "/api/4.0"  # the document's own server is a developer's localhost:20000
 _METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
 _SCHEMA_KEYS = ("type", "format", "enum", "pattern", "items", "minimum", "maximum", "maxLength", "$ref")
@@ -36,11 +41,12 @@ def missing() -> str:
 
 
 def load_all() -> dict[str, Contract]:
-    """The three contracts by sandbox name."""
+    """The contracts by sandbox name."""
     return {
         "power_bi": swagger("power_bi", _read("power_bi")),
         "looker": openapi("looker", _read("looker"), LOOKER_BASE),
         "google_sheets": discovery("google_sheets", _read("google_sheets")),
+        "bigquery": discovery("bigquery", _read("bigquery")),
     }
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -15,9 +16,13 @@ import requests
 
 from infra.local.accounts import random_entra_secret, service_account_key
 from shared.connectors._base import Connector, Mode, RefreshStatus
-from shared.errors import BIConnectorsError, TargetError, UnsupportedError, VendorUnavailableError
+from shared.errors import BIConnectorsError, SourceError, TargetError, UnsupportedError, VendorUnavailableError
+from shared.pipeline.freezing import Freezing, freeze
+from shared.stores.bigquery import BigQueryWarehouse
+from shared.stores.cloud_storage import CloudStorageObjects
 from tests.conformance.connectors.suite import Export, people
 from tests.conformance.contracts.recorder import Recorder
+from tests.fakes.stores import InMemoryStores
 
 ALL_TYPES = pa.table(
     {
@@ -212,6 +217,47 @@ def looker_refused(recorder: Recorder) -> None:
     live.test()
     server.settings("looker", denied_permissions=["update_datagroups"])
     refuse(BIConnectorsError, lambda: live.start_refresh("run-1", {"trigger": "datagroup"}))
+
+
+def bigquery(recorder: Recorder) -> None:
+    server = recorder.server
+    server.settings("bigquery", storage_url=os.environ["STORAGE_EMULATOR_HOST"], denied=["secrets.t"])
+    for dataset, location in (("secrets", "US"), ("far", "asia-east1")):
+        body = {"project": "local-project", "dataset": dataset, "table": "t", "location": location, "rows": [{"i": 1}]}
+        schema = [{"name": "i", "type": "INT64"}, {"name": "y", "type": "BYTES"}]
+        requests.post(f"{server.admin_url}/bigquery/tables", json={**body, "schema": schema}, timeout=30)
+    warehouse = BigQueryWarehouse("local-project", "https://bigquery.googleapis.com")
+    stores = replace(InMemoryStores().stores(), warehouse=warehouse, objects=CloudStorageObjects("local-project"))
+
+    def frozen(job_id: str, limit: int = 10**9, **source: Any) -> int:
+        options = {"schema": None, "delimiter": None, "encoding": "utf-8", "sheet": None}
+        pinned = {
+            "kind": "bigquery",
+            "table": None,
+            "location": None,
+            "maximum_bytes_billed": limit,
+            "options": options,
+        }
+        record: dict[str, Any] = {"id": job_id, "created_at": server.clock.now(), "source": {**pinned, **source}}
+        return freeze(Freezing(stores, "frozen", record, record.update, server.clock.now())).scan.rows
+
+    demo = {"project": "local-project", "dataset": "demo", "table": "volunteers"}
+    assert frozen("one", table=demo) == 3
+    assert frozen("one", table=demo) == 3
+    assert frozen("two", query="SELECT * FROM far.t", location="asia-east1") == 1
+    sql = "EXPORT DATA OPTIONS (uri='gs://frozen/*', format='PARQUET', overwrite=true) AS SELECT 1 AS a"
+    assert warehouse.start("bi_five_1", sql, "US", 10**9) == warehouse.start("bi_five_1", sql, "US", 10**9)
+    for refused in (
+        {"table": {**demo, "dataset": "secrets", "table": "t"}},
+        {"table": {**demo, "table": "nothing"}},
+        {"query": "SELEC 1"},
+        {"query": "DELETE FROM far.t"},
+        {"query": "SELECT i FROM far.t", "location": "EU"},
+        {"table": demo, "limit": 1_000},
+    ):
+        refuse(SourceError, lambda refused=refused: frozen("three", **refused))  # type: ignore[misc]
+    server.settings("bigquery", job_error="invalid")
+    refuse(SourceError, lambda: frozen("four", table=demo))
 
 
 def _breaks(changes: dict[str, Any], trigger: str) -> bool:

@@ -14,7 +14,7 @@ from tests.conformance.contracts.known import Ledger
 from tests.conformance.contracts.recorder import Recorder, Sent
 
 pytestmark = [pytest.mark.contract, pytest.mark.skipif(bool(loaders.missing()), reason=loaders.missing() or "here")]
-VENDORS = ("power_bi", "looker", "google_sheets", "entra_id", "google_identity")
+VENDORS = ("power_bi", "looker", "google_sheets", "bigquery", "entra_id", "google_identity")
 FREE_BODIES = {("POST /api/4.0/login", "request_body")}  # the contract itself says: any object
 
 
@@ -101,6 +101,9 @@ def test_the_run_covers_what_our_connectors_are_made_for(recorder: Recorder, che
         "GET /api/4.0/derived_table/{materialization_id}/status",
         "GET /api/4.0/derived_table/{materialization_id}/stop",
         "PUT /api/4.0/connections/{connection_name}/test",
+        "POST /bigquery/v2/projects/{projectId}/jobs",
+        "GET /bigquery/v2/projects/{projectId}/jobs/{jobId}",
+        "GET /bigquery/v2/projects/{projectId}/datasets/{datasetId}/tables/{tableId}",
         "POST /{tenant}/oauth2/v2.0/token",
         "POST /token",
     }
@@ -108,6 +111,7 @@ def test_the_run_covers_what_our_connectors_are_made_for(recorder: Recorder, che
     statuses = {(sent.entry["vendor"], sent.entry["status"]) for sent in recorder.sent if sent.is_ours}
     refused = {("entra_id", 401), ("power_bi", 403), ("power_bi", 404), ("power_bi", 409), ("google_identity", 400)}
     refused |= {("google_sheets", status) for status in (400, 401, 403, 404, 429)}
+    refused |= {("bigquery", status) for status in (400, 403, 404, 409)}
     assert refused | {("looker", 401), ("looker", 404)} <= statuses
 
 

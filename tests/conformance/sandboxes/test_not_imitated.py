@@ -31,7 +31,9 @@ def test_looker_sdk_says_which_route_is_missing(
         looker_sdk.init40().all_themes()
 
 
-@pytest.mark.parametrize("host", ["api.powerbi.com", "login.microsoftonline.com", "sheets.googleapis.com"])
+@pytest.mark.parametrize(
+    "host", ["api.powerbi.com", "login.microsoftonline.com", "sheets.googleapis.com", "bigquery.googleapis.com"]
+)
 def test_every_vendor_answers_501_with_the_route(sandboxes: SandboxServer, host: str) -> None:  # noqa: F811 - the fixture
     answer = requests.get(f"https://{host}/no/such/route", timeout=10)
     assert (answer.status_code, answer.json()["route"]) == (501, "GET /no/such/route")

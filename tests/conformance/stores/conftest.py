@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from infra.local import cloud_storage
 from infra.local.emulators.__main__ import Emulators
 from infra.local.ports import Ports, free_base
 from shared.ports import CronJobs, Documents, Objects, Secrets
@@ -18,6 +14,7 @@ from shared.stores.cloud_scheduler import CloudScheduler
 from shared.stores.cloud_storage import CloudStorageObjects
 from shared.stores.firestore import FirestoreDocuments
 from shared.stores.secret_manager import SecretManagerSecrets
+from tests.conformance.storage_process import running_storage
 from tests.fakes.stores import InMemoryCronJobs, InMemoryDocuments, InMemoryObjects, InMemorySecrets
 
 
@@ -36,19 +33,8 @@ def emulators(ports: Ports, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def storage_server(ports: Ports, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
-    data: Path = tmp_path_factory.mktemp("storage")
-    (data / "gcs").mkdir()
-    child = subprocess.Popen(cloud_storage.command(data, ports), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(100):
-        try:
-            if cloud_storage.is_ready(ports):
-                break
-        except OSError:
-            time.sleep(0.05)
-    cloud_storage.make_buckets(ports, ["one", "two"])
-    yield ports
-    child.terminate()
-    child.wait(10)
+    with running_storage(tmp_path_factory.mktemp("storage"), ports, "one", "two"):
+        yield ports
 
 
 @pytest.fixture(params=["memory", "emulator"])

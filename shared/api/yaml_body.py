@@ -1,0 +1,50 @@
+"""YAML as another spelling of a JSON body: JSON's values only, no aliases (a few lines of them are gigabytes), no key twice."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from shared.errors import InvalidRequestError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's core schema: `no` and `2024-01-01` are text, `true`, `null` and numbers are what JSON has."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - an instance variable to PyYAML's types, a class's own to PyYAML
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML has no types
+            raise yaml.MarkedYAMLError(problem="aliases are not taken", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001 - PyYAML's signature
+        keys = [key.value for key, _ in node.value]
+        twice = next((key for number, key in enumerate(keys) if key in keys[:number]), None)
+        if twice is not None:
+            raise yaml.MarkedYAMLError(problem=f"the key {twice!r} is there twice", problem_mark=node.start_mark)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"^(?:true|false)$", "tf"),
+    ("null", r"^(?:null|~|)$", ["n", "~", ""]),
+    ("int", r"^-?(?:0|[1-9][0-9]*)$", "-0123456789"),
+    ("float", r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$", "-0123456789"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+
+
+def decode(raw: bytes) -> Any:
+    """Return the document as JSON values. Raises `InvalidRequestError` with line and column."""
+    try:
+        return yaml.load(raw, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, RecursionError, ValueError) as exc:
+        mark = getattr(exc, "problem_mark", None)
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        said = getattr(exc, "problem", None) or str(exc)
+        raise InvalidRequestError(f"the body is not YAML as taken here: {said}{where}", field="$") from exc

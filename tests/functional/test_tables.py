@@ -1,0 +1,99 @@
+"""Registered tables: what they bind, and what an export of the name alone takes over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.functional.conftest import World
+
+API = "/api/bi-connectors"
+SOURCE = {"uri": "gs://in/people.csv"}
+DEFAULTS = {
+    "mode": "upsert",
+    "key": ["id"],
+    "export_format": "jsonl",
+    "max_shrink": 1.0,
+    "target": {"google_sheets": {"worksheet": "Volunteers"}},
+}
+
+
+def put(world: World, body: dict[str, Any] | None = None, name: str = "people", **headers: str) -> Any:
+    world.fakes.objects.put("in", "people.csv", b"id,name\n1,Ann\n")
+    return world.call("export", "PUT", f"{API}/tables/{name}", body or {"source": SOURCE}, **headers)
+
+
+def started(world: World, **more: Any) -> dict[str, Any]:
+    answer = world.call(
+        "export", "POST", f"{API}/export", {"connector_name": "ymca_sheets", "table_name": "people", **more}
+    )
+    assert answer.status == 202, answer.body
+    job: dict[str, Any] = answer.body
+    return job
+
+
+def test_the_name_alone_takes_over_every_default(registered: World) -> None:
+    assert put(registered, {"source": SOURCE, "defaults": DEFAULTS}).status == 201
+    job = started(registered)
+    assert {name: job[name] for name in ("mode", "key", "export_format", "max_shrink", "target")} == {
+        "mode": "upsert", "key": ["id"], "export_format": "jsonl", "max_shrink": 1.0,
+        "target": {"worksheet": "Volunteers"},
+    }  # fmt: skip
+
+
+def test_what_the_request_says_stands(registered: World) -> None:
+    put(registered, {"source": SOURCE, "defaults": DEFAULTS})
+    job = started(registered, mode="replace", export_format="csv", max_shrink=0.25, target={"worksheet": "Other"})
+    assert (job["mode"], job["key"], job["export_format"], job["max_shrink"]) == ("replace", [], "csv", 0.25)
+    assert job["target"] == {"worksheet": "Other"}
+
+
+def test_without_defaults_ours_stand(registered: World) -> None:
+    put(registered)
+    job = started(registered)
+    assert (job["mode"], job["key"], job["export_format"], job["max_shrink"]) == ("replace", [], None, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "field"),
+    [
+        ({"key": ["id"]}, "defaults.key"),
+        ({"target": {"excel": {}}}, "defaults.target.excel"),
+        ({"target": {"google_sheets": {"sheet": "x"}}}, "defaults.target.google_sheets"),
+        ({"max_shrink": 2}, "$.defaults.max_shrink"),
+    ],
+)
+def test_a_default_is_checked_when_it_is_registered(registered: World, defaults: dict[str, Any], field: str) -> None:
+    answer = put(registered, {"source": SOURCE, "defaults": defaults})
+    assert (answer.status, answer.body["field"]) == (400, field)
+
+
+def test_an_etag_guards_a_change_and_a_deletion(registered: World) -> None:
+    first = put(registered).headers["ETag"]
+    assert registered.call("export", "GET", f"{API}/tables/people").headers["ETag"] == first
+    second = put(registered, {"source": SOURCE, "description": "new"}, If_Match=first).headers["ETag"]
+    stale = put(registered, {"source": SOURCE, "description": "lost"}, If_Match=first)
+    assert (stale.status, stale.body["code"]) == (412, "precondition_failed")
+    assert registered.call("export", "GET", f"{API}/tables/people").body["description"] == "new"
+    assert registered.call("export", "DELETE", f"{API}/tables/people", If_Match=first).status == 412
+    assert registered.call("export", "DELETE", f"{API}/tables/people", If_Match=second).status == 204
+    assert registered.call("export", "GET", f"{API}/tables/people").status == 404
+
+
+def test_if_match_on_a_table_that_is_not_there_is_refused(registered: World) -> None:
+    assert put(registered, If_Match='"1.000000000"').status == 412
+
+
+def test_tables_are_listed_by_name_in_pages(registered: World) -> None:
+    for name in ("b", "a", "c"):
+        put(registered, name=name)
+    page = registered.call("export", "GET", f"{API}/tables?page_size=2").body
+    assert [table["name"] for table in page["tables"]] == ["a", "b"]
+    rest = registered.call("export", "GET", f"{API}/tables?page_size=2&page_token={page['next_page_token']}").body
+    assert [table["name"] for table in rest["tables"]] == ["c"]
+
+
+@pytest.mark.parametrize("name", ["a/b", " a", "x" * 101, "ä", "%2e%2e"])
+def test_a_name_of_another_form_is_refused(registered: World, name: str) -> None:
+    assert put(registered, name=name).status in (400, 404)
