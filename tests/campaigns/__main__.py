@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from tests.campaigns import crashes, faults, replies, simulated, states
+from tests.campaigns import crashes, faults, flights, replies, simulated, states
 from tests.campaigns.report import EXCEPTED, Report
 from tests.campaigns.spot import Spot
 from tests.campaigns.targets import TARGETS
@@ -38,6 +38,10 @@ def every_state(report: Report, options: argparse.Namespace) -> None:
     states.run(report, examples=60 if options.quick else 600, first_seed=options.seed or 0)
 
 
+def same_flights(report: Report, options: argparse.Namespace) -> None:
+    flights.run(report, rows=3_000 if options.quick else None)
+
+
 PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "simulation": simulation,
     "kill": partial(crashing, "kill"),
@@ -46,6 +50,7 @@ PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "faults": faulty,
     "replies": without_replies,
     "states": every_state,
+    "flights": same_flights,
 }
 
 

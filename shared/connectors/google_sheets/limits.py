@@ -71,11 +71,17 @@ def check_room(workbook: Workbook, placement: Placement, staging_cells: int, pla
     """Refuse what would exceed a spreadsheet's cells. `staging_cells` are those that are still to be made."""
     needed = workbook.cells + staging_cells + placement.growth
     if needed > MAX_CELLS:
+        table = staging_cells + placement.growth
+        advice = (
+            "use a spreadsheet of its own"
+            if table <= MAX_CELLS
+            else "no spreadsheet holds that: select fewer rows or columns"
+        )
         at_most = "up to " if plan.mode is Mode.UPSERT and placement.moves is None else ""
         raise TargetError(
             f"a spreadsheet holds {MAX_CELLS:,} cells; {workbook.title!r} has {workbook.cells:,}, and this table needs "
-            f"{staging_cells:,} for staging and {at_most}{placement.growth:,} in {placement.title!r}; "
-            "use a spreadsheet of its own",
+            f"{staging_cells:,} for staging and {at_most}{placement.growth:,} in {placement.title!r}, {table:,} together; "
+            f"{advice}",
             code="cell_limit",
             cells=needed,
         )
