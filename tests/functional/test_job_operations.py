@@ -332,3 +332,31 @@ def test_a_job_is_cancelled_though_its_vendor_cannot_be_asked(registered: World)
 
 def _unreachable(*_: object) -> object:
     raise VendorUnavailableError("no answer")
+
+
+def test_a_box_of_work_that_is_full_goes_on_in_the_next_task_where_it_was(registered: World) -> None:
+    job_id = start(registered, rows=[{"id": n} for n in range(6)])
+    at_step(registered, "write", lambda: registered.fakes.clock.sleep(timedelta(minutes=8).total_seconds()))
+    registered.work_once()
+    box = job(registered, job_id)
+    assert (box["status"], box["progress"]["chunks_done"]) == ("running", 1)  # type: ignore[index]
+    assert len(registered.fakes.tasks.pending) == 1
+    registered.work_once()
+    assert job(registered, job_id)["status"] == "success"
+    assert (registered.vendor.calls.count("begin"), registered.vendor.calls.count("write")) == (1, 3)
+
+
+def test_a_job_whose_task_gave_up_for_good_is_found_and_goes_on(registered: World) -> None:
+    job_id = start(registered)
+
+    def crash() -> None:
+        raise OSError("the worker's disk is full")
+
+    at_step(registered, "write", crash)
+    registered.fakes.tasks.pending.clear()
+    with pytest.raises(OSError, match="disk is full"):
+        registered.services.exports.run(job_id, 0)  # the last attempt that Cloud Tasks makes
+    registered.fakes.clock.sleep(200)
+    registered.sweep()
+    registered.work()
+    assert job(registered, job_id)["status"] == "success"
