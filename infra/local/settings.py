@@ -108,6 +108,8 @@ def function_environment(layout: Layout, part: str) -> dict[str, str]:
         **BUCKETS,
         **QUEUES,
     }
+    if "MAX_WAIT_S" in os.environ:
+        environment["MAX_WAIT_S"] = os.environ["MAX_WAIT_S"]
     if part == "export_worker":
         environment |= {"EXPORT_ROLE": "worker", "THREADS": "1", "WORKERS": str(WORKER_INSTANCES)}
     return environment

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from shared.api.routes import Permission, Route
 from shared.config import Settings
@@ -15,6 +16,7 @@ from shared.errors import ForbiddenError, UnauthenticatedError, VendorUnavailabl
 ISSUERS = frozenset({"https://accounts.google.com", "accounts.google.com"})
 CLOCK_SKEW_S = 10
 CERTIFICATES_LIFETIME_S = 300.0  # our choice: Google rotates its keys within days and serves them cacheable for hours
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 RANKS = {Permission.VIEWER: 1, Permission.OPERATOR: 2, Permission.ADMIN: 3}
 
 
@@ -36,7 +38,7 @@ class Authenticator:
         self._audience = audience
         self._verify = verify or _GoogleVerifier()
 
-    def require(self, route: Route, authorization: str | None) -> Caller:
+    def require(self, route: Route, authorization: str | None, origin: str | None = None) -> Caller:
         """Return who calls, if that is enough for the route.
 
         Raises:
@@ -46,6 +48,8 @@ class Authenticator:
         if route.permission is Permission.PUBLIC:
             return Caller("anonymous", None)
         if authorization is None and self._settings.is_local and route.permission in RANKS:
+            if origin is not None and urlsplit(origin).hostname not in LOOPBACK:
+                raise ForbiddenError(f"a page of {origin} may not act as the developer of this machine")
             return Caller("developer@localhost", Permission.ADMIN)
         email = self._email(authorization)
         if route.permission in RANKS:

@@ -141,7 +141,8 @@ class Function:
     def _answer(self, request: flask.Request, request_id: str) -> flask.Response:
         route, path = self._find(request)
         services = self._services()
-        caller = self._authenticator(services).require(route, request.headers.get("Authorization"))
+        headers = request.headers
+        caller = self._authenticator(services).require(route, headers.get("Authorization"), headers.get("Origin"))
         bind(caller=caller.email)
         audit.acting(caller.email, request_id)
         call = Call(

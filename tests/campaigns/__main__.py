@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from tests.campaigns import crashes, faults, flights, replies, simulated, states
+from tests.campaigns import api, crashes, faults, flights, replies, simulated, states
 from tests.campaigns.report import EXCEPTED, Report
 from tests.campaigns.spot import Spot
 from tests.campaigns.targets import TARGETS
@@ -42,6 +42,10 @@ def same_flights(report: Report, options: argparse.Namespace) -> None:
     flights.run(report, rows=3_000 if options.quick else None)
 
 
+def generated_requests(report: Report, options: argparse.Namespace) -> None:
+    api.run(report, cases=500 if options.quick else 10_000, seed=options.seed or 0)
+
+
 PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "simulation": simulation,
     "kill": partial(crashing, "kill"),
@@ -51,6 +55,7 @@ PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "replies": without_replies,
     "states": every_state,
     "flights": same_flights,
+    "api": generated_requests,
 }
 
 

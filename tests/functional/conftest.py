@@ -108,6 +108,12 @@ class World:
         text = response.get_data(as_text=True)
         return Answer(response.status_code, json.loads(text) if text else None, dict(response.headers))
 
+    def status(self, function: str, method: str, path: str, body: Any, **headers: str) -> int:
+        """Return the status alone, of an answer of any type."""
+        data = None if body is None else json.dumps(body)
+        environ = create_environ(path, method=method, data=data, content_type="application/json", headers=headers)
+        return self._functions[function](flask.Request(environ)).status_code
+
     def page(self, function: str, path: str) -> str:
         """GET a page of HTML."""
         response = self._functions[function](flask.Request(create_environ(path)))

@@ -1,0 +1,104 @@
+"""Who may call what: every route against every kind of caller, from the route table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.api.auth import RANKS
+from shared.api.routes import ROUTES, Permission, Route
+from tests.functional.conftest import World
+
+URLS = {
+    "register": "http://register",
+    "export": "http://export",
+    "export_worker": "http://worker",
+    "refresh": "http://refresh",
+}
+PEOPLE = {"viewer": Permission.VIEWER, "operator": Permission.OPERATOR, "admin": Permission.ADMIN}
+SERVICES = {"tasks": Permission.TASKS, "scheduler": Permission.SCHEDULER}
+CALLERS = ("no token", "wrong audience", "wrong issuer", "unverified e-mail", "stranger", *PEOPLE, *SERVICES)
+ROWS = [(route, caller) for route in ROUTES for caller in CALLERS]
+
+
+def expected(route: Route, caller: str) -> int | None:
+    """Return the status that refuses the caller, None if he may."""
+    if route.permission is Permission.PUBLIC:
+        return None
+    if caller in ("no token", "wrong audience", "wrong issuer", "unverified e-mail"):
+        return 401
+    if route.permission in RANKS:
+        role = PEOPLE.get(caller)
+        return None if role is not None and RANKS[role] >= RANKS[route.permission] else 403
+    return None if SERVICES.get(caller) is route.permission else 403
+
+
+def token(audience: str, caller: str) -> dict[str, Any]:
+    email = f"{caller}@fake.iam" if caller in SERVICES else f"{caller.replace(' ', '-')}@example.org"
+    if caller in ("wrong audience", "wrong issuer", "unverified e-mail"):
+        email = "admin@example.org"
+    return {
+        "aud": "http://elsewhere" if caller == "wrong audience" else audience,
+        "iss": "https://evil.example" if caller == "wrong issuer" else "https://accounts.google.com",
+        "email": email,
+        "email_verified": caller != "unverified e-mail",
+    }
+
+
+@pytest.fixture
+def deployed(make_world: Callable[..., World]) -> World:
+    roles = {
+        "BI_ADMINS": "admin@example.org",
+        "BI_OPERATORS": "operator@example.org",
+        "BI_VIEWERS": "viewer@example.org",
+    }
+    return make_world(ENVIRONMENT="production", **roles)
+
+
+@pytest.mark.parametrize(("route", "caller"), ROWS, ids=lambda value: getattr(value, "path", value))
+def test_every_route_takes_exactly_its_callers(deployed: World, route: Route, caller: str) -> None:
+    function = "register" if route.function == "*" else route.function
+    headers = {}
+    if caller != "no token":
+        deployed.claims["t"] = token(URLS[function], caller)
+        headers["Authorization"] = "Bearer t"
+    path = route.path.replace("{name}", "ymca").replace("{id}", "x1").replace("{code}", "internal")
+    body = {} if route.request else None
+    status = deployed.status(function, route.method, path, body, **headers)
+    refused = expected(route, caller)
+    if refused is None:
+        assert status not in (401, 403)
+    else:
+        assert status == refused
+
+
+def test_no_route_is_without_a_permission() -> None:
+    assert [route.path for route in ROUTES if not isinstance(route.permission, Permission)] == []
+    assert {route.path for route in ROUTES if route.permission is Permission.PUBLIC} == {"/health"}
+
+
+def test_internal_routes_are_for_service_accounts_alone() -> None:
+    internal = {route.path for route in ROUTES if route.path.startswith("/internal/")}
+    assert internal == {route.path for route in ROUTES if route.permission in SERVICES.values()}
+
+
+def test_no_function_answers_outside_the_table() -> None:
+    """A function's main.py hands every request to the dispatcher, so a route can only be made in the table."""
+    for path in Path("functions").glob("*/main.py"):
+        assert path.read_text().count("def ") == 1
+
+
+def test_locally_a_missing_token_is_the_developer_but_a_wrong_one_is_refused(world: World) -> None:
+    assert world.call("register", "GET", "/api/bi-connectors").status == 200
+    assert world.call("register", "GET", "/api/bi-connectors", Authorization="Bearer nonsense").status == 401
+    assert world.call("export_worker", "POST", "/internal/sweep", {}).status == 401
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/ymca/test"), ("DELETE", "/ymca"), ("PATCH", "/ymca")])
+def test_a_page_of_another_origin_cannot_use_the_developers_identity(world: World, method: str, path: str) -> None:
+    """A browser sends Origin with every such call; a developer's curl sends none, the console its own."""
+    answer = world.call("register", method, f"/api/bi-connectors{path}", {}, Origin="https://evil.example")
+    assert (answer.status, answer.body["code"]) == (403, "forbidden")
