@@ -29,19 +29,30 @@ EXPIRED_S = LEASE.total_seconds() + 1
 Signals = Mapping[int, int]
 
 
-def register(workshop: Workshop, target: Target) -> None:
-    """Set the vendor's behaviour, and register the target's connector, its credentials in the secrets that all workers share."""
+def adjust(workshop: Workshop, target: Target) -> None:
+    """Set the vendor's behaviour."""
     if target.knobs:
         workshop.machine.admin("PUT", f"/settings/{target.kind}", target.knobs)
+
+
+def register(workshop: Workshop, target: Target) -> None:
+    """Set the vendor's behaviour, and register the target's connector, its credentials in the secrets that all workers share."""
+    adjust(workshop, target)
+    reference = keep_secrets(workshop, target)
+    done(workshop.spawn(lambda services: enrol(services, target, reference)))
+
+
+def keep_secrets(workshop: Workshop, target: Target) -> str:
+    """Put the target's credentials into the secrets of this process and of those that will be forked from it; return where."""
+    secret = {name: target.registration[name] for name in kinds.DECLARATIONS[target.kind].SECRET_FIELDS}
+    return workshop.secrets.add(f"bi-connector-{target.name}", json.dumps(secret).encode())
+
+
+def enrol(services: Services, target: Target, reference: str) -> None:
+    """Register the target's connector under the target's name."""
     declared = kinds.DECLARATIONS[target.kind]
-    secrets = {name: target.registration[name] for name in declared.SECRET_FIELDS}
-    body = {name: value for name, value in target.registration.items() if name not in secrets}
-    reference = workshop.secrets.add(f"bi-connector-{target.name}", json.dumps(secrets).encode())
-
-    def work(services: Services) -> None:
-        services.connectors.register(target.name, msgspec.convert(body, declared.Config), reference)
-
-    done(workshop.spawn(work))
+    body = {name: value for name, value in target.registration.items() if name not in declared.SECRET_FIELDS}
+    services.connectors.register(target.name, msgspec.convert(body, declared.Config), reference)
 
 
 def done(worker: Worker, timeout_s: float = 120.0) -> Any:

@@ -1,4 +1,7 @@
-"""Part `faults`: vendors in every bad mood, at several rates and many seeds; jobs run one after the other, no worker dies."""
+"""Part `faults`: vendors in every bad mood, at several rates and many seeds; jobs run one after the other, no worker dies.
+
+So nothing but the vendors has to be outside of the worker: documents and objects are in its memory.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from functools import partial
 from shared.bootstrap import Services
 from shared.connectors._base import Mode, Runtime
 from shared.models import JobStatus
-from shared.ports import Clock, Task
+from shared.ports import Clock, Stores, Task
 from tests.campaigns.blunt import BLUNT
-from tests.campaigns.course import Wanted, accept, done, earliest, job_of, later, register
+from tests.campaigns.course import Wanted, accept, adjust, done, earliest, enrol, job_of, keep_secrets, later
 from tests.campaigns.crashes import machine
 from tests.campaigns.link import FaultyLink
 from tests.campaigns.machine import Machine
@@ -27,6 +30,7 @@ from tests.campaigns.spot import ANYWHERE, Spot, replay
 from tests.campaigns.targets import TARGETS, Make, Target, rows_of
 from tests.campaigns.verdict import Verdict
 from tests.campaigns.worker import Workshop
+from tests.fakes.stores import InMemoryDocuments, InMemoryObjects
 
 RATES = (0.01, 0.1, 0.3, 0.5)
 MOST_TASKS = 400
@@ -38,7 +42,7 @@ Runs = Sequence[tuple[float, int]]
 
 @dataclass
 class Outcome:
-    """What a process full of runs came to, and how it left the target; goes through a pipe."""
+    """What a process full of runs came to; goes through a pipe."""
 
     verdict: Verdict = field(default_factory=Verdict)
     struck: int = 0
@@ -46,35 +50,35 @@ class Outcome:
     gave_up: int = 0
     parts: int = 0
     failing: list[tuple[float, int, list[str]]] = field(default_factory=list)
-    live: tuple[Cells, ...] = ()
-    version: int = 0
-    place: int = 0
 
 
 @dataclass
 class Patient:
-    """One target in one mode, under faults, in a process of its own. `before`: what another one left, None at the beginning."""
+    """One target in one mode, under faults, in a process of its own. `is_ready` once its table is there."""
 
-    machine: Machine
+    workshop: Workshop
     target: Target
     mode: Mode
     link: FaultyLink | None
     table: str
     moods: Callable[[str, datetime], list[Mood]] = moods
-    before: Outcome | None = None
+    is_ready: bool = False
     live: tuple[Cells, ...] = ()
     version: int = 0
     place: int = 0
     outcome: Outcome = field(default_factory=Outcome)
 
+    @property
+    def machine(self) -> Machine:
+        return self.workshop.machine
+
     def suffer(self, services: Services, runs: Runs) -> Outcome:
         """Run a job for each rate and seed, after one that makes the table and meets no fault."""
         network = Network(self.machine.clock, self._expire)
+        enrol(services, self.target, keep_secrets(self.workshop, self.target))
+        self._tasks()
         with network.between():
-            if self.before is None:
-                self._heal(services)
-            else:
-                self.live, self.version, self.place = self.before.live, self.before.version, self.before.place
+            self.is_ready = self._heal(services)
             for rate, seed in runs:
                 verdict = self._one(services, network, rate, seed)
                 if not verdict.is_clean:
@@ -82,7 +86,7 @@ class Patient:
                 verdict.notes = []
                 self.outcome.verdict.add(verdict)
         self.outcome.waits = network.waits
-        return replace(self.outcome, live=self.live, version=self.version, place=self.place)
+        return self.outcome
 
     def _one(self, services: Services, network: Network, rate: float, seed: int) -> Verdict:
         rng = random.Random(f"{self.target.name} {self.mode} {seed} {rate}")
@@ -131,7 +135,6 @@ class Patient:
 
     def _accept(self, services: Services, mode: Mode) -> tuple[str, list[Cells]]:
         self.version += 1
-        self._tasks()
         job_id = accept(services, Wanted(self.target.name, self.table, mode, self.version))
         return job_id, [tuple(row.values()) for row in rows_of(self.version, is_append=mode is Mode.APPEND)]
 
@@ -218,14 +221,14 @@ def _suffer(report: Report, workshop: Workshop, make: Make, plan: Plan) -> None:
     if target.kind == "looker":
         link = FaultyLink(workshop.machine.ports.of("postgres"))
         target.registration["warehouse"]["port"] = link.port
-    register(workshop, target)
+    adjust(workshop, target)
     for mode in target.modes:
         if mode in target.refuses or not plan.spot.takes(target.name, mode.value):
             continue
-        patient = Patient(workshop.machine, target, mode, link, f"faults_{target.name}_{mode.value}")
+        patient = Patient(workshop, target, mode, link, f"faults_{target.name}_{mode.value}")
         row = Row("faults", target.name, mode.value)
         with Reader(workshop.machine, make, patient.table, mode, quiet=True) as reader:
-            outcome = _in_a_process(workshop, patient, plan.runs(target, mode))
+            outcome = _in_a_process(patient, plan.runs(target, mode))
             outcome.verdict.mixed += reader.mixed
             row.reads = reader.reads
         row.verdict, row.points = outcome.verdict, outcome.struck
@@ -239,9 +242,15 @@ def _suffer(report: Report, workshop: Workshop, make: Make, plan: Plan) -> None:
         link.close()
 
 
-def _in_a_process(workshop: Workshop, patient: Patient, runs: Runs) -> Outcome:
+def _in_a_process(patient: Patient, runs: Runs) -> Outcome:
+    workshop = replace(patient.workshop, stores=in_memory(patient.workshop.stores))
     outcome: Outcome = done(workshop.spawn(partial(patient.suffer, runs=runs), quiet=True), timeout_s=7200.0)
     return outcome
+
+
+def in_memory(stores: Callable[[Stores], Stores]) -> Callable[[Stores], Stores]:
+    """Return `stores` with documents and objects that end with the process."""
+    return lambda given: replace(stores(given), documents=InMemoryDocuments(), objects=InMemoryObjects())
 
 
 class HastyClock:
@@ -267,22 +276,22 @@ def waits_only(sandbox: str, now: datetime) -> list[Mood]:
 
 def _bite(report: Report, workshop: Workshop, target: Target, link: FaultyLink | None) -> None:
     """Append without the target's guards, and with a connector in a hurry; the part must notice both."""
+    rows = Patient(workshop, target, Mode.APPEND, link, f"faults_{target.name}_bitten")
     blunt = BLUNT[target.name]
-    without = replace(workshop, wrap=lambda delivery: blunt(delivery, workshop.machine))
-    rows = Patient(workshop.machine, target, Mode.APPEND, link, f"faults_{target.name}_bitten")
-    total = _until(rows, workshop, without, lambda verdict: verdict.duplicated)
+    rows.workshop = replace(workshop, wrap=lambda one: blunt(one, workshop.machine) if rows.is_ready else one)
+    total = _until(rows, lambda verdict: verdict.duplicated)
     report.tooth(f"the guards of {target.name} (faults)", total, is_noticed=total.duplicated > 0)
-    waits = Patient(workshop.machine, target, Mode.APPEND, None, f"faults_{target.name}_hasty", waits_only)
-    total = _until(waits, workshop, replace(workshop, runtime=hasty), lambda verdict: verdict.undercut)
+    hurry = replace(workshop, runtime=hasty)
+    waits = Patient(hurry, target, Mode.APPEND, None, f"faults_{target.name}_hasty", waits_only)
+    total = _until(waits, lambda verdict: verdict.undercut)
     report.tooth(f"patience with {target.name} (faults)", total, is_noticed=total.undercut > 0)
 
 
-def _until(patient: Patient, workshop: Workshop, without: Workshop, figure: Callable[[Verdict], int]) -> Verdict:
-    """Run seeds in a workshop without a guard until the figure shows it; the table is made with the guard."""
-    total, patient.before = Verdict(), _in_a_process(workshop, patient, [])
+def _until(patient: Patient, figure: Callable[[Verdict], int]) -> Verdict:
+    """Run seeds in a workshop without a guard until the figure shows it."""
+    total = Verdict()
     for start in range(0, BITTEN_SEEDS, 3):
-        patient.before = _in_a_process(without, patient, [(0.3, seed) for seed in range(start, start + 3)])
-        total.add(patient.before.verdict)
+        total.add(_in_a_process(patient, [(0.3, seed) for seed in range(start, start + 3)]).verdict)
         if figure(total):
             break
     return total

@@ -213,15 +213,18 @@ class Simulation:
         self.verdict = judge(self.accepted, self.fakes.documents, self.vendor, mixed=self.mixed)
 
     def _swept_something(self) -> bool:
-        """Nobody has anything to do: let the next sweeps come, and tell whether they found work."""
-        for _ in range(2):
+        """Nobody has anything to do: let the next sweeps come, and tell whether they found work; one that failed is no answer."""
+        answers = 0
+        while answers < 2 and not (self.fakes.tasks.pending or self.asleep):
             self.fakes.clock.sleep(SWEEP_EVERY.total_seconds())
-            self._sweep()
+            answers += self._sweep().error is None
         return bool(self.fakes.tasks.pending or self.asleep)
 
-    def _sweep(self) -> None:
+    def _sweep(self) -> Actor:
         self.next_sweep = self.fakes.clock.now() + SWEEP_EVERY
-        self._start(Actor("sweeper", lambda: void(self.services.sweeper.sweep())))
+        sweeper = Actor("sweeper", lambda: void(self.services.sweeper.sweep()))
+        self._start(sweeper)
+        return sweeper
 
     def _step(self) -> None:
         now = self.fakes.clock.now()
