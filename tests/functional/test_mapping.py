@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from shared.pipeline.freezing import frozen_before
+from shared.pipeline.preparing import job as preparing
 from tests.functional.conftest import World
 
 JOBS = "/api/bi-connectors/export-jobs"
@@ -264,6 +266,46 @@ def test_a_worker_that_dies_while_preparing_is_followed_by_one_that_delivers_the
     assert second is not None
     assert second.data["prepared"] == first.data["prepared"], "prepared once"
     assert second.data["status"] == "success"
+
+
+def test_a_late_worker_does_not_overwrite_what_its_successor_prepared(registered: World) -> None:
+    job = export(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
+    registered.vendor.errors.append(("preflight", RuntimeError("killed")))  # type: ignore[arg-type]
+    with pytest.raises(AssertionError):
+        registered.work_once()
+    found = registered.fakes.documents.get(f"export_jobs/{job['id']}")
+    assert found is not None
+    late = {**found.data, "fence": found.data["fence"] - 1, "prepared": None}
+    stores = registered.services.stores
+    source = frozen_before(stores.objects, late)
+    assert source is not None
+    preparing.prepare_job(preparing.Place(stores.objects, stores.clock, "frozen", lambda fields: None), late, source)
+    registered.services.exports.wake(job["id"])
+    registered.work()
+    assert job_of(registered, job["id"])["status"] == "success"
+
+
+def test_a_job_is_cancelled_while_it_prepares(registered: World) -> None:
+    job = export(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
+    clock = registered.fakes.clock
+    path = f"export_jobs/{job['id']}"
+
+    class Slow(type(registered.fakes.objects)):  # type: ignore[misc]
+        """A store so slow that half a minute passes with each file that is opened."""
+
+        def open(self, info: Any) -> Any:
+            clock.sleep(30)
+            found = registered.fakes.documents.get(path)
+            if found is not None and found.data.get("frozen"):
+                registered.fakes.documents.update(path, {"cancel_requested": True})
+            return super().open(info)
+
+    registered.fakes.objects.__class__ = Slow
+    registered.work()
+    assert job_of(registered, job["id"])["status"] == "cancelled"
+    assert registered.vendor.calls == []
+    names = [info.name for info in registered.fakes.objects.list_prefix("frozen", f"jobs/{job['id']}/", 10)]
+    assert not [name for name in names if "prepared" in name], "it stopped in the middle of the pass"
 
 
 def test_sql_comes_before_the_columns_and_does_not_run_again_in_a_replay(registered: World) -> None:

@@ -75,6 +75,14 @@ def test_export_carries_every_format_and_every_connectors_delivery() -> None:
     } <= modules
 
 
+def test_export_carries_what_prepares_rows_and_not_the_client() -> None:
+    modules = set(reach_of("export").modules)
+    found = {path.stem for path in ROOT.glob("shared/pipeline/preparing/*.py")} - {"__init__"}
+    assert {f"shared.pipeline.preparing.{name}" for name in found} <= modules
+    assert "duckdb" in pins("export")
+    assert not [name for name in modules if name.startswith("shared.client")]
+
+
 def test_no_module_is_imported_by_a_name_put_together() -> None:
     """Such a name cannot be followed, so the module would be missing in the cloud."""
     found = [
