@@ -90,6 +90,7 @@ class Exports:
         kind = connector.data["connector_type"]
         chosen = self._tables.choices(request, kind)
         target = self._check(request, chosen, kind, connector)
+        rules = self._rules(request)
         now = self._stores.clock.now()
         job_id = new_id(now)
         job = Job(
@@ -109,9 +110,9 @@ class Exports:
             refresh_after=request.refresh_after,
             max_shrink=chosen.max_shrink,
             key=chosen.key,
-            source=self._source(request, job_id),
+            source=self._source(request, job_id, rules["mapping"]),
             annotations=request.annotations,
-            **self._rules(request),
+            **rules,
         )
         key = self._connectors.target_key(connector, request.table_name, target)
         record = to_record(job, target_key=key, **fresh_state(now))
@@ -241,9 +242,11 @@ class Exports:
             found[name] = None if value == empty else value
         return found
 
-    def _source(self, request: ExportRequest, job_id: str) -> dict[str, Any]:
+    def _source(self, request: ExportRequest, job_id: str, mapping: RowMapping | None) -> dict[str, Any]:
         """Pin the source: rows of the request become an object of ours, a file is taken at its present generation."""
         if request.rows is not None:
             return self._sources.of_rows(request.rows, job_id, request.columns)
         source = request.source or self._tables.find(request.table_name)
+        if source.bigquery is not None and mapping is not None and mapping.sql is not None:
+            self._sources.require_queries("SQL mappings over BigQuery sources")
         return self._sources.pin(source, job_id, request.columns)

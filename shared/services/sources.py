@@ -89,13 +89,18 @@ class Sources:
             if not is_many(name) or (source.format is None and not name.endswith(("/", "*"))):
                 source_format(source.format, uri)
 
-    def _check_query(self, bigquery: BigQuerySource) -> None:
-        if bigquery.query is not None and not self._settings.queries_allowed:
+    def require_queries(self, what: str) -> None:
+        """Raise `ForbiddenError` unless an administrator allowed SQL of the caller's in BigQuery, which reads more than one table."""
+        if not self._settings.queries_allowed:
             raise ForbiddenError(
-                "BigQuery queries as a source are not allowed here; an administrator allows them with BIGQUERY_QUERIES=true. "
-                "Name a table or a view instead",
+                f"{what} are not allowed here, for BigQuery reads with our rights; an administrator allows them with "
+                "BIGQUERY_QUERIES=true. Name a table or a view, and map its columns",
                 code="queries_not_allowed",
             )
+
+    def _check_query(self, bigquery: BigQuerySource) -> None:
+        if bigquery.query is not None:
+            self.require_queries("BigQuery queries as a source")
         if bigquery.table is not None and TABLE.fullmatch(bigquery.table) is None:
             raise InvalidRequestError(
                 f"{bigquery.table!r} is not a table; expected dataset.table or project.dataset.table",

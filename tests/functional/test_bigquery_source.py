@@ -12,7 +12,7 @@ import pytest
 
 from shared.errors import SourceError, VendorUnavailableError
 from shared.ports import QueryEstimate, WarehouseColumn
-from tests.functional.conftest import World
+from tests.functional.conftest import SHEETS, World
 from tests.functional.test_sources import API, done, export
 
 TABLE = {"bigquery": {"table": "sales.orders"}}
@@ -196,8 +196,29 @@ def test_rows_that_are_not_there_are_a_fault_and_publish_nothing(registered: Wor
 
 
 def allowing(make_world: Callable[..., World], **settings: Any) -> World:
-    from tests.functional.conftest import SHEETS
-
     world = make_world(BIGQUERY_QUERIES="true", **settings)
     assert world.call("register", "POST", f"{API}/register", SHEETS).status == 201
     return world
+
+
+def test_the_sql_of_a_mapping_runs_in_bigquery_over_the_source_and_nowhere_else(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(BIGQUERY_QUERIES="true")
+    assert world.call("register", "POST", f"{API}/register", SHEETS).status == 201
+    mapping = {"sql": "select id, 1 as n from source; ", "where": "id > 1"}
+    found = done(world, TABLE, mapping=mapping)
+    assert found["status"] == "success", found
+    rows = "SELECT * FROM `fake`.`sales`.`orders` FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-05 12:00:00.000000+00:00'"
+    select = f"WITH source AS (\n{rows}\n)\nSELECT * FROM (\nselect id, 1 as n from source\n)"
+    assert world.fakes.warehouse.dry_runs == [select]
+    assert next(iter(world.fakes.warehouse.started.values())).endswith(f"AS\n{select}")
+    assert world.vendor.live["people"] == [{"id": 2}, {"id": 3}], (
+        "what BigQuery gave, mapped, and no second SQL over it"
+    )
+
+
+def test_sql_over_a_bigquery_source_needs_leave_for_it_reads_with_our_rights(registered: World) -> None:
+    answer = export(registered, TABLE, mapping={"sql": "select * from other.secrets"})
+    assert (answer.status, answer.body["code"]) == (403, "queries_not_allowed")
+    assert registered.fakes.warehouse.dry_runs == []

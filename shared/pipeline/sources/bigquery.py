@@ -103,7 +103,18 @@ def _plan(freezing: Freezing) -> dict[str, Any]:
 
 
 def _base(freezing: Freezing) -> tuple[str, datetime | None]:
-    """Return the SELECT whose rows are wanted, and the moment that they are of; None: when BigQuery runs it."""
+    """Return the SELECT whose rows are wanted, and the moment that they are of; None: when BigQuery runs it.
+
+    The SQL of a mapping runs here, over the source under the name `source`, and nowhere else.
+    """
+    rows, as_of = _rows(freezing)
+    mapped = (freezing.job.get("mapping") or {}).get("sql")
+    if mapped is None:
+        return rows, as_of
+    return f"WITH source AS (\n{rows}\n)\nSELECT * FROM (\n{_without_end(mapped)}\n)", as_of
+
+
+def _rows(freezing: Freezing) -> tuple[str, datetime | None]:
     source = freezing.source
     if source.get("query"):
         return _without_end(source["query"]), None
