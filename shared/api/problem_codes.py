@@ -56,7 +56,7 @@ ROWS = """
 | `other_function` | another function answers this path; `url` is where |
 | `own_collection` | the collection is this service's own and no source |
 | `precondition_failed` | it changed since you read it; read again |
-| `queries_not_allowed` | no administrator allowed BigQuery queries as a source |
+| `queries_not_allowed` | no administrator allowed SQL that runs in BigQuery |
 | `query_refused` | BigQuery refused the query or could not export; the message has its reason |
 | `query_too_expensive` | a dry run says that the query would read more than the limit; nothing was billed |
 | `quota_wait` | our share of the vendor's quota is used up until the time that is said; the job goes on by itself |

@@ -13,7 +13,7 @@ import msgspec
 from shared import audit
 from shared import connectors as kinds
 from shared.errors import InvalidRequestError, NotFoundError, UnsupportedError
-from shared.models import Contract, ExportRequest, Job, JobPage, JobStatus, Mode, Phase, new_id
+from shared.models import Contract, ExportRequest, Job, JobPage, JobStatus, Mode, Phase, Table, new_id
 from shared.models import Mapping as RowMapping
 from shared.pipeline.lease import first_in_line, join_line
 from shared.pipeline.preparing.checks import check_rules
@@ -33,7 +33,7 @@ from shared.services.records import (
 from shared.services.rejects import RejectOperations
 from shared.services.repairs import Engine, Repairs
 from shared.services.sources import Sources
-from shared.services.tables import Choices, Tables
+from shared.services.tables import Choices, Tables, choices
 
 TASK_DEADLINE_S = 900.0
 POLL_S = 1.0
@@ -88,9 +88,10 @@ class Exports:
         """
         connector = self._connectors.get(request.connector_name)
         kind = connector.data["connector_type"]
-        chosen = self._tables.choices(request, kind)
+        table = self._tables.registered(request.table_name)
+        chosen = choices(request, table, kind)
         target = self._check(request, chosen, kind, connector)
-        rules = self._rules(request)
+        rules = self._rules(request, table)
         now = self._stores.clock.now()
         job_id = new_id(now)
         job = Job(
@@ -110,7 +111,7 @@ class Exports:
             refresh_after=request.refresh_after,
             max_shrink=chosen.max_shrink,
             key=chosen.key,
-            source=self._source(request, job_id, rules["mapping"]),
+            source=self._source(request, table, job_id, rules["mapping"]),
             annotations=request.annotations,
             **rules,
         )
@@ -230,10 +231,9 @@ class Exports:
         checked: dict[str, Any] = msgspec.to_builtins(options)
         return {key: value for key, value in checked.items() if value is not None}
 
-    def _rules(self, request: ExportRequest) -> dict[str, Any]:
+    def _rules(self, request: ExportRequest, table: Table | None) -> dict[str, Any]:
         """Return mapping, contract and max_rejects: each the request's, else the registered table's; empty ones are none."""
         check_rules(request.mapping, request.contract)
-        table = self._tables.registered(request.table_name)
         found = {}
         for name, empty in (("mapping", RowMapping()), ("contract", Contract()), ("max_rejects", None)):
             value = getattr(request, name)
@@ -242,11 +242,12 @@ class Exports:
             found[name] = None if value == empty else value
         return found
 
-    def _source(self, request: ExportRequest, job_id: str, mapping: RowMapping | None) -> dict[str, Any]:
+    def _source(
+        self, request: ExportRequest, table: Table | None, job_id: str, mapping: RowMapping | None
+    ) -> dict[str, Any]:
         """Pin the source: rows of the request become an object of ours, a file is taken at its present generation."""
         if request.rows is not None:
             return self._sources.of_rows(request.rows, job_id, request.columns)
-        source = request.source or self._tables.find(request.table_name)
-        if source.bigquery is not None and mapping is not None and mapping.sql is not None:
-            self._sources.require_queries("SQL mappings over BigQuery sources")
+        source = request.source or (table.source if table else self._tables.find_file(request.table_name))
+        self._sources.check_sql(source, mapping)
         return self._sources.pin(source, job_id, request.columns)

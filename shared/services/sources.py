@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from shared.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from shared.models import BigQuerySource, ExportFormat, FirestoreSource, Source
+from shared.models import Mapping as RowMapping
 from shared.ports import ObjectInfo, Objects
 
 MAX_FILES = 1_000  # our choice: one table's files; their list stays small and is frozen within a few boxes of work
@@ -89,7 +90,12 @@ class Sources:
             if not is_many(name) or (source.format is None and not name.endswith(("/", "*"))):
                 source_format(source.format, uri)
 
-    def require_queries(self, what: str) -> None:
+    def check_sql(self, source: Source, mapping: RowMapping | None) -> None:
+        """Raise `ForbiddenError` if SQL of a mapping would run in BigQuery without leave."""
+        if source.bigquery is not None and mapping is not None and mapping.sql is not None:
+            self._require_queries("SQL mappings over BigQuery sources")
+
+    def _require_queries(self, what: str) -> None:
         """Raise `ForbiddenError` unless an administrator allowed SQL of the caller's in BigQuery, which reads more than one table."""
         if not self._settings.queries_allowed:
             raise ForbiddenError(
@@ -100,7 +106,7 @@ class Sources:
 
     def _check_query(self, bigquery: BigQuerySource) -> None:
         if bigquery.query is not None:
-            self.require_queries("BigQuery queries as a source")
+            self._require_queries("BigQuery queries as a source")
         if bigquery.table is not None and TABLE.fullmatch(bigquery.table) is None:
             raise InvalidRequestError(
                 f"{bigquery.table!r} is not a table; expected dataset.table or project.dataset.table",

@@ -79,6 +79,7 @@ class Tables:
                 f"{name!r} is not a table name; expected 1 to 100 letters, digits, spaces, `_` and `-`", field="name"
             )
         self._sources.check(body.source)
+        self._sources.check_sql(body.source, body.mapping)
         check_rules(body.mapping, body.contract)
         defaults = body.defaults
         if defaults.key and defaults.mode is not Mode.UPSERT:
@@ -95,20 +96,6 @@ class Tables:
                 raise InvalidRequestError(
                     f"not of the form that {kind} takes: {exc}", field=f"defaults.target.{kind}"
                 ) from exc
-
-    def choices(self, request: ExportRequest, kind: str) -> Choices:
-        """Return what an export does through a connector of this kind."""
-        table = self.registered(request.table_name)
-        defaults = table.defaults if table else TableDefaults()
-        mode = request.mode or defaults.mode or Mode.REPLACE
-        shrink = request.max_shrink if request.max_shrink is not None else defaults.max_shrink
-        return Choices(
-            mode=mode,
-            key=request.key or (defaults.key if mode is Mode.UPSERT else []),
-            export_format=request.export_format or defaults.export_format,
-            max_shrink=DEFAULT_MAX_SHRINK if shrink is None else shrink,
-            target={**defaults.target.get(kind, {}), **request.target},
-        )
 
     def get(self, name: str) -> Document:
         return require(self._stores.documents, f"tables/{name}", f"table {name!r}")
@@ -133,16 +120,13 @@ class Tables:
         found = self._stores.documents.get(f"tables/{name}")
         return None if found is None else from_record(Table, found.data)
 
-    def find(self, name: str) -> Source:
-        """Return the registered source of a table, else the one file of its name in the tables bucket.
+    def find_file(self, name: str) -> Source:
+        """Return the one file of a table's name in the tables bucket, for a table that is not registered.
 
         Raises:
-            NotFoundError: neither exists; the message says where it was looked for.
+            NotFoundError: there is none; the message says where it was looked for.
             InvalidRequestError: several files fit.
         """
-        registered = self.registered(name)
-        if registered is not None:
-            return registered.source
         found = []
         for ending in ExportFormat:
             info = self._stores.objects.stat(self._bucket, f"{name}.{ending.value}")
@@ -166,3 +150,17 @@ class Tables:
 def _require_version(found: Document | None, version: str | None, name: str) -> None:
     if version is not None and (found is None or found.version != version):
         raise PreconditionFailedError(f"table {name!r} changed since you read it; read it again")
+
+
+def choices(request: ExportRequest, table: Table | None, kind: str) -> Choices:
+    """Return what an export does through a connector of this kind; `table` is the registered one of its name."""
+    defaults = table.defaults if table else TableDefaults()
+    mode = request.mode or defaults.mode or Mode.REPLACE
+    shrink = request.max_shrink if request.max_shrink is not None else defaults.max_shrink
+    return Choices(
+        mode=mode,
+        key=request.key or (defaults.key if mode is Mode.UPSERT else []),
+        export_format=request.export_format or defaults.export_format,
+        max_shrink=DEFAULT_MAX_SHRINK if shrink is None else shrink,
+        target={**defaults.target.get(kind, {}), **request.target},
+    )

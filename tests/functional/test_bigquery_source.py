@@ -222,3 +222,5 @@ def test_sql_over_a_bigquery_source_needs_leave_for_it_reads_with_our_rights(reg
     answer = export(registered, TABLE, mapping={"sql": "select * from other.secrets"})
     assert (answer.status, answer.body["code"]) == (403, "queries_not_allowed")
     assert registered.fakes.warehouse.dry_runs == []
+    answer = registered.call("export", "PUT", f"{API}/tables/people", {"source": TABLE, "mapping": {"sql": "select 1"}})
+    assert (answer.status, answer.body["code"]) == (403, "queries_not_allowed")

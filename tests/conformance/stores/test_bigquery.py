@@ -142,6 +142,16 @@ def test_shards_are_one_source_in_order_and_found_again(sandbox: SandboxServer, 
     assert next(again.tables(4_999, 10)).to_pylist() == [{"i": 4_999, "ts": None}]
 
 
+def test_the_sql_of_a_mapping_runs_over_the_source(sandbox: SandboxServer, stores: Stores) -> None:
+    put(sandbox, "mapped", [{"i": 1}, {"i": 2}, {"i": 3}])
+    for sql in (
+        "SELECT i * 10 AS ten FROM source WHERE i > 1 ORDER BY i",
+        "WITH a AS (SELECT i * 10 AS ten FROM source WHERE i > 1) SELECT * FROM a",
+    ):
+        record = {**job(sandbox, table="mapped"), "mapping": {"sql": sql}}
+        assert rows(frozen(stores, record)) == [{"ten": 20}, {"ten": 30}]
+
+
 def test_a_repeated_freeze_finds_the_first_job(sandbox: SandboxServer, stores: Stores) -> None:
     put(sandbox, "repeat", [{"i": 1}])
     record = job(sandbox, table="repeat")
