@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from shared.services.configuration import Configurations
     from shared.services.connectors import Connectors
     from shared.services.exports import Exports
+    from shared.services.occurrences import Occurrences
     from shared.services.quotas import Quotas
     from shared.services.readiness import Readiness
+    from shared.services.reconciler import Reconciler
     from shared.services.refreshes import Refreshes
     from shared.services.repairs import Engine, Outcome
     from shared.services.schedules import Schedules
@@ -203,7 +205,20 @@ class Services:
     def schedules(self) -> Schedules:
         from shared.services.schedules import Schedules
 
-        return Schedules(self.stores, self.connectors, self.exports, self.refreshes, self.settings.urls["refresh"])
+        return Schedules(self.stores, self.connectors, self.settings.urls["refresh"])
+
+    @cached_property
+    def occurrences(self) -> Occurrences:
+        from shared.services.notices import announce_health
+        from shared.services.occurrences import Occurrences
+
+        return Occurrences(self.stores, self.exports, self.refreshes, announce_health)
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        from shared.services.reconciler import Reconciler
+
+        return Reconciler(self.stores, self.schedules)
 
     @cached_property
     def configurations(self) -> Configurations:
@@ -215,7 +230,7 @@ class Services:
     def sweeper(self) -> Sweeper:
         from shared.services.sweeper import Sweeper
 
-        return Sweeper(self.stores, self.exports, self.refreshes)
+        return Sweeper(self.stores, self.exports, self.refreshes, self.reconciler)
 
     @cached_property
     def readiness(self) -> Readiness:

@@ -115,7 +115,11 @@ class Tasks(Protocol):
 
 @dataclass(frozen=True)
 class CronJob:
-    """One Cloud Scheduler job that POSTs `body` to `url` with an OIDC token of the scheduler's service account."""
+    """One Cloud Scheduler job that POSTs `body` to `url` with an OIDC token of the scheduler's service account.
+
+    A call that is not answered with 2xx within `deadline_s` is repeated up to `retries` times, `backoff_s` (least, most) apart.
+    `caller` is None for the service account that it should have, else the one that a listed job has instead.
+    """
 
     id: str
     cron: str
@@ -125,10 +129,14 @@ class CronJob:
     body: Mapping[str, Json]
     paused: bool = False
     description: str = ""
+    deadline_s: int = 180
+    retries: int = 3
+    backoff_s: tuple[int, int] = (5, 60)
+    caller: str | None = None
 
 
 class CronJobs(Protocol):
-    """Cloud Scheduler."""
+    """Cloud Scheduler. Every call raises `VendorUnavailableError`, code `scheduler_unavailable`, if it does not answer."""
 
     def put(self, job: CronJob) -> None:
         """Create or replace. Raises `InvalidRequestError` if the vendor refuses the expression or the zone."""
@@ -136,9 +144,8 @@ class CronJobs(Protocol):
     def delete(self, job_id: str) -> None:
         """No effect if it is gone already."""
 
-    def list(self) -> list[CronJob]: ...
-
-    def run(self, job_id: str) -> None: ...
+    def list(self) -> list[CronJob]:
+        """The jobs of schedules; what else the project has (system jobs, other people's) is left out."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What Terraform makes in the cloud and `make run` makes here: buckets, Cloud Tasks queues, the sweep's Cloud Scheduler job."""
+"""What Terraform makes in the cloud and `make run` makes here: buckets, Cloud Tasks queues, the two system jobs of Cloud Scheduler."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def provision(ports: Ports) -> None:
             _make_queue(client, queue_id)
     with grpc.insecure_channel(ports.address("cloud_scheduler")) as channel:
         transport = scheduler_v1.CloudSchedulerClient.get_transport_class("grpc")(channel=channel)
-        _make_sweep(scheduler_v1.CloudSchedulerClient(transport=transport), ports.url("export_worker"))
+        scheduler = scheduler_v1.CloudSchedulerClient(transport=transport)
+        _make_system_job(scheduler, "sweep", "*/5 * * * *", ports.url("export_worker"))
+        _make_system_job(scheduler, "freshness", "* * * * *", ports.url("refresh"))
 
 
 def _make_queue(client: tasks_v2.CloudTasksClient, queue_id: str) -> None:
@@ -47,19 +49,19 @@ def _make_queue(client: tasks_v2.CloudTasksClient, queue_id: str) -> None:
         return
 
 
-def _make_sweep(client: scheduler_v1.CloudSchedulerClient, worker_url: str) -> None:
-    """The system job that wakes jobs nobody drives: every five minutes, to the export worker."""
+def _make_system_job(client: scheduler_v1.CloudSchedulerClient, name: str, schedule: str, function_url: str) -> None:
+    """A job beside those of the schedules, which the reconciler does not see: POST `/internal/<name>` to a function."""
     parent = f"projects/{PROJECT}/locations/{LOCATION}"
     job = scheduler_v1.Job(
-        name=f"{parent}/jobs/bi-system-sweep",
-        schedule="*/5 * * * *",
+        name=f"{parent}/jobs/bi-system-{name}",
+        schedule=schedule,
         time_zone="UTC",
         http_target=scheduler_v1.HttpTarget(
-            uri=f"{worker_url}/internal/sweep",
+            uri=f"{function_url}/internal/{name}",
             http_method=scheduler_v1.HttpMethod.POST,
             headers={"Content-Type": "application/json"},
             body=b"{}",
-            oidc_token=scheduler_v1.OidcToken(service_account_email=SCHEDULER_SERVICE_ACCOUNT, audience=worker_url),
+            oidc_token=scheduler_v1.OidcToken(service_account_email=SCHEDULER_SERVICE_ACCOUNT, audience=function_url),
         ),
     )
     try:

@@ -76,6 +76,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
             "export": _EXPORT,
         },
     },
+    "change_schedule": {"earlier": {"cron_expression": "0 5 * * 1-5", "max_age": "26h"}},
 }
 """By operation."""
 

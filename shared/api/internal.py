@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from shared.api.dispatch import Call, Reply
-from shared.errors import InvalidRequestError
+from shared.models import OccurrencePage
 from shared.telemetry import bind
 
 
@@ -25,17 +25,14 @@ def look_at_run(call: Call) -> Reply:
 
 
 def fire_schedule(call: Call) -> Reply:
-    """Start the occurrence that X-CloudScheduler-ScheduleTime names; retries of one delivery carry the same time."""
-    text = call.headers.get("x-cloudscheduler-scheduletime")
-    try:
-        planned = datetime.fromisoformat(text or "")
-    except ValueError as exc:
-        raise InvalidRequestError(
-            f"X-CloudScheduler-ScheduleTime is {text!r}; expected the planned time as RFC 3339",
-            field="X-CloudScheduler-ScheduleTime",
-        ) from exc
-    planned = planned if planned.tzinfo else planned.replace(tzinfo=UTC)
-    call.services.schedules.fire(call.path["id"], planned)
+    """See to what is due of a schedule: 200 and what became of it, failures that would stay too; 503 if repeating can help."""
+    planned = _moment(call.headers.get("x-cloudscheduler-scheduletime"))
+    return Reply(OccurrencePage(occurrences=call.services.occurrences.fire(call.path["id"], planned)))
+
+
+def tend_schedules(call: Call) -> Reply:
+    """Every minute: see to what Cloud Scheduler did not call for, to runs that ended, to occurrences that wait."""
+    call.services.occurrences.tend_all()
     return Reply(status=204)
 
 
@@ -44,3 +41,12 @@ def sweep(call: Call) -> Reply:
     call.services.sweeper.sweep()
     call.services.audit.seal()
     return Reply(status=204)
+
+
+def _moment(text: str | None) -> datetime | None:
+    """Return the header's time, None if it is not there or cannot be read: what is due does not depend on it."""
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -62,17 +62,21 @@ ROWS = """
 | `quota_wait` | our share of the vendor's quota is used up until the time that is said; the job goes on by itself |
 | `read_time_too_old` | Firestore does not keep the moment that the job reads at any more |
 | `redirected` | a host of a user's choice answered with a redirect; name the final address |
+| `refresh_cancelled` | the refresh was cancelled, by request or at the vendor |
 | `refresh_failed` | the vendor ended the refresh badly; the message is the vendor's reason |
-| `refresh_quota` | the vendor's number of refreshes a day is used up |
+| `refresh_not_seen` | the vendor accepted the refresh and did not show it in its history for an hour |
+| `refresh_quota` | the vendor's number of refreshes a day is used up, or a schedule asks for more |
 | `refresh_running` | another refresh is running at the vendor |
-| `refresh_timeout` | the vendor did not end the refresh in 26 hours |
-| `refresh_unsupported` | the kind has nothing to refresh; use the action `export_and_refresh` |
+| `refresh_timeout` | the vendor did not end the refresh within `timeout`, 26 hours by default |
+| `refresh_unsupported` | the connector has nothing to refresh; use the action `export_and_refresh`, or name what to refresh |
 | `rejected` | somebody rejected the held job; the target is as it was |
 | `replayed` | these rejects are replayed by another job already; both would deliver them twice |
 | `route_not_found` | there is no such path; see /openapi.json |
 | `row_invalid` | a row is not an object, or holds what JSON has no form for |
 | `row_ragged` | a line has another number of cells than the header |
 | `rows_erased` | the rows that the job froze are not kept any more; export again |
+| `run_ended` | the refresh run has ended; there is nothing to cancel |
+| `scheduler_unavailable` | Cloud Scheduler gave no answer; the schedule is kept and told later |
 | `schema_drift` | the columns or types are not those of the target's table |
 | `schema_invalid` | declared column types are not valid, or name columns that are not there |
 | `sequence_numbers_lost` | Power BI stopped keeping sequence numbers; nothing more is sent |

@@ -78,6 +78,8 @@ AUDIT_FILTERS = (
     Parameter("outcome", "string", "Only this outcome: `done`, or how a run ended."),
     Parameter("request_id", "string", "Only what this request did."),
 )
+DRY_RUN = Parameter("dry_run", "boolean", "Only say what would be done.")
+COUNT = Parameter("count", "integer", "How many, 10 by default, at most 100.")
 STATUS = Parameter("status", "string", "Only jobs of this status.")
 
 DRY_RUN = Parameter("dry_run", "boolean", "Answer what would be created, changed and deleted, and do nothing.")
@@ -85,6 +87,7 @@ PRUNE = Parameter("prune", "boolean", "Delete what the sections of the configura
 
 VIEW, OPERATE, ADMIN = Permission.VIEWER, Permission.OPERATOR, Permission.ADMIN
 _CONNECTORS, _EXPORTS, _REFRESHES = "shared.api.connectors", "shared.api.exports", "shared.api.refreshes"
+_SCHEDULES = "shared.api.schedules"
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", "*", Permission.PUBLIC, "shared.api.meta:health", "Tell that this function answers",
@@ -159,14 +162,31 @@ ROUTES: tuple[Route, ...] = (
           reply="RefreshRunPage", query=(OF_CONNECTOR, *PAGE)),
     Route("GET", f"{API}/refresh-runs/{{id}}", "refresh", VIEW, f"{_REFRESHES}:get_run", "Get one refresh run",
           reply="RefreshRun", errors=(404,)),
-    Route("POST", f"{API}/schedules", "refresh", OPERATE, f"{_REFRESHES}:create_schedule", "Create a schedule",
+    Route("POST", f"{API}/refresh-runs/{{id}}:cancel", "refresh", OPERATE, f"{_REFRESHES}:cancel_run",
+          "Cancel a refresh, where the vendor can", reply="RefreshRun", errors=(404, 409, 422, 503)),
+    Route("POST", f"{API}/schedules", "refresh", OPERATE, f"{_SCHEDULES}:create_schedule", "Create a schedule",
           request="ScheduleRequest", reply="Schedule", status=201, errors=(404, 422), idempotency=True),
-    Route("GET", f"{API}/schedules", "refresh", VIEW, f"{_REFRESHES}:list_schedules", "List schedules",
+    Route("GET", f"{API}/schedules", "refresh", VIEW, f"{_SCHEDULES}:list_schedules", "List schedules",
           reply="SchedulePage", query=(OF_CONNECTOR, *PAGE)),
-    Route("GET", f"{API}/schedules/{{id}}", "refresh", VIEW, f"{_REFRESHES}:get_schedule", "Get one schedule",
+    Route("POST", f"{API}/schedules:reconcile", "refresh", ADMIN, f"{_SCHEDULES}:reconcile_schedules",
+          "Mend what Firestore and Cloud Scheduler say differently", reply="Reconciliation", errors=(503,), query=(DRY_RUN,)),
+    Route("GET", f"{API}/schedules/{{id}}", "refresh", VIEW, f"{_SCHEDULES}:get_schedule", "Get one schedule",
           reply="Schedule", errors=(404,)),
-    Route("DELETE", f"{API}/schedules/{{id}}", "refresh", OPERATE, f"{_REFRESHES}:delete_schedule", "Delete a schedule",
+    Route("PATCH", f"{API}/schedules/{{id}}", "refresh", OPERATE, f"{_SCHEDULES}:change_schedule",
+          "Change a schedule (JSON merge patch)", request="object", reply="Schedule", errors=(404, 412, 422, 428),
+          if_match=True),
+    Route("DELETE", f"{API}/schedules/{{id}}", "refresh", OPERATE, f"{_SCHEDULES}:delete_schedule", "Delete a schedule",
           status=204, errors=(404,)),
+    Route("POST", f"{API}/schedules/{{id}}:pause", "refresh", OPERATE, f"{_SCHEDULES}:pause_schedule", "Pause a schedule",
+          reply="Schedule", errors=(404,)),
+    Route("POST", f"{API}/schedules/{{id}}:resume", "refresh", OPERATE, f"{_SCHEDULES}:resume_schedule",
+          "Resume a schedule", reply="Schedule", errors=(404, 422)),
+    Route("POST", f"{API}/schedules/{{id}}:runNow", "refresh", OPERATE, f"{_SCHEDULES}:run_schedule",
+          "Run what a schedule does, now", reply="Occurrence", status=202, errors=(404,), idempotency=True),
+    Route("GET", f"{API}/schedules/{{id}}/next", "refresh", VIEW, f"{_SCHEDULES}:next_runs",
+          "List the next runs, with what the clocks do on those days", reply="PlannedRuns", errors=(404,), query=(COUNT,)),
+    Route("GET", f"{API}/schedules/{{id}}/occurrences", "refresh", VIEW, f"{_SCHEDULES}:list_occurrences",
+          "List what became of the planned times", reply="OccurrencePage", errors=(404,), query=PAGE),
     Route("POST", "/internal/export-jobs/{id}:run", "export_worker", Permission.TASKS, "shared.api.internal:run_job",
           "Work on an export job", request="object", status=204, errors=(404,), body_required=False),
     Route("POST", "/internal/sweep", "export_worker", Permission.SCHEDULER, "shared.api.internal:sweep",
@@ -174,7 +194,10 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/internal/refresh-runs/{id}:look", "refresh", Permission.TASKS, "shared.api.internal:look_at_run",
           "Trigger or follow a refresh", request="object", status=204, errors=(404,), body_required=False),
     Route("POST", "/internal/schedules/{id}:fire", "refresh", Permission.SCHEDULER, "shared.api.internal:fire_schedule",
-          "Start an occurrence of a schedule", request="object", status=204, body_required=False),
+          "See to what is due of a schedule", request="object", reply="OccurrencePage", errors=(503,), body_required=False),
+    Route("POST", "/internal/freshness", "refresh", Permission.SCHEDULER, "shared.api.internal:tend_schedules",
+          "See to schedules whose time has come and to how fresh their data is", request="object", status=204,
+          body_required=False),
 )  # fmt: skip
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from shared.connectors._base import Capabilities, Connector, Runtime
 
 DECLARATIONS = {module.KIND: module for module in (power_bi, looker, google_sheets)}
-"""Kind to its light module: `KIND`, `Config`, `SECRET_FIELDS`, `TargetOptions`, `RefreshOptions`, `CAPABILITIES`, `CONNECTOR`, `place`."""
+"""Kind to its light module: `KIND`, `Config`, `SECRET_FIELDS`, `TargetOptions`, `RefreshOptions`, `CAPABILITIES`, `CONNECTOR`,
+`place`, and what a configuration allows: `refreshable(config)`, `refreshes_a_day(config)`."""
 
 ConnectorConfig = power_bi.Config | looker.Config | google_sheets.Config
 

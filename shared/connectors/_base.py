@@ -169,7 +169,11 @@ class RefreshStatus(StrEnum):
 
 @dataclass(frozen=True)
 class VendorRefresh:
-    """One refresh as the vendor reports it. `vendor_id` finds it again; `vendor_status` is the vendor's own word."""
+    """One refresh as the vendor reports it.
+
+    `vendor_id` finds it again; `vendor_status` is the vendor's own word; `is_seen` is false for one that the vendor accepted and
+    does not show yet.
+    """
 
     vendor_id: str
     status: RefreshStatus
@@ -178,6 +182,7 @@ class VendorRefresh:
     ended_at: datetime | None = None
     reason: str | None = None
     attempts: int | None = None
+    is_seen: bool = True
 
 
 @dataclass(frozen=True)
@@ -215,6 +220,10 @@ class Connector(Protocol):
             ConflictError: code `refresh_running`, another refresh is running at the vendor.
             TargetError: code `refresh_quota`, the vendor's daily number is used up.
         """
+
+    def find_refresh(self, run_id: str, options: Mapping[str, Json], since: datetime) -> VendorRefresh | None:
+        """Return the refresh that a `start_refresh` whose answer was lost began after `since`; None if the vendor shows none,
+        or if starting again does no harm."""
 
     def poll_refresh(self, vendor_id: str) -> VendorRefresh:
         """Ask how that very refresh stands; one or two calls, no waiting."""

@@ -5,8 +5,10 @@ Times are aware UTC. Field names of the brief are kept. Every stored document ca
 
 from shared.models._base import RESERVED_NAMES as RESERVED_NAMES
 from shared.models._base import SCHEMA as SCHEMA
+from shared.models._base import Age as Age
 from shared.models._base import ErrorInfo as ErrorInfo
 from shared.models._base import Name as Name
+from shared.models._base import age as age
 from shared.models._base import new_id as new_id
 from shared.models._base import utc as utc
 from shared.models.audit import AuditEntry as AuditEntry
@@ -44,8 +46,17 @@ from shared.models.refresh import RefreshRequest as RefreshRequest
 from shared.models.refresh import RefreshRun as RefreshRun
 from shared.models.refresh import RefreshRunPage as RefreshRunPage
 from shared.models.refresh import RunStatus as RunStatus
+from shared.models.schedule import Missed as Missed
+from shared.models.schedule import Occurrence as Occurrence
+from shared.models.schedule import OccurrencePage as OccurrencePage
+from shared.models.schedule import OccurrenceStatus as OccurrenceStatus
+from shared.models.schedule import Overlap as Overlap
+from shared.models.schedule import PlannedRun as PlannedRun
+from shared.models.schedule import PlannedRuns as PlannedRuns
+from shared.models.schedule import Reconciliation as Reconciliation
 from shared.models.schedule import Schedule as Schedule
 from shared.models.schedule import ScheduleAction as ScheduleAction
+from shared.models.schedule import ScheduleDrift as ScheduleDrift
 from shared.models.schedule import SchedulePage as SchedulePage
 from shared.models.schedule import ScheduleRequest as ScheduleRequest
 from shared.models.table import BigQuerySource as BigQuerySource

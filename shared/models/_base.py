@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets as random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -21,6 +21,11 @@ Name = Annotated[
 ]
 
 
+Age = Annotated[
+    str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,4}[mhd]$", description="Minutes, hours or days: `90m`, `26h`, `7d`.")
+]
+
+
 RESERVED_NAMES = frozenset(
     [
         "register",
@@ -33,6 +38,8 @@ RESERVED_NAMES = frozenset(
         "test",
         "test-all",
         "apply",
+        "freshness",
+        "notifications",
         "audit",
         "health",
         "docs",
@@ -65,3 +72,9 @@ def utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError(f"expected an aware datetime, got the naive {value!r}")
     return value.astimezone(UTC)
+
+
+def age(text: str) -> timedelta:
+    """Return the duration that an `Age` says."""
+    unit = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[text[-1]]
+    return int(text[:-1]) * unit

@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 
-from shared.models._base import ErrorInfo
+from shared.models._base import Age, ErrorInfo
 
 
 class RefreshRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One refresh; `options` are those of the connector's kind."""
+    """One refresh; `options` are those of the connector's kind, `timeout` how long to wait for its end (26 hours by default)."""
 
     options: dict[str, Any] = {}
+    timeout: Age | None = None
 
 
 class RunStatus(StrEnum):
@@ -32,7 +33,11 @@ class RunStatus(StrEnum):
 
 
 class RefreshRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One refresh, followed to the vendor's end. `vendor_status` is the vendor's own word; `trigger` manual, schedule or export."""
+    """One refresh, followed to the vendor's end.
+
+    `vendor_status` is the vendor's own word and `attempts` its count, where it tells; `trigger` is manual, schedule, forced or
+    export.
+    """
 
     id: str
     connector_name: str
@@ -49,6 +54,9 @@ class RefreshRun(msgspec.Struct, frozen=True, kw_only=True):
     vendor_status: str | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    attempts: int | None = None
+    timeout: str | None = None
+    cancel_requested: bool = False
     polls: int = 0
     waiting: str | None = None
     error_message: str | None = None

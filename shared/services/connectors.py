@@ -109,7 +109,7 @@ class Connectors:
             InvalidRequestError: the outcome would not be a valid configuration of its kind.
         """
         present = self.get(name)
-        merged = _merge(present.data["config"], changes)
+        merged = merge_patch(present.data["config"], changes)
         merged["connector_type"] = present.data["connector_type"]
         declared = kinds.DECLARATIONS[merged["connector_type"]]
         try:
@@ -237,13 +237,39 @@ class Connectors:
         """Return the id of the physical target of an export through this connector; see `pipeline.lease.target_key`."""
         return target_key(kinds.place_of(document.data["config"], table_name, options))
 
+    def can_refresh(self, document: Document) -> bool:
+        """Whether this connector, as it is configured, has something to refresh."""
+        return bool(kinds.DECLARATIONS[document.data["connector_type"]].refreshable(document.data["config"]))
+
+    def refreshes_a_day(self, document: Document) -> int | None:
+        """Return how many refreshes the vendor allows this connector in 24 hours, None where it sets no number."""
+        allowed: int | None = kinds.DECLARATIONS[document.data["connector_type"]].refreshes_a_day(
+            document.data["config"]
+        )
+        return allowed
+
+    def check_options(self, document: Document, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return refresh options as stored. Raises `InvalidRequestError` if they are not of the form that the kind takes."""
+        kind = document.data["connector_type"]
+        try:
+            checked = msgspec.to_builtins(msgspec.convert(dict(options), kinds.DECLARATIONS[kind].RefreshOptions))
+        except msgspec.ValidationError as exc:
+            raise InvalidRequestError(f"options are not of the form that {kind} takes: {exc}", field="options") from exc
+        return {key: value for key, value in checked.items() if value is not None}
+
     def require_refresh(self, document: Document) -> None:
-        """Raise `UnsupportedError` if this kind has nothing to refresh."""
+        """Raise `UnsupportedError` if this connector has nothing to refresh."""
         kind = document.data["connector_type"]
         if not kinds.capabilities(kind).refresh:
             raise UnsupportedError(
                 f"{kind} has nothing to refresh: what is published is live; use a schedule with the action "
                 "export_and_refresh to bring new rows in on a cron",
+                code="refresh_unsupported",
+            )
+        if not self.can_refresh(document):
+            raise UnsupportedError(
+                f"connector {document.data['name']!r} names nothing to refresh: set refresh_dataset_id (Power BI), or "
+                "datagroup_id, or model and view (Looker), on it",
                 code="refresh_unsupported",
             )
 
@@ -368,14 +394,14 @@ def _decode(payload: bytes, reference: str) -> dict[str, Any]:
     return secrets
 
 
-def _merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """JSON merge patch (RFC 7396) of objects: null removes, objects merge, the rest replaces."""
     merged = dict(old)
     for key, value in new.items():
         if value is None:
             merged.pop(key, None)
         elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merge(merged[key], value)
+            merged[key] = merge_patch(merged[key], value)
         else:
             merged[key] = value
     return merged

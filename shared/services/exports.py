@@ -21,7 +21,7 @@ from shared.ports import Document, Query, Stores, Task, Transaction
 from shared.services.connectors import Connectors
 from shared.services.job_operations import JobOperations, fresh_state
 from shared.services.records import (
-    Idempotency,
+    Once,
     Page,
     earlier_result,
     from_record,
@@ -76,7 +76,7 @@ class Exports:
         self.rejects = RejectOperations(stores, tables, self.operations, self._enqueue)
         self._waiters = threading.BoundedSemaphore(max(1, settings.threads // 4))
 
-    def start(self, request: ExportRequest, caller: str, idempotency: Idempotency | None = None) -> Document:
+    def start(self, request: ExportRequest, caller: str, idempotency: Once | None = None) -> Document:
         """Accept one export: pin its source, store the job, enqueue its task. Returns the job's document.
 
         A repeated idempotency key returns the first job, and makes sure that its task is enqueued.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -92,6 +92,16 @@ def _decode_token(token: str, filters: str) -> str:
     return str(path)
 
 
+class Once(Protocol):
+    """What makes a thing happen once: asked and written in the transaction that makes it. All of `earlier` is reads."""
+
+    def earlier(self, tx: Transaction, now: datetime) -> str | None:
+        """Return the id of what was made before, None if it is to be made now."""
+
+    def keep(self, tx: Transaction, result: str, now: datetime) -> None:
+        """Store the id of what is made."""
+
+
 @dataclass(frozen=True)
 class Idempotency:
     """A caller's Idempotency-Key with what it was first used for. `body` holds no secrets."""
@@ -109,30 +119,31 @@ class Idempotency:
     def digest(self) -> str:
         return hashlib.sha256(json.dumps(self.body, sort_keys=True, default=str).encode()).hexdigest()
 
+    def earlier(self, tx: Transaction, now: datetime) -> str | None:
+        """Return the id that an earlier request with this key made, None if there is none.
 
-def earlier_result(tx: Transaction, idempotency: Idempotency | None, now: datetime) -> str | None:
-    """Return the id that an earlier request with this key made, None if there is none.
+        Raises:
+            IdempotencyError: the key was used with another body.
+        """
+        found = tx.get(self.path)
+        if found is None or found.data["expire_at"] <= now:
+            return None
+        if found.data["digest"] != self.digest:
+            raise IdempotencyError("this Idempotency-Key was used with another body; use a new key for a new request")
+        return str(found.data["result"])
 
-    Raises:
-        IdempotencyError: the key was used with another body.
-    """
-    if idempotency is None:
-        return None
-    found = tx.get(idempotency.path)
-    if found is None or found.data["expire_at"] <= now:
-        return None
-    if found.data["digest"] != idempotency.digest:
-        raise IdempotencyError("this Idempotency-Key was used with another body; use a new key for a new request")
-    return str(found.data["result"])
+    def keep(self, tx: Transaction, result: str, now: datetime) -> None:
+        """Store what the key made, in the transaction that makes it."""
+        expire_at = now + IDEMPOTENCY_LIFETIME
+        tx.set(self.path, {"schema": SCHEMA, "digest": self.digest, "result": result, "expire_at": expire_at})
 
 
-def keep_result(tx: Transaction, idempotency: Idempotency | None, result: str, now: datetime) -> None:
-    """Store what a key made, in the transaction that makes it."""
-    if idempotency is not None:
-        record = {
-            "schema": SCHEMA,
-            "digest": idempotency.digest,
-            "result": result,
-            "expire_at": now + IDEMPOTENCY_LIFETIME,
-        }
-        tx.set(idempotency.path, record)
+def earlier_result(tx: Transaction, once: Once | None, now: datetime) -> str | None:
+    """Return the id of what was made before, None if it is to be made now (always, without `once`)."""
+    return None if once is None else once.earlier(tx, now)
+
+
+def keep_result(tx: Transaction, once: Once | None, result: str, now: datetime) -> None:
+    """Store the id of what is made, in the transaction that makes it."""
+    if once is not None:
+        once.keep(tx, result, now)

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
-
 from shared import audit
-from shared import connectors as kinds
 from shared.connectors._base import Connector, RefreshStatus, VendorRefresh
-from shared.errors import BIConnectorsError, InvalidRequestError, VendorUnavailableError
-from shared.models import RefreshRun, RefreshRunPage, RunStatus, new_id
+from shared.errors import (
+    BIConnectorsError,
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    VendorUnavailableError,
+)
+from shared.models import RefreshRun, RefreshRunPage, RunStatus, age, new_id
 from shared.ports import Document, Query, Stores, Task, Transaction
 from shared.services.connectors import Connectors
 from shared.services.records import (
-    Idempotency,
+    Once,
     Page,
     earlier_result,
     from_record,
@@ -32,6 +35,12 @@ LONGEST_POLL_S = 60.0  # our choice: a refresh takes minutes to hours; one look 
 GIVE_UP = timedelta(
     hours=26
 )  # Power BI: at most 24 h with retries; learn.microsoft.com/rest/api/power-bi/datasets/refresh-dataset
+UNSEEN = timedelta(hours=1)  # our choice: how long a vendor's history may lag (apache/airflow#44618 tells of minutes)
+STARTING = timedelta(
+    seconds=240
+)  # our choice: longer than the call that starts a refresh may take (two time-outs of 100 s)
+BY_REQUEST = "cancelled by request"
+NOT_CALLED = ("breaker_open", "quota_wait")
 MAX_FAILED_LOOKS = 8  # our choice: with growing pauses about eight minutes of a vendor out of reach
 TASK_DEADLINE_S = 300.0
 
@@ -57,39 +66,42 @@ class Refreshes:
         connector_name: str,
         options: Mapping[str, Any],
         caller: str,
-        idempotency: Idempotency | None = None,
+        idempotency: Once | None = None,
         *,
         trigger: str = "manual",
         schedule_id: str | None = None,
         job_id: str | None = None,
         run_id: str | None = None,
+        timeout: str | None = None,
     ) -> Document:
         """Accept one refresh: store the run, enqueue its first look. Returns the run's document; the vendor is called later.
 
         Raises:
             NotFoundError: no such connector.
-            UnsupportedError: the kind has nothing to refresh.
+            UnsupportedError: the connector has nothing to refresh.
+            InvalidRequestError: an option is not known, or the time-out is over 26 hours.
         """
+        if timeout and age(timeout) > GIVE_UP:
+            raise InvalidRequestError(
+                f"timeout {timeout!r} is longer than {GIVE_UP}, the most that is waited", field="timeout"
+            )
         connector = self._connectors.get(connector_name)
         self._connectors.require_refresh(connector)
-        kind = connector.data["connector_type"]
-        try:
-            checked = msgspec.to_builtins(msgspec.convert(dict(options), kinds.DECLARATIONS[kind].RefreshOptions))
-        except msgspec.ValidationError as exc:
-            raise InvalidRequestError(f"options are not of the form that {kind} takes: {exc}", field="options") from exc
+        checked = self._connectors.check_options(connector, options)
         now = self._stores.clock.now()
         run = RefreshRun(
             id=run_id or new_id(now),
             connector_name=connector_name,
-            connector_type=kind,
+            connector_type=connector.data["connector_type"],
             status=RunStatus.PENDING,
             trigger=trigger,
             requested_by=caller,
             created_at=now,
             updated_at=now,
-            options={key: value for key, value in checked.items() if value is not None},
+            options=checked,
             schedule_id=schedule_id,
             job_id=job_id,
+            timeout=timeout,
         )
 
         def work(tx: Transaction) -> str:
@@ -121,96 +133,164 @@ class Refreshes:
             refresh_runs=[from_record(RefreshRun, item.data) for item in found], next_page_token=token
         )
 
+    def cancel(self, run_id: str) -> Document:
+        """Ask to cancel: at once if the vendor was not called yet, else the vendor is asked, and its answer followed.
+
+        Raises:
+            ConflictError: code `run_ended`.
+            UnsupportedError: the vendor cannot cancel this kind of refresh.
+        """
+        now = self._stores.clock.now()
+
+        def work(tx: Transaction) -> Mapping[str, Any]:
+            found = tx.get(f"refresh_runs/{run_id}")
+            if found is None:
+                raise NotFoundError(f"refresh run {run_id!r} does not exist; check the id, or list the runs")
+            run = found.data
+            if RunStatus(run["status"]).is_final:
+                raise ConflictError(
+                    f"the run has ended as {run['status']}; there is nothing to cancel", code="run_ended"
+                )
+            if run.get("start_called_at") is None:
+                ended = {**_ended(RunStatus.CANCELLED, now), **_failure("refresh_cancelled", BY_REQUEST)}
+                tx.update(found.path, ended)
+                audit.record(tx, now, "refresh.end", found.path, after=ended, outcome=RunStatus.CANCELLED.value)
+            elif run.get("vendor_id") is None:
+                tx.update(found.path, {"cancel_requested": True})
+            return run
+
+        run = self._stores.documents.transact(work)
+        if run.get("vendor_id") is not None:
+            self._open(run).cancel_refresh(run["vendor_id"])
+
+            def note(tx: Transaction) -> None:
+                path, asked = f"refresh_runs/{run_id}", {"cancel_requested": True, "cancel_sent": True}
+                tx.update(path, asked)
+                audit.record(tx, now, "refresh.cancel", path, after=asked)
+
+            self._stores.documents.transact(note)
+            self.wake(run)
+        return self.get(run_id)
+
     def look(self, run_id: str) -> None:
         """Trigger the refresh, or ask how it stands; enqueue the next look unless it ended. For Cloud Tasks only."""
-        document = self.get(run_id)
-        run = document.data
+        run = self.get(run_id).data
         if RunStatus(run["status"]).is_final:
             return
         try:
-            connector: Connector = self._connectors.open(self._connectors.get(run["connector_name"]))
-            if run.get("vendor_id") is None:
-                seen = connector.start_refresh(run_id, run["options"])
-            else:
-                seen = connector.poll_refresh(run["vendor_id"])
+            self._record(run, self._ask(self._open(run), run))
         except VendorUnavailableError as error:
             self._look_later(run, error)
         except BIConnectorsError as error:
-            self._end_with(run, error)
-        else:
-            self._record(run, seen)
+            self._save(run, {**_ended(RunStatus.FAILED, self._stores.clock.now()), **_failed_by(error)})
+
+    def _open(self, run: Mapping[str, Any]) -> Connector:
+        connector: Connector = self._connectors.open(self._connectors.get(run["connector_name"]))
+        return connector
+
+    def _ask(self, connector: Connector, run: Mapping[str, Any]) -> VendorRefresh:
+        """Return how the run stands at the vendor, started if it was not."""
+        vendor_id = run.get("vendor_id")
+        if vendor_id is None:
+            return self._begin(connector, run)
+        overdue = self._stores.clock.now() - run["created_at"] > _limit(run)
+        if overdue or (run.get("cancel_requested") and not run.get("cancel_sent")):
+            said = _stop(connector, vendor_id)
+            self._stores.documents.update(f"refresh_runs/{run['id']}", {"cancel_sent": True, "waiting": said})
+        return connector.poll_refresh(vendor_id)
+
+    def _begin(self, connector: Connector, run: Mapping[str, Any]) -> VendorRefresh:
+        """Start the refresh once. That we are about to call is written first: who finds it written asks the vendor instead."""
+        now = self._stores.clock.now()
+
+        def work(tx: Transaction) -> Mapping[str, Any]:
+            found = require_in(tx, run["id"])
+            if found.get("start_called_at") is None:
+                tx.update(f"refresh_runs/{run['id']}", {"start_called_at": now})
+            return found
+
+        known = self._stores.documents.transact(work)
+        called_at = known.get("start_called_at")
+        if called_at is None:
+            return connector.start_refresh(run["id"], run["options"])
+        if not known.get("start_lost") and now - called_at < STARTING:
+            wait_s = (called_at + STARTING - now).total_seconds()
+            raise VendorUnavailableError("another worker is starting this refresh", retry_after_s=wait_s)
+        found = connector.find_refresh(run["id"], run["options"], called_at)
+        if found is not None:
+            return found
+        try:
+            return connector.start_refresh(run["id"], run["options"])
+        except ConflictError as error:
+            if error.code != "refresh_running":
+                raise
+            message = f"{error.message}; it may be ours, whose answer was lost, and does not show in the history yet"
+            raise VendorUnavailableError(message, code="refresh_running") from error
 
     def _record(self, run: Mapping[str, Any], seen: VendorRefresh) -> None:
         now = self._stores.clock.now()
-        status = RunStatus.RUNNING if seen.status is RefreshStatus.RUNNING else RunStatus(seen.status.value)
         fields: dict[str, Any] = {
-            "status": status.value,
+            "status": RunStatus.RUNNING.value if seen.status is RefreshStatus.RUNNING else seen.status.value,
             "vendor_id": seen.vendor_id,
             "vendor_status": seen.vendor_status,
+            "attempts": seen.attempts or run.get("attempts"),
             "started_at": seen.started_at or run.get("started_at") or now,
             "polls": run["polls"] + 1,
             "failed_looks": 0,
             "waiting": None,
             "updated_at": now,
         }
-        if status.is_final:
-            fields["ended_at"] = seen.ended_at or now
-            if status is not RunStatus.SUCCESS:
-                message = seen.reason or f"the vendor ended the refresh as {seen.vendor_status} and gave no reason"
-                fields |= _failure("refresh_failed", message, retryable=True)
-        elif now - run["created_at"] > GIVE_UP:
-            fields |= {"status": RunStatus.FAILED.value, "ended_at": now}
-            fields |= _failure(
-                "refresh_timeout", f"the vendor still says {seen.vendor_status} after {GIVE_UP}", retryable=True
-            )
-        at = now + timedelta(seconds=_pause_s(fields["polls"]))
-        self._update(run, {**fields, "next_look_at": at})
-        if not RunStatus(fields["status"]).is_final:
-            self._enqueue(run["id"], fields["polls"], at)
+        fields["next_look_at"] = now + timedelta(seconds=_pause_s(fields["polls"]))
+        self._save(run, fields | _end_of(run, seen, now))
 
     def _look_later(self, run: Mapping[str, Any], error: VendorUnavailableError) -> None:
         failed = run["failed_looks"] + 1
-        if failed > MAX_FAILED_LOOKS:
-            self._end_with(run, error)
-            return
         now = self._stores.clock.now()
+        if failed > MAX_FAILED_LOOKS:
+            self._save(run, {**_ended(RunStatus.FAILED, now), **_failed_by(error)})
+            return
         pause = error.retry_after_s if error.retry_after_s is not None else _pause_s(failed)
         at = now + timedelta(seconds=pause)
-        polls = run["polls"] + 1
         waiting = f"until {at:%Y-%m-%dT%H:%M:%SZ}: {error.message}"
-        fields = {"failed_looks": failed, "polls": polls, "waiting": waiting, "updated_at": now, "next_look_at": at}
-        self._stores.documents.update(f"refresh_runs/{run['id']}", fields)
-        self._enqueue(run["id"], polls, at)
+        fields: dict[str, Any] = {"failed_looks": failed, "polls": run["polls"] + 1, "waiting": waiting}
+        if run.get("vendor_id") is None and error.code == "vendor_unreachable":
+            fields["start_lost"] = True
+        elif run.get("start_called_at") is None and (error.code in NOT_CALLED or "vendor_status" in error.details):
+            fields["start_called_at"] = None  # it was not called, or answered that it did not start
+        self._save(run, {**fields, "updated_at": now, "next_look_at": at})
+
+    def _save(self, run: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+        """Write what a look found, and enqueue the next; not if a later look wrote before. A first vendor id is always kept."""
+
+        def work(tx: Transaction) -> bool:
+            found = require_in(tx, run["id"])
+            is_first = found.get("vendor_id") is None and fields.get("vendor_id") is not None
+            if RunStatus(found["status"]).is_final or (found["polls"] != run["polls"] and not is_first):
+                return False
+            path, changes = f"refresh_runs/{run['id']}", {**fields, "polls": found["polls"] + 1}
+            tx.update(path, changes)
+            if fields.get("status") is not None and RunStatus(fields["status"]).is_final:
+                status, asked_by = fields["status"], run["requested_by"]
+                audit.record(
+                    tx, fields["updated_at"], "refresh.end", path, after=changes, outcome=status, actor=asked_by
+                )
+            return True
+
+        if self._stores.documents.transact(work):
+            now = self.get(run["id"]).data
+            if not RunStatus(now["status"]).is_final:
+                self._enqueue(run["id"], now["polls"], now["next_look_at"])
 
     def wake(self, run: Mapping[str, Any]) -> None:
         """Enqueue a look at a run whose task was lost; under a new name, because the old one may be taken for a repeat."""
-        polls = run["polls"] + 1
-        self._stores.documents.update(
-            f"refresh_runs/{run['id']}", {"polls": polls, "next_look_at": self._stores.clock.now()}
-        )
-        self._enqueue(run["id"], polls, None)
-
-    def _end_with(self, run: Mapping[str, Any], error: BIConnectorsError) -> None:
         now = self._stores.clock.now()
-        fields = {"status": RunStatus.FAILED.value, "ended_at": now, "updated_at": now, "waiting": None}
-        fields |= _failure(error.code, error.message, retryable=error.retryable)
-        self._update(run, fields)
 
-    def _update(self, run: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-        """Write a run's fields, and with a final status the audit entry of its end, once."""
-        path, now, status = f"refresh_runs/{run['id']}", fields["updated_at"], RunStatus(fields["status"])
-        if not status.is_final:
-            self._stores.documents.update(path, fields)
-            return
+        def work(tx: Transaction) -> int:
+            polls: int = require_in(tx, run["id"])["polls"] + 1
+            tx.update(f"refresh_runs/{run['id']}", {"polls": polls, "next_look_at": now})
+            return polls
 
-        def work(tx: Transaction) -> None:
-            found = tx.get(path)
-            tx.update(path, fields)
-            if found is not None and not RunStatus(found.data["status"]).is_final:
-                asked_by = run["requested_by"]
-                audit.record(tx, now, "refresh.end", path, after=fields, outcome=status.value, actor=asked_by)
-
-        self._stores.documents.transact(work)
+        self._enqueue(run["id"], self._stores.documents.transact(work), None)
 
     def _enqueue(self, run_id: str, polls: int, at: datetime | None) -> None:
         url = f"{self._settings.refresh_url}/internal/refresh-runs/{run_id}:look"
@@ -228,10 +308,58 @@ def after_export(refreshes: Refreshes, job: Mapping[str, Any]) -> str:
     return run_id
 
 
+def require_in(tx: Transaction, run_id: str) -> Mapping[str, Any]:
+    """Return the run as a transaction sees it. Raises `NotFoundError`."""
+    found = tx.get(f"refresh_runs/{run_id}")
+    if found is None:
+        raise NotFoundError(f"refresh run {run_id!r} was deleted meanwhile")
+    return found.data
+
+
+def _end_of(run: Mapping[str, Any], seen: VendorRefresh, now: datetime) -> dict[str, Any]:
+    """Return the fields that end a run, empty while it goes on."""
+    if seen.status is RefreshStatus.SUCCEEDED:
+        return {"ended_at": seen.ended_at or now}
+    if seen.status is RefreshStatus.CANCELLED:
+        message = BY_REQUEST if run.get("cancel_requested") else "somebody cancelled the refresh at the vendor"
+        return {"ended_at": seen.ended_at or now, **_failure("refresh_cancelled", message)}
+    if seen.status is RefreshStatus.FAILED:
+        message = seen.reason or f"the vendor ended the refresh as {seen.vendor_status} and gave no reason"
+        return {"ended_at": seen.ended_at or now, **_failure("refresh_failed", message, retryable=True)}
+    if not seen.is_seen and now - run["created_at"] > UNSEEN:
+        message = f"the vendor accepted the refresh and has not shown it in its history for {UNSEEN}; nobody knows how it went"
+        return {**_ended(RunStatus.FAILED, now), **_failure("refresh_not_seen", message, retryable=True)}
+    if now - run["created_at"] > _limit(run):
+        message = f"the vendor still says {seen.vendor_status} after {_limit(run)}"
+        return {**_ended(RunStatus.FAILED, now), **_failure("refresh_timeout", message, retryable=True)}
+    return {}
+
+
+def _stop(connector: Connector, vendor_id: str) -> str:
+    """Ask the vendor to stop a refresh; return what became of that."""
+    try:
+        connector.cancel_refresh(vendor_id)
+    except BIConnectorsError as error:
+        return f"it cannot be cancelled: {error.message}"
+    return "the vendor was asked to cancel it"
+
+
+def _limit(run: Mapping[str, Any]) -> timedelta:
+    return age(run["timeout"]) if run.get("timeout") else GIVE_UP
+
+
+def _ended(status: RunStatus, now: datetime) -> dict[str, Any]:
+    return {"status": status.value, "ended_at": now, "updated_at": now, "waiting": None}
+
+
 def _pause_s(looks: int) -> float:
     return min(FIRST_POLL_S * 1.5 ** max(0, looks - 1), LONGEST_POLL_S)
 
 
-def _failure(code: str, message: str, *, retryable: bool) -> dict[str, Any]:
+def _failed_by(error: BIConnectorsError) -> dict[str, Any]:
+    return _failure(error.code, error.message, retryable=error.retryable)
+
+
+def _failure(code: str, message: str, *, retryable: bool = False) -> dict[str, Any]:
     error = {"code": code, "message": message, "retryable": retryable, "details": {}}
     return {"error_message": message, "error": error}

@@ -1,22 +1,39 @@
-"""Schedules: one Cloud Scheduler job each, which calls the refresh function; an occurrence starts one run."""
+"""Schedules: the document is the truth, the Cloud Scheduler job its alarm clock.
+
+Every change is written to the document first and told to Cloud Scheduler after; `told` on the document is the revision that
+Cloud Scheduler has. A crash in between leaves a difference that the reconciler finds and mends.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
+from itertools import islice
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
-from cronsim import CronSim, CronSimError
 
 from shared import audit
-from shared.errors import BIConnectorsError, InvalidRequestError
-from shared.models import ExportRequest, Schedule, ScheduleAction, SchedulePage, ScheduleRequest, new_id
+from shared.errors import (
+    BIConnectorsError,
+    InvalidRequestError,
+    NotFoundError,
+    PreconditionFailedError,
+    VendorUnavailableError,
+)
+from shared.models import (
+    ExportRequest,
+    PlannedRun,
+    PlannedRuns,
+    Schedule,
+    ScheduleAction,
+    SchedulePage,
+    ScheduleRequest,
+    new_id,
+)
 from shared.ports import CronJob, Document, Query, Stores, Transaction
-from shared.services.connectors import Connectors
-from shared.services.exports import Exports
+from shared.services.connectors import Connectors, merge_patch
+from shared.services.cron import Cron
 from shared.services.records import (
     Idempotency,
     Page,
@@ -25,190 +42,276 @@ from shared.services.records import (
     keep_result,
     list_page,
     require,
+    to_builtins,
     to_record,
 )
-from shared.services.refreshes import Refreshes
+from shared.telemetry import log_event
 
-OCCURRENCE_LIFETIME = timedelta(days=30)
+MOST_NEXT = 100
+LIVE = ("deleting", "==", False)
+TIMING = ("cron_expression", "timezone", "enabled")
 
 
 class Schedules:
-    """The use cases around `schedules/{id}` and what Cloud Scheduler calls."""
+    """The use cases around `schedules/{id}`."""
 
-    def __init__(
-        self, stores: Stores, connectors: Connectors, exports: Exports, refreshes: Refreshes, refresh_url: str
-    ) -> None:
+    def __init__(self, stores: Stores, connectors: Connectors, refresh_url: str) -> None:
         self._stores = stores
         self._connectors = connectors
-        self._exports = exports
-        self._refreshes = refreshes
         self._refresh_url = refresh_url
 
     def create(self, request: ScheduleRequest, caller: str, idempotency: Idempotency | None = None) -> Document:
-        """Store a schedule and make its Cloud Scheduler job. Returns the document.
+        """Store a schedule, then make its Cloud Scheduler job. Returns the document.
 
         Raises:
             InvalidRequestError: the expression, the zone or the action's fields are not right.
             NotFoundError: no such connector.
-            UnsupportedError: the kind has nothing to refresh.
+            UnsupportedError: the connector has nothing to refresh.
         """
         now = self._stores.clock.now()
-        next_run = next_fire(request.cron_expression, request.timezone, now)
-        self._check_action(request)
+        fields = self._checked(request, now, None)
         schedule = Schedule(
+            **fields,
             id=new_id(now),
-            connector_name=request.connector_name,
-            cron_expression=request.cron_expression,
-            timezone=request.timezone,
-            action=request.action,
-            enabled=request.enabled,
             created_at=now,
             updated_at=now,
             created_by=caller,
-            export=msgspec.to_builtins(request.export) if request.export else None,
-            next_run=next_run if request.enabled else None,
+            health="unknown",
+            sync="pending",
         )
+        state = {"handled_until": now, "revision": 1, "told": 0, "active": None, "queued": None, "deleting": False}
 
         def work(tx: Transaction) -> str:
             earlier = earlier_result(tx, idempotency, now)
             if earlier is not None:
                 return earlier
-            tx.create(f"schedules/{schedule.id}", to_record(schedule))
-            audit.record(tx, now, "schedule.create", f"schedules/{schedule.id}", after=to_record(schedule))
+            record = to_record(schedule, **state)
+            tx.create(f"schedules/{schedule.id}", record)
+            audit.record(tx, now, "schedule.create", f"schedules/{schedule.id}", after=record)
             keep_result(tx, idempotency, schedule.id, now)
             return schedule.id
 
         stored = self._stores.documents.transact(work)
         try:
-            self._stores.cron_jobs.put(self._cron_job(from_record(Schedule, self.get(stored).data)))
+            self.tell(stored)
         except InvalidRequestError:
             self._stores.documents.delete(f"schedules/{stored}")
             raise
         return self.get(stored)
 
     def get(self, schedule_id: str) -> Document:
-        return require(self._stores.documents, f"schedules/{schedule_id}", f"schedule {schedule_id!r}")
+        found = require(self._stores.documents, f"schedules/{schedule_id}", f"schedule {schedule_id!r}")
+        if found.data["deleting"]:
+            raise NotFoundError(f"schedule {schedule_id!r} is being deleted")
+        return found
 
     def list_schedules(self, connector_name: str | None, page: Page) -> SchedulePage:
-        where = (("connector_name", "==", connector_name),) if connector_name else ()
+        where = (LIVE, ("connector_name", "==", connector_name)) if connector_name else (LIVE,)
         found, token = list_page(self._stores.documents, Query("schedules", where), page)
         now = self._stores.clock.now()
         return SchedulePage(schedules=[shown(item, now) for item in found], next_page_token=token)
 
+    def change(self, schedule_id: str, changes: Mapping[str, Any], revision: str) -> Document:
+        """Change a schedule by a JSON merge patch of its request; `revision` is the one that the caller read.
+
+        Raises:
+            PreconditionFailedError: it was changed since.
+            InvalidRequestError: the outcome would not be a schedule, or would belong to another connector.
+        """
+        present = self.get(schedule_id)
+        request = _request(present.data, changes)
+        if request.connector_name != present.data["connector_name"]:
+            raise InvalidRequestError("a schedule stays with its connector; make another one", field="connector_name")
+        return self._store(schedule_id, self._checked(request, self._stores.clock.now(), schedule_id), revision)
+
+    def set_enabled(self, schedule_id: str, *, enabled: bool) -> Document:
+        """Pause or resume; what comes due while it is paused is not made up for. No effect if it is so already."""
+        present = self.get(schedule_id)
+        if present.data["enabled"] == enabled:
+            return present
+        if enabled:  # what was true when it was paused may not be so any more
+            self._checked(_request(present.data, {"enabled": True}), self._stores.clock.now(), schedule_id)
+        return self._store(schedule_id, {"enabled": enabled}, None)
+
+    def next_runs(self, schedule_id: str, count: int) -> PlannedRuns:
+        """Return the next `count` runs, with what the clocks do on those days."""
+        schedule = self.get(schedule_id).data
+        cron = Cron(schedule["cron_expression"], schedule["timezone"])
+        found = islice(cron.after(self._stores.clock.now()), min(count, MOST_NEXT) if schedule["enabled"] else 0)
+        runs = [
+            PlannedRun(at=at, local=at.astimezone(cron.zone).isoformat(timespec="minutes"), note=cron.note(at))
+            for at in found
+        ]
+        return PlannedRuns(timezone=schedule["timezone"], runs=runs)
+
     def delete(self, schedule_id: str) -> None:
-        """Delete the Cloud Scheduler job, then the schedule: a crash between the two leaves one that can be deleted again."""
+        """Mark the schedule, delete its Cloud Scheduler job, delete the schedule: nothing runs from the first step on."""
         before, now = self.get(schedule_id), self._stores.clock.now()
-        self._stores.cron_jobs.delete(schedule_id)
 
         def work(tx: Transaction) -> None:
-            tx.delete(f"schedules/{schedule_id}")
-            audit.record(tx, now, "schedule.delete", f"schedules/{schedule_id}", before=before.data)
+            tx.update(before.path, {"deleting": True})
+            audit.record(tx, now, "schedule.delete", before.path, before=before.data)
 
         self._stores.documents.transact(work)
+        self.finish_delete(schedule_id)
+
+    def finish_delete(self, schedule_id: str) -> None:
+        """Go on with a deletion. Repeatable; one that Cloud Scheduler does not answer is left to the reconciler."""
+        try:
+            self._stores.cron_jobs.delete(schedule_id)
+        except VendorUnavailableError as error:
+            log_event("schedule_not_told", severity="WARNING", schedule_id=schedule_id, reason=error.message)
+            return
+        self._stores.documents.delete(f"schedules/{schedule_id}")
 
     def delete_of(self, connector_name: str) -> None:
         """Delete every schedule of one connector."""
-        for item in self._stores.documents.query(Query("schedules", (("connector_name", "==", connector_name),))):
+        where = (LIVE, ("connector_name", "==", connector_name))
+        for item in self._stores.documents.query(Query("schedules", where)):
             self.delete(item.data["id"])
 
-    def fire(self, schedule_id: str, planned: datetime) -> str | None:
-        """Start what the schedule does, once for each planned time. For Cloud Scheduler only.
+    def tell(self, schedule_id: str) -> None:
+        """Tell Cloud Scheduler what the document says now. If it does not answer, the document says `pending`.
 
-        Returns the id of the run or job, None if this occurrence ran already, the schedule is gone or not enabled.
+        Raises:
+            InvalidRequestError: Cloud Scheduler refuses the expression or the zone.
         """
-        document = self._stores.documents.get(f"schedules/{schedule_id}")
-        if document is None or not document.data["enabled"]:
-            return None
-        schedule = from_record(Schedule, document.data)
-        occurrence = hashlib.sha256(f"{schedule_id} {planned.astimezone(UTC).isoformat()}".encode()).hexdigest()
-        path = f"occurrences/{occurrence}"
-        now = self._stores.clock.now()
-        if self._stores.documents.get(path) is not None:
-            return None
-        record: dict[str, Any] = {"schema": 1, "schedule_id": schedule_id, "planned_at": planned, "fired_at": now}
+        schedule = self.get(schedule_id).data
         try:
-            record["run_id"] = self._act(schedule, occurrence)
-        except BIConnectorsError as error:
-            if error.retryable:
-                raise
-            record |= {"run_id": None, "error": {"code": error.code, "message": error.message}}
+            self._stores.cron_jobs.put(self.cron_job(schedule))
+        except VendorUnavailableError as error:
+            log_event("schedule_not_told", severity="WARNING", schedule_id=schedule_id, reason=error.message)
+            return
+        self.note_told(schedule_id, schedule["revision"], None)
+
+    def note_told(self, schedule_id: str, revision: int, error: BIConnectorsError | None) -> None:
+        """Record that Cloud Scheduler took, or refused, a revision; not if there is a newer one."""
 
         def work(tx: Transaction) -> None:
-            tx.set(path, {**record, "expire_at": now + OCCURRENCE_LIFETIME})
-            tx.update(f"schedules/{schedule_id}", {"last_run_at": now, "last_run_id": record["run_id"]})
+            found = tx.get(f"schedules/{schedule_id}")
+            if found is not None and found.data["revision"] == revision:
+                sync = (
+                    {"sync": "refused", "sync_error": error.message} if error else {"sync": "done", "sync_error": None}
+                )
+                tx.update(found.path, {**sync, "told": revision})
 
         self._stores.documents.transact(work)
-        run_id: str | None = record["run_id"]
-        return run_id
 
-    def _act(self, schedule: Schedule, occurrence: str) -> str:
-        """Start the run of an occurrence; its id derives from the occurrence, so a second delivery finds the first."""
-        caller = f"schedule:{schedule.id}"
-        if schedule.action is ScheduleAction.REFRESH:
-            run_id = f"s-{occurrence[:40]}"
-            document = self._refreshes.start(
-                schedule.connector_name, {}, caller, trigger="schedule", schedule_id=schedule.id, run_id=run_id
-            )
-        else:
-            request = msgspec.convert(schedule.export, ExportRequest)
-            key = Idempotency(occurrence, "schedule", caller, schedule.export or {})
-            document = self._exports.start(request, caller, key)
-        found: str = document.data["id"]
-        return found
+    def cron_job(self, schedule: Mapping[str, Any]) -> CronJob:
+        """Return the Cloud Scheduler job that a schedule is to have."""
+        cron = Cron(schedule["cron_expression"], schedule["timezone"])
+        what = f"{schedule['action']} {schedule['connector_name']}"
+        return CronJob(
+            id=schedule["id"],
+            cron=cron.expression,
+            time_zone=schedule["timezone"],
+            url=f"{self._refresh_url}/internal/schedules/{schedule['id']}:fire",
+            audience=self._refresh_url,
+            body={"schedule_id": schedule["id"]},
+            paused=not schedule["enabled"],
+            description=f"{what}: {cron.words()}"[:500],
+        )
 
-    def _check_action(self, request: ScheduleRequest) -> None:
+    def _store(self, schedule_id: str, fields: Mapping[str, Any], revision: str | None) -> Document:
+        """Write a change and tell Cloud Scheduler; if that refuses it, the change is taken back."""
+        now = self._stores.clock.now()
+
+        def work(tx: Transaction) -> dict[str, Any]:
+            found = tx.get(f"schedules/{schedule_id}")
+            if found is None or found.data["deleting"]:
+                raise NotFoundError(f"schedule {schedule_id!r} was deleted meanwhile")
+            if revision is not None and revision != str(found.data["revision"]):
+                raise PreconditionFailedError(f"schedule {schedule_id!r} was changed since it was read; read it again")
+            changes = {**fields, "revision": found.data["revision"] + 1, "updated_at": now, "sync": "pending"}
+            if any(name in fields and fields[name] != found.data[name] for name in TIMING):
+                changes["handled_until"] = now
+            tx.update(found.path, changes)
+            after = {**found.data, **changes}
+            audit.record(tx, now, "schedule.change", found.path, before=found.data, after=after)
+            return found.data
+
+        before = self._stores.documents.transact(work)
+        try:
+            self.tell(schedule_id)
+        except InvalidRequestError:
+            kept = {name: before[name] for name in fields}
+            self._stores.documents.update(f"schedules/{schedule_id}", {**kept, "revision": before["revision"] + 2})
+            raise
+        return self.get(schedule_id)
+
+    def _checked(self, request: ScheduleRequest, now: datetime, own_id: str | None) -> dict[str, Any]:
+        """Return the fields of a valid request as they are stored."""
+        cron = Cron(request.cron_expression, request.timezone)
         connector = self._connectors.get(request.connector_name)
+        export = request.export
         if request.action is ScheduleAction.REFRESH:
             self._connectors.require_refresh(connector)
-            if request.export is not None:
+            self._connectors.check_options(connector, request.options)
+            if export is not None:
                 raise InvalidRequestError("export belongs to the action export_and_refresh", field="export")
-        elif request.export is None:
+        else:
+            export = self._checked_export(request, connector)
+        if request.action is ScheduleAction.REFRESH or (export and export.refresh_after):
+            self._check_quota(connector, cron, now, own_id if request.enabled else None, counts=request.enabled)
+        fields: dict[str, Any] = to_builtins(msgspec.structs.replace(request, export=export))
+        return {**fields, "description": cron.words()}
+
+    def _checked_export(self, request: ScheduleRequest, connector: Document) -> ExportRequest:
+        export = request.export
+        if export is None:
             raise InvalidRequestError("export_and_refresh needs export: the body of an export request", field="export")
-        elif request.export.connector_name != request.connector_name:
+        if export.connector_name != request.connector_name:
             raise InvalidRequestError(
                 "export.connector_name differs from connector_name; a schedule works on one connector", field="export"
             )
+        if export.rows is not None:
+            raise InvalidRequestError(
+                "a schedule exports a table or a file; rows would be the same every time", field="export"
+            )
+        if request.options:
+            raise InvalidRequestError("options belong to the action refresh", field="options")
+        return msgspec.structs.replace(export, refresh_after=self._connectors.can_refresh(connector))
 
-    def _cron_job(self, schedule: Schedule) -> CronJob:
-        return CronJob(
-            id=schedule.id,
-            cron=schedule.cron_expression,
-            time_zone=schedule.timezone,
-            url=f"{self._refresh_url}/internal/schedules/{schedule.id}:fire",
-            audience=self._refresh_url,
-            body={"schedule_id": schedule.id},
-            paused=not schedule.enabled,
-            description=f"{schedule.action.value} {schedule.connector_name}",
-        )
-
-
-def next_fire(expression: str, timezone: str, now: datetime) -> datetime:
-    """Return the next time after `now`, in UTC, that a five-field cron expression means in a zone.
-
-    Raises:
-        InvalidRequestError: not five fields, an impossible value, a date that never comes, or no such zone.
-    """
-    try:
-        zone = ZoneInfo(timezone)
-    except (KeyError, ValueError, OSError) as exc:
-        raise InvalidRequestError(
-            f"there is no time zone {timezone!r}; expected an IANA name such as Europe/Berlin", field="timezone"
-        ) from exc
-    if len(expression.split()) != 5:
-        raise InvalidRequestError(
-            f"cron_expression is {expression!r}; expected five fields, e.g. 0 6 * * 1", field="cron_expression"
-        )
-    try:
-        return next(CronSim(expression, now.astimezone(zone))).astimezone(UTC)
-    except (CronSimError, StopIteration) as exc:
-        raise InvalidRequestError(
-            f"cron_expression {expression!r} is not valid or never comes true; expected five fields, e.g. 0 6 * * 1",
-            field="cron_expression",
-        ) from exc
+    def _check_quota(self, connector: Document, cron: Cron, now: datetime, own_id: str | None, *, counts: bool) -> None:
+        """Raise `InvalidRequestError` if the connector's schedules ask for more refreshes a day than its vendor allows."""
+        allowed = self._connectors.refreshes_a_day(connector)
+        if allowed is None or not counts:
+            return
+        others = 0
+        where = (LIVE, ("connector_name", "==", connector.data["name"]))
+        for item in self._stores.documents.query(Query("schedules", where)):
+            if item.data["id"] != own_id and item.data["enabled"] and _refreshes(item.data):
+                other = Cron(item.data["cron_expression"], item.data["timezone"])
+                others += other.most_in_a_day(now, allowed)
+        wanted = cron.most_in_a_day(now, allowed)
+        if wanted + others > allowed:
+            more = f" beside {others} of the connector's other schedules" if others else ""
+            shown_as = f"more than {allowed}" if wanted > allowed else str(wanted)
+            raise InvalidRequestError(
+                f"cron_expression asks for {shown_as} refreshes in 24 hours{more}; the vendor allows {allowed}. Use longer "
+                "intervals; on Power BI, set capacity: premium on the connector if its workspace is on Premium, PPU or Fabric",
+                field="cron_expression",
+                code="refresh_quota",
+            )
 
 
 def shown(document: Document, now: datetime) -> Schedule:
     """Return a schedule as people see it, its next run computed now."""
     data: Mapping[str, Any] = document.data
-    next_run = next_fire(data["cron_expression"], data["timezone"], now) if data["enabled"] else None
-    return from_record(Schedule, {**data, "next_run": next_run})
+    coming = Cron(data["cron_expression"], data["timezone"]).after(now) if data["enabled"] else iter(())
+    return from_record(Schedule, {**data, "next_run": next(coming, None)})
+
+
+def _refreshes(schedule: Mapping[str, Any]) -> bool:
+    if schedule["action"] == ScheduleAction.REFRESH.value:
+        return True
+    return bool(schedule["export"]["refresh_after"])
+
+
+def _request(schedule: Mapping[str, Any], changes: Mapping[str, Any]) -> ScheduleRequest:
+    """Return what a stored schedule asks for, with changes (a JSON merge patch)."""
+    asked = {name: schedule[name] for name in ScheduleRequest.__struct_fields__}
+    try:
+        return msgspec.convert(merge_patch(asked, changes), ScheduleRequest)
+    except msgspec.ValidationError as exc:
+        raise InvalidRequestError(f"the changed schedule is not valid: {exc}") from exc

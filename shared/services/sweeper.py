@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared.errors import VendorUnavailableError
 from shared.models import JobStatus, RunStatus
 from shared.ports import Query, Stores
 from shared.services.exports import Exports
+from shared.services.reconciler import Reconciler
 from shared.services.refreshes import Refreshes
 from shared.telemetry import log_event
 
@@ -22,10 +24,11 @@ MOST = 200  # our choice: what one sweep looks at; the next one is five minutes 
 class Sweeper:
     """One sweep: Cloud Scheduler calls it every five minutes. Everything it does may be done twice."""
 
-    def __init__(self, stores: Stores, exports: Exports, refreshes: Refreshes) -> None:
+    def __init__(self, stores: Stores, exports: Exports, refreshes: Refreshes, reconciler: Reconciler) -> None:
         self._stores = stores
         self._exports = exports
         self._refreshes = refreshes
+        self._reconciler = reconciler
 
     def sweep(self) -> dict[str, int]:
         """Wake what is stuck, forget what is too old; return how many of each."""
@@ -41,6 +44,7 @@ class Sweeper:
             if item.data["next_look_at"] < now - GRACE:
                 self._refreshes.wake(item.data)
                 done["runs_woken"] += 1
+        done["schedules_mended"] = self._reconcile()
         done["targets_repaired"] = self._repair(now)
         done["rows_forgotten"] = self._forget(now)
         log_event("sweep", severity="WARNING" if done["jobs_woken"] or done["runs_woken"] else "INFO", **done)
@@ -58,6 +62,13 @@ class Sweeper:
                 except Exception as error:  # noqa: BLE001 - one job's trouble must not keep the sweep from the others
                     log_event("repair_postponed", severity="WARNING", job_id=item.data["id"], reason=str(error))
         return started
+
+    def _reconcile(self) -> int:
+        try:
+            return len(self._reconciler.reconcile(dry_run=False).drifts)
+        except VendorUnavailableError as error:
+            log_event("reconcile_postponed", severity="WARNING", reason=error.message)
+            return 0
 
     def _forget(self, now: datetime) -> int:
         old = (("rows_kept", "==", True), ("completed_at", "<", now - RETENTION))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -10,16 +13,18 @@ from google.api_core import exceptions as google
 from google.cloud import scheduler_v1
 from google.protobuf import duration_pb2
 
-from shared.errors import InvalidRequestError
+from shared.errors import InvalidRequestError, VendorUnavailableError
 from shared.ports import CronJob
 from shared.stores._channel import local_client
 
-ATTEMPT_DEADLINE_S = 180
-RETRIES = 3
+CALL: dict[str, Any] = {"timeout": 10.0, "retry": None}
+"""Our choice: the client's own 600 seconds would hold a person's request; what fails is told again by the sweep."""
+OUR_ID = re.compile(r"[0-9a-z]{26}")
+"""What `new_id` makes. A job of another name is somebody else's, even with our prefix."""
 
 
 class CloudScheduler:
-    """`CronJobs` of one project and location. Only jobs whose name starts with `prefix` are ours; others are never touched."""
+    """`CronJobs` of one project and location. Only jobs named `<prefix>-schedule-<id>` are ours; others are never touched."""
 
     def __init__(self, project: str, location: str, prefix: str, service_account: str, emulator: str | None) -> None:
         self._parent = f"projects/{project}/locations/{location}"
@@ -36,42 +41,45 @@ class CloudScheduler:
     def put(self, job: CronJob) -> None:
         name = self._prefix + job.id
         message = self._message(name, job)
-        try:
+        with _translated():
             try:
-                self._client.create_job(request={"parent": self._parent, "job": message})
+                stored = self._client.create_job(request={"parent": self._parent, "job": message}, **CALL)
             except google.AlreadyExists:
-                self._client.update_job(request={"job": message})
-            if job.paused:
-                self._client.pause_job(request={"name": name})
-        except google.InvalidArgument as exc:
-            raise InvalidRequestError(
-                f"Cloud Scheduler refused the schedule: {exc.message}", field="cron_expression"
-            ) from exc
+                stored = self._client.update_job(request={"job": message}, **CALL)
+            if job.paused != (stored.state == scheduler_v1.Job.State.PAUSED):
+                change = self._client.pause_job if job.paused else self._client.resume_job
+                try:
+                    change(request={"name": name}, **CALL)
+                except google.FailedPrecondition:
+                    pass  # somebody else did so in between
 
     def delete(self, job_id: str) -> None:
-        try:
-            self._client.delete_job(request={"name": self._prefix + job_id})
-        except google.NotFound:
-            pass  # gone already, which is what was asked
+        with _translated():
+            try:
+                self._client.delete_job(request={"name": self._prefix + job_id}, **CALL)
+            except google.NotFound:
+                pass  # gone already, which is what was asked
 
     def list(self) -> list[CronJob]:
-        jobs = self._client.list_jobs(request={"parent": self._parent})
-        return [self._cron_job(job) for job in jobs if job.name.startswith(self._prefix)]
+        with _translated():
+            jobs = list(self._client.list_jobs(request={"parent": self._parent}, **CALL))
+        return [self._cron_job(job) for job in jobs if self._is_ours(job.name)]
 
-    def run(self, job_id: str) -> None:
-        self._client.run_job(request={"name": self._prefix + job_id})
+    def _is_ours(self, name: str) -> bool:
+        return name.startswith(self._prefix) and OUR_ID.fullmatch(name.removeprefix(self._prefix)) is not None
 
     def _message(self, name: str, job: CronJob) -> Any:
+        least, most = job.backoff_s
         return scheduler_v1.Job(
             name=name,
             description=job.description,
             schedule=job.cron,
             time_zone=job.time_zone,
-            attempt_deadline=duration_pb2.Duration(seconds=ATTEMPT_DEADLINE_S),
+            attempt_deadline=duration_pb2.Duration(seconds=job.deadline_s),
             retry_config=scheduler_v1.RetryConfig(
-                retry_count=RETRIES,
-                min_backoff_duration=duration_pb2.Duration(seconds=5),
-                max_backoff_duration=duration_pb2.Duration(seconds=60),
+                retry_count=job.retries,
+                min_backoff_duration=duration_pb2.Duration(seconds=least),
+                max_backoff_duration=duration_pb2.Duration(seconds=most),
             ),
             http_target=scheduler_v1.HttpTarget(
                 uri=job.url,
@@ -83,14 +91,47 @@ class CloudScheduler:
         )
 
     def _cron_job(self, job: Any) -> CronJob:
-        target = job.http_target
+        target, retry = job.http_target, job.retry_config
+        caller = target.oidc_token.service_account_email
         return CronJob(
             id=job.name.removeprefix(self._prefix),
             cron=job.schedule,
             time_zone=job.time_zone,
             url=target.uri,
             audience=target.oidc_token.audience,
-            body=json.loads(target.body or b"{}"),
-            paused=job.state == scheduler_v1.Job.State.PAUSED,
+            body=_object(target.body),
+            paused=job.state != scheduler_v1.Job.State.ENABLED,
             description=job.description,
+            deadline_s=int(job.attempt_deadline.total_seconds()),
+            retries=retry.retry_count,
+            backoff_s=(
+                int(retry.min_backoff_duration.total_seconds()),
+                int(retry.max_backoff_duration.total_seconds()),
+            ),
+            caller=None if caller == self._service_account else caller,
         )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn Google's errors into ours."""
+    try:
+        yield
+    except google.InvalidArgument as exc:
+        raise InvalidRequestError(
+            f"Cloud Scheduler refused the schedule: {exc.message}", field="cron_expression"
+        ) from exc
+    except (google.ServerError, google.TooManyRequests, google.RetryError) as exc:
+        raise VendorUnavailableError(
+            f"Cloud Scheduler gave no answer ({type(exc).__name__}); this may pass with time",
+            code="scheduler_unavailable",
+        ) from exc
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """Return a job's body; empty where somebody put another one in, which then shows as a difference."""
+    try:
+        found = json.loads(body or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

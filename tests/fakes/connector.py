@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -35,6 +36,7 @@ class InMemoryVendor:
     refused: str | None = None
     """A value that the target cannot hold, in any column."""
     checks: list[Check] = field(default_factory=lambda: [Check("sign in", True, 1.0, "signed in")])
+    found: VendorRefresh | None = None
     refreshes: list[VendorRefresh] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
 
@@ -61,6 +63,10 @@ class InMemoryConnector:
     def start_refresh(self, run_id: str, options: Mapping[str, Any]) -> VendorRefresh:
         self._vendor.step("start_refresh")
         return VendorRefresh(f"vendor-{run_id}", RefreshStatus.RUNNING, "Unknown")
+
+    def find_refresh(self, run_id: str, options: Mapping[str, Any], since: datetime) -> VendorRefresh | None:
+        self._vendor.step("find_refresh")
+        return self._vendor.found
 
     def poll_refresh(self, vendor_id: str) -> VendorRefresh:
         self._vendor.step("poll_refresh")

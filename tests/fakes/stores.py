@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, TypeVar
 
@@ -197,9 +197,6 @@ class InMemoryCronJobs:
 
     def list(self) -> list[CronJob]:
         return list(self.jobs.values())
-
-    def run(self, job_id: str) -> None:
-        self.jobs[job_id] = replace(self.jobs[job_id])
 
 
 class InMemoryObjects:

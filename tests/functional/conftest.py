@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import flask
@@ -144,6 +145,26 @@ class World:
             "export_worker", "POST", "/internal/sweep", {}, Authorization=self._bearer("scheduler", "worker")
         )
         assert answer.status == 204, answer.body
+
+    def minute(self) -> None:
+        """Do what Cloud Scheduler does every minute."""
+        answer = self.call(
+            "refresh", "POST", "/internal/freshness", {}, Authorization=self._bearer("scheduler", "refresh")
+        )
+        assert answer.status == 204, answer.body
+
+    def fire(self, schedule_id: str, planned: str) -> Answer:
+        """Do what Cloud Scheduler does at a planned time."""
+        path = f"/internal/schedules/{schedule_id}:fire"
+        headers = {
+            "Authorization": self._bearer("scheduler", "refresh"),
+            "X-CloudScheduler-ScheduleTime": planned,
+        }
+        return self.call("refresh", "POST", path, {}, **headers)
+
+    def go_to(self, moment: str) -> None:
+        """Move the clock forward to a time in RFC 3339."""
+        self.fakes.clock.sleep((datetime.fromisoformat(moment) - self.fakes.clock.now()).total_seconds())
 
     def _bearer(self, who: str, origin: str) -> str:
         issuer = "https://accounts.google.com"

@@ -40,6 +40,16 @@ def place(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]
     return [config["spreadsheet_id"], str(options.get("worksheet") or table_name).lower()]
 
 
+def refreshable(config: Mapping[str, Any]) -> bool:  # noqa: ARG001 - the same for every connector
+    """Whether a connector so configured has something to refresh: a sheet never has."""
+    return False
+
+
+def refreshes_a_day(config: Mapping[str, Any]) -> int | None:  # noqa: ARG001 - the same for every connector
+    """How many refreshes the vendor allows in 24 hours: there are none."""
+    return None
+
+
 class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which tab: `worksheet` is its title, by default the table's name; made if it does not exist."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar, NoReturn
 
 from shared.connectors._base import Check, Delivery, DeliveryPlan, Json, Runtime
@@ -68,6 +69,10 @@ class GoogleSheetsConnector:
         return SheetsDelivery(self._client, plan, self._clock)
 
     def start_refresh(self, run_id: str, options: Mapping[str, Json]) -> NoReturn:  # noqa: ARG002 - the contract's signature
+        """Always raises `UnsupportedError`."""
+        raise _nothing_to_refresh()
+
+    def find_refresh(self, run_id: str, options: Mapping[str, Json], since: datetime) -> NoReturn:  # noqa: ARG002 - the contract's signature
         """Always raises `UnsupportedError`."""
         raise _nothing_to_refresh()
 

@@ -76,6 +76,16 @@ def place(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]
     return [host, str(at["port"]), at["database"], at["schema"], str(options.get("table") or table_name)]
 
 
+def refreshable(config: Mapping[str, Any]) -> bool:
+    """Whether a connector so configured has something to refresh."""
+    return bool(config.get("datagroup_id") or (config.get("model") and config.get("view")))
+
+
+def refreshes_a_day(config: Mapping[str, Any]) -> int | None:  # noqa: ARG001 - the same for every connector
+    """How many refreshes the vendor allows in 24 hours: Looker sets no number."""
+    return None
+
+
 class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which table: `table` is its name in the warehouse's schema, by default the export's table name."""
 

@@ -6,6 +6,7 @@ Looker has no upload API; it reads databases in place. Contract: the Looker API 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
@@ -49,6 +50,10 @@ class LookerConnector:
     def start_refresh(self, run_id: str, options: Mapping[str, Json]) -> VendorRefresh:
         """Trigger what `options["trigger"]` names, by default the datagroup if one is configured, else the PDT."""
         return self._refresh.start(run_id, options.get("trigger"))
+
+    def find_refresh(self, run_id: str, options: Mapping[str, Json], since: datetime) -> None:  # contract
+        """Always None: a datagroup is triggered again without harm. Looker lists no builds, so a PDT whose start got no answer is
+        built a second time: the table is right, the work is done twice."""
 
     def poll_refresh(self, vendor_id: str) -> VendorRefresh:
         return self._refresh.poll(vendor_id)

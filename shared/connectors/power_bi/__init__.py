@@ -34,6 +34,7 @@ class Config(
         workspace_id: GUID of the workspace (group); the principal is Contributor or higher there.
         dataset_id: an existing push dataset to write to; without it one dataset a table is created, named after the table.
         refresh_dataset_id: an import or Direct Lake model that `refresh` refreshes; a push dataset cannot be refreshed.
+        capacity: what the workspace is on; `shared` (if not said) allows 8 refreshes a day, `premium` (PPU, Fabric) sets no number.
         client_secret: the principal's secret; kept in Secret Manager only.
     """
 
@@ -42,6 +43,7 @@ class Config(
     workspace_id: str
     dataset_id: str | None = None
     refresh_dataset_id: str | None = None
+    capacity: Literal["shared", "premium"] | None = None
     client_secret: str | None = None
 
 
@@ -54,6 +56,19 @@ def place(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]
     if config.get("dataset_id"):
         return ["id", str(config["dataset_id"]).lower(), table_name]
     return ["name", str(config["workspace_id"]).lower(), str(options.get("dataset_name") or table_name), table_name]
+
+
+REFRESHES_A_DAY_SHARED = 8  # scheduled ones included; learn.microsoft.com/power-bi/connect-data/refresh-data
+
+
+def refreshable(config: Mapping[str, Any]) -> bool:
+    """Whether a connector so configured has something to refresh."""
+    return bool(config.get("refresh_dataset_id"))
+
+
+def refreshes_a_day(config: Mapping[str, Any]) -> int | None:
+    """How many refreshes the vendor allows in 24 hours, None where it sets no number."""
+    return None if config.get("capacity") == "premium" else REFRESHES_A_DAY_SHARED
 
 
 class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

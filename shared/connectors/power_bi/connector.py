@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from shared.connectors._base import Check, Delivery, DeliveryPlan, Runtime, VendorRefresh
@@ -61,6 +62,10 @@ class PowerBIConnector:
     def start_refresh(self, run_id: str, options: Mapping[str, Json]) -> VendorRefresh:  # noqa: ARG002  # contract; the vendor takes no id of ours
         """Trigger a refresh of `refresh_dataset_id`: standard, or enhanced if `options` are given. See `refresh.Model.start`."""
         return self._model().start(options)
+
+    def find_refresh(self, run_id: str, options: Mapping[str, Json], since: datetime) -> VendorRefresh | None:  # noqa: ARG002  # contract; see start_refresh
+        """The refresh that began after `since` through the API, the earliest if there are several; it may have ended."""
+        return self._model().find(since)
 
     def poll_refresh(self, vendor_id: str) -> VendorRefresh:
         """How that very refresh stands."""

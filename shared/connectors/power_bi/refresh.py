@@ -31,6 +31,8 @@ LOOKUP_WAITS_S = (1.0, 2.0, 4.0)  # our choice: a refresh shows in the history w
 CLOCK_SKEW = timedelta(seconds=30)  # our choice: between Power BI's clock and ours
 HISTORY_ROWS = "60"  # what the API gives by default, too
 ENHANCED = "ViaEnhancedApi"
+BY_API = ("ViaApi", ENHANCED)
+NEVER = datetime.min.replace(tzinfo=UTC)
 _STATUS = {
     "completed": RefreshStatus.SUCCEEDED,
     "failed": RefreshStatus.FAILED,
@@ -92,11 +94,17 @@ class Model:
             )
         )
 
+    def find(self, since: datetime) -> VendorRefresh | None:
+        """How the earliest refresh stands that began after `since` through the API; None if the history shows none."""
+        begun = [entry for entry in self.history() if entry.get("refreshType") in BY_API]
+        mine = [entry for entry in begun if (_moment(entry.get("startTime")) or NEVER) >= since - CLOCK_SKEW]
+        return self.poll(str(mine[-1].get("requestId"))) if mine else None
+
     def poll(self, vendor_id: str) -> VendorRefresh:
         """How that refresh stands. Not in the history is still running: it appears there with a delay (apache/airflow#44618)."""
         entry = self._find(vendor_id)
         if entry is None:
-            return VendorRefresh(vendor_id, RefreshStatus.RUNNING, "NotInHistory")
+            return VendorRefresh(vendor_id, RefreshStatus.RUNNING, "NotInHistory", is_seen=False)
         word, messages, attempts = str(entry.get("status")), [], entry.get("refreshAttempts")
         if entry.get("refreshType") == ENHANCED:
             details = self._details(vendor_id)

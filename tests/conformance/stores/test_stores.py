@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -145,16 +146,71 @@ def test_secrets_have_versions_that_can_be_destroyed(secrets: Secrets) -> None:
         secrets.read(second)
 
 
+def cron_job(job_id: str = "01kb" + "a" * 22, **more: Any) -> CronJob:
+    fields = {"cron": "0 6 * * 1", "time_zone": "Europe/Berlin", "url": "http://127.0.0.1:9/x", **more}
+    return CronJob(job_id, audience="http://127.0.0.1:9", body={"schedule_id": job_id}, **fields)
+
+
 def test_cron_jobs_are_put_listed_and_deleted(cron_jobs: CronJobs) -> None:
-    job = CronJob(
-        "abc", "0 6 * * 1", "Europe/Berlin", "http://127.0.0.1:9/x", "http://127.0.0.1:9", {"schedule_id": "abc"}
-    )
+    job = cron_job()
     cron_jobs.put(job)
     cron_jobs.put(job)
     assert cron_jobs.list() == [job]
-    cron_jobs.delete("abc")
-    cron_jobs.delete("abc")
+    cron_jobs.delete(job.id)
+    cron_jobs.delete(job.id)
     assert cron_jobs.list() == []
+
+
+def test_a_cron_job_is_paused_changed_and_resumed_by_what_is_put(cron_jobs: CronJobs) -> None:
+    for job in (
+        cron_job(),
+        cron_job(paused=True),
+        cron_job(paused=True, cron="5 6 * * 1", deadline_s=60, retries=1, backoff_s=(7, 9)),
+        cron_job(description="words"),
+    ):
+        cron_jobs.put(job)
+        assert cron_jobs.list() == [job]
+
+
+def test_foreign_jobs_are_neither_listed_nor_touched(emulators: Ports) -> None:
+    import grpc
+    from google.cloud import scheduler_v1
+
+    from shared.stores.cloud_scheduler import CloudScheduler
+
+    project = f"test-{uuid.uuid4().hex[:8]}"
+    address = emulators.address("cloud_scheduler")
+    channel = grpc.insecure_channel(address)
+    client = scheduler_v1.CloudSchedulerClient(
+        transport=scheduler_v1.CloudSchedulerClient.get_transport_class("grpc")(channel=channel)
+    )
+    parent = f"projects/{project}/locations/us-central1"
+    for name in ("bi-system-sweep", "bi-schedule-by-hand", "other"):
+        target = scheduler_v1.HttpTarget(uri="http://127.0.0.1:9/x")
+        job = scheduler_v1.Job(name=f"{parent}/jobs/{name}", schedule="* 1 * * *", http_target=target)
+        client.create_job(parent=parent, job=job)
+    scheduler = CloudScheduler(project, "us-central1", "bi", "s@test.iam", address)
+    assert scheduler.list() == []
+    scheduler.put(cron_job())
+    assert [job.id for job in scheduler.list()] == [cron_job().id]
+    assert len(list(client.list_jobs(parent=parent))) == 4
+
+
+def test_a_job_with_another_service_account_shows_it(emulators: Ports) -> None:
+    from shared.stores.cloud_scheduler import CloudScheduler
+
+    project, address = f"test-{uuid.uuid4().hex[:8]}", emulators.address("cloud_scheduler")
+    CloudScheduler(project, "us-central1", "bi", "old@test.iam", address).put(cron_job())
+    found = CloudScheduler(project, "us-central1", "bi", "new@test.iam", address).list()
+    assert [job.caller for job in found] == ["old@test.iam"]
+
+
+def test_a_scheduler_out_of_reach_is_told_from_one_that_refuses() -> None:
+    from shared.errors import VendorUnavailableError
+    from shared.stores.cloud_scheduler import CloudScheduler
+
+    with pytest.raises(VendorUnavailableError, match="gave no answer"):
+        CloudScheduler("test", "us-central1", "bi", "s@test.iam", "127.0.0.1:9").delete(cron_job().id)
 
 
 def test_a_bad_expression_is_refused_by_the_vendor(emulators: Ports) -> None:
@@ -162,7 +218,7 @@ def test_a_bad_expression_is_refused_by_the_vendor(emulators: Ports) -> None:
 
     scheduler = CloudScheduler("test", "us-central1", "bi", "s@test.iam", emulators.address("cloud_scheduler"))
     with pytest.raises(InvalidRequestError):
-        scheduler.put(CronJob("bad", "61 * * * *", "UTC", "http://127.0.0.1:9/x", "http://127.0.0.1:9", {}))
+        scheduler.put(cron_job(cron="61 * * * *"))
 
 
 def test_a_task_of_the_same_name_is_enqueued_once(emulators: Ports) -> None:

@@ -1,0 +1,195 @@
+"""When a cron expression fires in a time zone: five fields, the names `@hourly` …, both edges of summer time.
+
+cronsim reads the fields; the walk over the days is ours, because cronsim 2.8 loses times after a shift of half an hour
+(Australia/Lord_Howe, `*/10 4 * * *` on the day of the change). The rules at the edges are Debian cron's:
+
+- an expression with fixed minutes and hours means times on the clock: one that is skipped fires when the clocks have moved, one
+  that comes twice fires the first time;
+- an expression whose minute or hour begins with `*` means a rhythm: it fires at whatever the clock really shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from shared.errors import InvalidRequestError
+
+NAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+PLAIN = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ*,-/")
+LONGEST_WAIT = timedelta(days=366 * 9)  # 29 February is at most eight years away (1896 to 1904, 2096 to 2104)
+DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
+
+
+class Cron:
+    """One expression in one zone. Times that come in and go out are aware, UTC."""
+
+    def __init__(self, expression: str, timezone: str) -> None:
+        """Read an expression.
+
+        Raises:
+            InvalidRequestError: not five fields, an impossible value, a date that never comes, or no such zone.
+        """
+        self.zone = _zone(timezone)
+        self.expression = five_fields(expression)
+        try:
+            self._fields: Any = CronSim(self.expression, datetime(2000, 1, 1, tzinfo=UTC))
+        except CronSimError as exc:
+            raise _invalid(expression, f"{exc}") from exc
+        minute, hour = self.expression.split()[:2]
+        self._is_rhythm = minute.startswith("*") or hour.startswith("*")
+        self._times = [time(h, m) for h in sorted(self._fields.hours) for m in sorted(self._fields.minutes)]
+        if next(self.after(datetime(2024, 3, 1, tzinfo=UTC)), None) is None:
+            raise _invalid(expression, "that date never comes")
+
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """Yield the times after `moment`, in order; ends if none comes within nine years of the one before."""
+        last, day = moment, moment.astimezone(self.zone).date() - DAY
+        while datetime.combine(day, time(), UTC) < last + LONGEST_WAIT:
+            for found in self._on(day):
+                if found > last:
+                    last = found
+                    yield found
+            day += DAY
+
+    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Yield the times after `start` and not after `end`."""
+        for found in self.after(start):
+            if found > end:
+                return
+            yield found
+
+    def fires_at(self, moment: datetime) -> bool:
+        """Whether `moment` is one of the times."""
+        return next(self.after(moment - MINUTE), None) == moment
+
+    def most_in_a_day(self, now: datetime, enough: int) -> int:
+        """Return the largest number of times within any 24 hours of the coming year; `enough` + 1 if there are more.
+
+        Read in UTC: every three hours are eight a day, though the day on which clocks go forward squeezes a ninth in.
+        """
+        window: list[datetime] = []
+        most = 0
+        for found in Cron(self.expression, "UTC").between(now, now + timedelta(days=366)):
+            window = [one for one in window if one > found - DAY] + [found]
+            most = max(most, len(window))
+            if most > enough:
+                break
+        return most
+
+    def words(self) -> str:
+        """Return the expression in words, with the zone."""
+        return f"{self._fields.explain()}, {self.zone.key} time"
+
+    def note(self, moment: datetime) -> str | None:
+        """Say what the clocks do on the local day of one of the times, None if nothing."""
+        local = moment.astimezone(self.zone)
+        start = datetime.combine(local.date(), time(), self.zone)
+        shift = (start + DAY).utcoffset() - start.utcoffset()  # type: ignore[operator]  # aware: both have an offset
+        if not shift:
+            return None
+        minutes = int(abs(shift) / MINUTE)
+        said = f"clocks go {'forward' if shift > timedelta(0) else 'back'} by {minutes} minutes on this day"
+        if not self._is_rhythm and local.time().replace(tzinfo=None) not in self._times:
+            return f"{said}; the time asked for is skipped, so it runs when the clocks have moved"
+        if local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset():
+            return f"{said}; this time comes twice, " + ("both run" if self._is_rhythm else "the first runs")
+        return said
+
+    def _on(self, day: date) -> list[datetime]:
+        """Return the times whose local date is `day`, sorted, each once."""
+        if day.month not in self._fields.months or not self._fields.match_day(day):
+            return []
+        is_plain = _offsets(self.zone, day) == 1
+        found: set[datetime] = set()
+        for clock in self._times:
+            first = datetime.combine(day, clock, self.zone)
+            utc = first.astimezone(UTC)
+            if is_plain:
+                found.add(utc)
+                continue
+            second = first.replace(fold=1).astimezone(UTC)
+            is_real = utc.astimezone(self.zone).replace(tzinfo=None) == first.replace(tzinfo=None)
+            if is_real:
+                found |= {utc, second} if self._is_rhythm else {utc}
+            elif not self._is_rhythm:
+                found.add(_end_of_gap(self.zone, second, utc))
+        return sorted(found)
+
+
+def five_fields(expression: str) -> str:
+    """Return an expression as Cloud Scheduler takes it: five fields with single spaces; `@daily` and the like written out.
+
+    Raises:
+        InvalidRequestError: another number of fields, or signs that only some programs know (`L`, `#`, `?`, `5/10`).
+    """
+    text = " ".join(NAMES.get(expression.strip().lower(), expression).upper().split())
+    fields = text.split(" ")
+    if len(fields) != 5:
+        raise _invalid(expression, f"{len(fields)} fields, and no name that is known ({', '.join(sorted(NAMES))})")
+    for field in fields:
+        if not set(field) <= PLAIN or "L" in field.replace("JUL", ""):
+            raise _invalid(expression, f"{field!r} has signs that Cloud Scheduler does not know")
+        for part in field.split(","):
+            if "/" in part and "*" not in part and "-" not in part:
+                start, _, step = part.partition("/")
+                raise _invalid(
+                    expression, f"{part!r} means different things to different programs: write {start}-<last>/{step}"
+                )
+    day, weekday = fields[2], fields[4]
+    if (day.startswith("*/") and weekday != "*") or (weekday.startswith("*/") and day != "*"):
+        raise _invalid(
+            expression, "a step of days beside the other day field means different things to different programs"
+        )
+    return text
+
+
+def _zone(timezone: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError) as exc:
+        raise InvalidRequestError(
+            f"there is no time zone {timezone!r}; expected an IANA name such as Europe/Berlin", field="timezone"
+        ) from exc
+
+
+def _invalid(expression: str, why: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"cron_expression {expression!r} cannot be used: {why}; expected five fields, e.g. 0 6 * * 1",
+        field="cron_expression",
+    )
+
+
+@lru_cache(maxsize=4096)
+def _offsets(zone: ZoneInfo, day: date) -> int:
+    """Return how many UTC offsets a zone has around a local date: one on all but the days of a change."""
+    noon = datetime.combine(day, time(12), UTC)
+    hours = islice((noon + timedelta(hours=h) for h in range(-36, 37, 12)), 7)
+    return len({moment.astimezone(zone).utcoffset() for moment in hours})
+
+
+def _end_of_gap(zone: ZoneInfo, early: datetime, late: datetime) -> datetime:
+    """Return the moment between two at which the zone's offset changes."""
+    offset = early.astimezone(zone).utcoffset()
+    while late - early > timedelta(seconds=1):
+        middle = early + (late - early) / 2
+        if middle.astimezone(zone).utcoffset() == offset:
+            early = middle
+        else:
+            late = middle
+    return late.replace(microsecond=0)

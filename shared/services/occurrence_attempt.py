@@ -1,0 +1,191 @@
+"""One occurrence on its way to what becomes of it, decided and written in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from shared.errors import BIConnectorsError
+from shared.models import SCHEMA, JobStatus, OccurrenceStatus, Overlap, RunStatus, ScheduleAction
+from shared.ports import Document, Transaction
+
+LIFETIME = timedelta(days=30)
+FORCED_APART = timedelta(minutes=1)  # our choice: two forced calls closer than this are one that came twice
+REFRESH, EXPORT = "refresh", "export"
+COLLECTION = {REFRESH: "refresh_runs", EXPORT: "export_jobs"}
+
+Announce = Callable[[Transaction, Mapping[str, Any], str, str, datetime], None]
+"""Tells people, in a transaction, that a schedule (its record) now is `failing` or `ok`, and why."""
+
+
+class Verdict(Enum):
+    """What a transaction decided about an occurrence."""
+
+    START = "start"
+    HANDLED = "handled"
+    SKIP = "skip"
+    QUEUE = "queue"
+
+
+class ChangedError(Exception):
+    """Between the decision and the start somebody else decided; decide again."""
+
+
+@dataclass
+class Attempt:
+    """One occurrence on its way: a `Once` of the transaction that starts its run.
+
+    What `decide` read is kept here for the writes that follow it in the same transaction.
+    """
+
+    schedule_id: str
+    id: str
+    planned_at: datetime
+    trigger: str
+    caller: str
+    now: datetime
+    left_out: str | None = None
+    count: int = 1
+    waited: bool = False
+    """Whether it was queued before and is to start now."""
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+
+    @property
+    def path(self) -> str:
+        return f"occurrences/{self.id}"
+
+    def decide(self, tx: Transaction) -> Verdict:
+        """Read what there is, and say what is to be done. Only reads."""
+        found = tx.get(f"schedules/{self.schedule_id}")
+        if found is None or found.data.get("deleting"):
+            return Verdict.HANDLED
+        self.schedule = found.data
+        is_planned = self.trigger == "schedule"
+        if self.waited:
+            if self.schedule.get("queued") != self.id:
+                return Verdict.HANDLED
+        elif (is_planned and self._is_behind()) or (not is_planned and self._is_repeat(tx)):
+            return Verdict.HANDLED
+        if not self.schedule["enabled"] and is_planned:
+            return self._left_out("the schedule was paused while it waited") if self.waited else Verdict.HANDLED
+        if self.left_out:
+            return self._left_out(self.left_out)
+        return self._among_others(tx)
+
+    def _is_behind(self) -> bool:
+        return bool(self.planned_at <= self.schedule["handled_until"])
+
+    def _is_repeat(self, tx: Transaction) -> bool:
+        last = self.schedule.get("last_forced_at")
+        is_close = self.trigger == "forced" and last is not None and self.now - last < FORCED_APART
+        return is_close or tx.get(self.path) is not None
+
+    def _among_others(self, tx: Transaction) -> Verdict:
+        active, queued = self.schedule.get("active"), self.schedule.get("queued")
+        overlap = Overlap(self.schedule["overlap"])
+        if active is None or has_ended(tx.get, active):
+            if queued and not self.waited and overlap is not Overlap.CANCEL_RUNNING:
+                return self._left_out("another occurrence waits to start")
+            return Verdict.START
+        if self.waited:
+            return Verdict.HANDLED
+        if overlap is Overlap.SKIP:
+            return self._left_out(f"{active['kind']} {active['id']} has not ended")
+        if queued and overlap is Overlap.QUEUE_ONE:
+            return self._left_out("another occurrence waits already")
+        self.reason = f"waits for the end of {active['kind']} {active['id']}"
+        return Verdict.QUEUE
+
+    def _left_out(self, reason: str) -> Verdict:
+        self.reason = reason
+        return Verdict.SKIP
+
+    def settle(self, tx: Transaction) -> Verdict:
+        """Decide, and record it unless the run is to be started."""
+        verdict = self.decide(tx)
+        if verdict is Verdict.SKIP:
+            self._write(tx, OccurrenceStatus.SKIPPED)
+        elif verdict is Verdict.QUEUE:
+            self._overtake(tx)
+            self._write(tx, OccurrenceStatus.QUEUED, queued=self.id)
+        return verdict
+
+    def earlier(self, tx: Transaction, now: datetime) -> str | None:
+        """`Once`: the reads of the transaction that starts the run. Raises `ChangedError` if it is not to start any more."""
+        self.now = now
+        if self.decide(tx) is not Verdict.START:
+            raise ChangedError
+        return None
+
+    def keep(self, tx: Transaction, result: str, now: datetime) -> None:
+        """`Once`: the writes of the transaction that starts the run."""
+        kind = REFRESH if self.schedule["action"] == ScheduleAction.REFRESH.value else EXPORT
+        self._overtake(tx)
+        active = {"kind": kind, "id": result, "occurrence": self.id}
+        run = {"run_kind": kind, "run_id": result, "run_status": RunStatus.PENDING.value}
+        last = {"last_run_at": now, "last_run_id": result}
+        self._write(tx, OccurrenceStatus.STARTED, run, active=active, queued=None, **last)
+
+    def fail(self, tx: Transaction, error: BIConnectorsError, announce: Announce) -> None:
+        """Record that the run cannot be started and that repeating would not help."""
+        if self.decide(tx) is not Verdict.START:
+            return
+        told = {"code": error.code, "message": error.message, "retryable": False, "details": {}}
+        health = {} if self.schedule.get("health") == "failing" else {"health": "failing"}
+        if health:
+            announce(tx, self.schedule, "failing", error.message, self.now)
+        waiting = {"queued": None} if self.waited else {}
+        self._write(tx, OccurrenceStatus.FAILED, {"error": told}, **health, **waiting)
+
+    def _overtake(self, tx: Transaction) -> None:
+        """Leave an occurrence out that waits, because a newer one takes its place."""
+        queued = self.schedule.get("queued")
+        if queued and queued != self.id:
+            left_out = {"status": OccurrenceStatus.SKIPPED.value, "reason": "a newer occurrence took its place"}
+            tx.update(f"occurrences/{queued}", left_out)
+
+    def _write(
+        self, tx: Transaction, status: OccurrenceStatus, fields: Mapping[str, Any] | None = None, **schedule: Any
+    ) -> None:
+        changes = {"status": status.value, "reason": self.reason, **(fields or {})}
+        if self.waited:
+            tx.update(self.path, changes)
+        else:
+            own = {"id": self.id, "schedule_id": self.schedule_id, "planned_at": self.planned_at, "count": self.count}
+            times = {"created_at": self.now, "expire_at": self.now + LIFETIME}
+            tx.create(self.path, {"schema": SCHEMA, "trigger": self.trigger, **own, **times, **changes})
+        if self.trigger == "schedule" and not self.waited:
+            schedule["handled_until"] = self.planned_at
+        if self.trigger == "forced" and not self.waited:
+            schedule["last_forced_at"] = self.now
+        if self.waited and status is OccurrenceStatus.SKIPPED:
+            schedule["queued"] = None
+        if schedule:
+            tx.update(f"schedules/{self.schedule_id}", schedule)
+
+
+Get = Callable[[str], Document | None]
+
+
+def has_ended(get: Get, active: Mapping[str, Any]) -> bool:
+    """Whether a run is over: an export with the refresh that follows it."""
+    status, _ = outcome(get, active)
+    return status in ("success", "failed", "cancelled", "gone")
+
+
+def outcome(get: Get, active: Mapping[str, Any]) -> tuple[str, str]:
+    """Return (status, message) of a run; an export goes on until its refresh has ended; `gone` if it was erased."""
+    found = get(f"{COLLECTION[active['kind']]}/{active['id']}")
+    if found is None:
+        return "gone", "the run was erased"
+    run = found.data
+    status, message = run["status"], run.get("error_message") or run.get("held_reason") or ""
+    if active["kind"] == REFRESH or status != JobStatus.SUCCESS.value or not run["refresh_after"]:
+        return status, message
+    if not run.get("refresh_run_id"):
+        return JobStatus.RUNNING.value, ""
+    return outcome(get, {"kind": REFRESH, "id": run["refresh_run_id"]})

@@ -1,0 +1,234 @@
+"""Occurrences: a planned time of a schedule starts one run, whatever Cloud Scheduler delivers twice, late, never or out of order.
+
+What is due is decided by the schedule's document and our clock, not by the call: `handled_until` on the schedule moves over
+each planned time in the transaction that starts its run (or records why not). A call of Cloud Scheduler only says that it is
+time to look; so does the system job of every minute, which finds what no call came for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from shared.errors import BIConnectorsError, ConflictError, InternalError, NotFoundError
+from shared.models import ExportRequest, Missed, Occurrence, OccurrencePage, Overlap, ScheduleAction, new_id
+from shared.ports import Query, Stores, Transaction
+from shared.services.cron import Cron
+from shared.services.exports import Exports
+from shared.services.occurrence_attempt import EXPORT, Announce, Attempt, ChangedError, Verdict, has_ended, outcome
+from shared.services.occurrence_plan import occurrence_id, plan
+from shared.services.records import Idempotency, Page, from_record, list_page, require
+from shared.services.refreshes import Refreshes
+from shared.telemetry import log_event
+
+SKEW = timedelta(seconds=5)  # our choice: how far our clock may be behind Cloud Scheduler's
+OVERDUE = timedelta(minutes=2)  # our choice: after this nobody waits for Cloud Scheduler's call any more
+
+
+class Occurrences:
+    """The use cases around `occurrences/{id}`."""
+
+    def __init__(self, stores: Stores, exports: Exports, refreshes: Refreshes, announce: Announce) -> None:
+        self._stores = stores
+        self._exports = exports
+        self._refreshes = refreshes
+        self._announce = announce
+
+    def fire(self, schedule_id: str, planned: datetime | None) -> list[Occurrence]:
+        """See to all that is due of a schedule. For Cloud Scheduler only; `planned` is what its header says.
+
+        A header further ahead than clocks differ is of a run that somebody forced in Cloud Scheduler's console: it starts a run
+        of its own and leaves the coming occurrence alone.
+
+        Raises:
+            VendorUnavailableError: something that will pass; the call is to be repeated.
+        """
+        document = self._stores.documents.get(f"schedules/{schedule_id}")
+        if document is None or document.data.get("deleting"):
+            return []
+        now = self._stores.clock.now()
+        if planned is not None and planned > now + SKEW:
+            key = f"forced {planned.isoformat()} {new_id(now)}"
+            return self._settle(self._attempt(schedule_id, key, now, "forced", f"schedule:{schedule_id}"))
+        return self._start_waiting(document.data) + self._run_due(document.data, max(now, planned or now))
+
+    def run_now(self, schedule_id: str, caller: str, idempotency: Idempotency | None) -> Occurrence:
+        """Start a run by hand; the schedule's overlap policy holds. A repeated key returns the first occurrence.
+
+        Raises:
+            BIConnectorsError: whatever keeps its action from starting.
+        """
+        require(self._stores.documents, f"schedules/{schedule_id}", f"schedule {schedule_id!r}")
+        now = self._stores.clock.now()
+        key = idempotency.path if idempotency else new_id(now)
+        attempt = self._attempt(schedule_id, f"manual {key}", now, "manual", caller)
+        settled = self._settle(attempt)
+        found = settled[0] if settled else None
+        if found is None:
+            document = self._stores.documents.get(attempt.path)
+            if document is None:
+                raise NotFoundError(f"schedule {schedule_id!r} was deleted meanwhile")
+            found = from_record(Occurrence, document.data)
+        return found
+
+    def list_of(self, schedule_id: str, page: Page) -> OccurrencePage:
+        require(self._stores.documents, f"schedules/{schedule_id}", f"schedule {schedule_id!r}")
+        where = (("schedule_id", "==", schedule_id),)
+        query = Query("occurrences", where, order_by="planned_at", descending=True)
+        found, token = list_page(self._stores.documents, query, page)
+        occurrences = [from_record(Occurrence, item.data) for item in found]
+        return OccurrencePage(occurrences=occurrences, next_page_token=token)
+
+    def tend_all(self) -> int:
+        """Tend every schedule, each by itself: one that cannot be seen to now does not keep the others. Returns how many failed."""
+        failed = 0
+        for item in self._stores.documents.query(Query("schedules", (("deleting", "==", False),))):
+            try:
+                self.tend(item.data)
+            except BIConnectorsError as error:
+                failed += 1
+                log_event("schedule_postponed", severity="WARNING", schedule_id=item.data["id"], reason=error.message)
+        return failed
+
+    def tend(self, schedule: Mapping[str, Any]) -> None:
+        """Record a run that ended, start what waited for it, and what Cloud Scheduler did not call for. Repeatable.
+
+        Raises:
+            VendorUnavailableError: something that will pass; the next minute tries again.
+        """
+        self._close(schedule["id"])
+        document = self._stores.documents.get(f"schedules/{schedule['id']}")
+        if document is not None and not document.data.get("deleting"):
+            self._start_waiting(document.data)
+            self._run_due(document.data, self._stores.clock.now() - OVERDUE)
+
+    def _run_due(self, schedule: Mapping[str, Any], until: datetime) -> list[Occurrence]:
+        if not schedule["enabled"]:
+            return []
+        now = self._stores.clock.now()
+        cron = Cron(schedule["cron_expression"], schedule["timezone"])
+        steps = plan(cron, Missed(schedule["missed"]), schedule["handled_until"], until, now)
+        found: list[Occurrence] = []
+        for step in steps:
+            attempt = self._attempt(schedule["id"], step.slot, step.slot, "schedule", f"schedule:{schedule['id']}")
+            attempt.left_out, attempt.count = step.reason, step.count
+            found += self._settle(attempt)
+        return found
+
+    def _start_waiting(self, schedule: Mapping[str, Any]) -> list[Occurrence]:
+        """Start the occurrence that waits, if what it waited for has ended."""
+        queued = schedule.get("queued")
+        document = self._stores.documents.get(f"occurrences/{queued}") if queued else None
+        if document is None:
+            return []
+        waits = document.data
+        attempt = Attempt(
+            schedule["id"],
+            waits["id"],
+            waits["planned_at"],
+            waits["trigger"],
+            f"schedule:{schedule['id']}",
+            self._stores.clock.now(),
+            waited=True,
+        )
+        return self._settle(attempt)
+
+    def _settle(self, attempt: Attempt) -> list[Occurrence]:
+        """Take an occurrence to what becomes of it; nothing if that was done before."""
+        while True:
+            attempt.now = self._stores.clock.now()
+            verdict = self._stores.documents.transact(attempt.settle)
+            if verdict is Verdict.HANDLED:
+                return []
+            if verdict is Verdict.START:
+                try:
+                    self._start(attempt)
+                except ChangedError:
+                    continue
+            if verdict is Verdict.QUEUE and attempt.schedule["overlap"] == Overlap.CANCEL_RUNNING.value:
+                self._cancel(attempt, attempt.schedule["active"])
+            document = self._stores.documents.get(attempt.path)
+            return [from_record(Occurrence, document.data)] if document else []
+
+    def _start(self, attempt: Attempt) -> None:
+        schedule = attempt.schedule
+        name, options = schedule["connector_name"], schedule["options"]
+        try:
+            if schedule["action"] == ScheduleAction.REFRESH.value:
+                self._refreshes.start(
+                    name, options, attempt.caller, attempt, trigger=attempt.trigger, schedule_id=attempt.schedule_id
+                )
+            else:
+                request = msgspec.convert(schedule["export"], ExportRequest)
+                self._exports.start(request, attempt.caller, attempt)
+        except BIConnectorsError as error:
+            if error.retryable or isinstance(error, InternalError):
+                raise
+            cause = error
+            self._stores.documents.transact(lambda tx: attempt.fail(tx, cause, self._announce))
+            log_event("occurrence_failed", severity="ERROR", schedule_id=attempt.schedule_id, code=error.code)
+
+    def _cancel(self, attempt: Attempt, active: Mapping[str, Any]) -> None:
+        """Ask to cancel the run that is in the way; one that cannot be cancelled is waited for."""
+        try:
+            cancel_run(self._stores, self._exports, self._refreshes, active)
+            reason = f"waits for {active['kind']} {active['id']}, which is being cancelled"
+        except BIConnectorsError as error:
+            reason = f"waits for {active['kind']} {active['id']}, which cannot be cancelled: {error.message}"
+        try:
+            self._stores.documents.update(attempt.path, {"reason": reason})
+        except NotFoundError:
+            pass  # deleted with its schedule meanwhile
+
+    def _close(self, schedule_id: str) -> None:
+        """Record how the active run ended, on its occurrence and as the schedule's health."""
+
+        def work(tx: Transaction) -> None:
+            document = tx.get(f"schedules/{schedule_id}")
+            active = document.data.get("active") if document else None
+            if document is None or active is None:
+                return
+            status, message = outcome(tx.get, active)
+            health = {"success": "ok", "failed": "failing", "held": "failing"}.get(status)
+            occurrence = tx.get(f"occurrences/{active['occurrence']}")
+            changes: dict[str, Any] = {}
+            if has_ended(tx.get, active):
+                changes["active"] = None
+            if health and health != document.data.get("health"):
+                changes["health"] = health
+                if health == "failing" or document.data.get("health") == "failing":
+                    self._announce(tx, document.data, health, message, self._stores.clock.now())
+            if changes:
+                tx.update(document.path, changes)
+            if occurrence is not None and occurrence.data.get("run_status") != status:
+                tx.update(occurrence.path, {"run_status": status})
+
+        self._stores.documents.transact(work)
+
+    def _attempt(
+        self, schedule_id: str, key: str | datetime, planned_at: datetime, trigger: str, caller: str
+    ) -> Attempt:
+        now = self._stores.clock.now()
+        return Attempt(schedule_id, occurrence_id(schedule_id, key), planned_at, trigger, caller, now)
+
+
+def cancel_run(stores: Stores, exports: Exports, refreshes: Refreshes, active: Mapping[str, Any]) -> None:
+    """Ask to cancel a run: an export, or the refresh after it.
+
+    Raises:
+        ConflictError, UnsupportedError: it is too late, or the vendor cannot.
+    """
+    run_id = active["id"]
+    if active["kind"] == EXPORT:
+        try:
+            exports.operations.cancel(run_id)
+            return
+        except ConflictError:
+            job = stores.documents.get(f"export_jobs/{run_id}")
+            if job is None or not job.data.get("refresh_run_id"):
+                raise
+            run_id = job.data["refresh_run_id"]
+    refreshes.cancel(run_id)

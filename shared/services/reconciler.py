@@ -1,0 +1,98 @@
+"""Finds and mends what Firestore and Cloud Scheduler say differently about schedules. Foreign jobs are never touched.
+
+The jobs are listed before the documents: a job's document is written before the job, so a job without one is an orphan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from shared.errors import BIConnectorsError, InvalidRequestError, NotFoundError
+from shared.models import Reconciliation, ScheduleDrift
+from shared.ports import CronJob, Query, Stores
+from shared.services.schedules import Schedules
+from shared.telemetry import log_event
+
+
+class Reconciler:
+    """One comparison in both directions. Everything it does may be done twice, by several at once."""
+
+    def __init__(self, stores: Stores, schedules: Schedules) -> None:
+        self._stores = stores
+        self._schedules = schedules
+
+    def reconcile(self, *, dry_run: bool) -> Reconciliation:
+        """Return the differences, mended unless `dry_run`.
+
+        Raises:
+            VendorUnavailableError: Cloud Scheduler does not answer.
+        """
+        jobs = {job.id: job for job in self._stores.cron_jobs.list()}
+        documents = self._stores.documents.query(Query("schedules"))
+        drifts = [drift for item in documents if (drift := self._compare(item.data, jobs.get(item.data["id"])))]
+        known = {item.data["id"] for item in documents}
+        drifts += [
+            ScheduleDrift(
+                schedule_id=job_id, action="delete_job", reason="Cloud Scheduler has a job whose schedule is gone"
+            )
+            for job_id in sorted(jobs)
+            if job_id not in known
+        ]
+        if not dry_run:
+            drifts = [self._mend(drift) for drift in drifts]
+        if drifts:
+            log_event("schedules_drifted", severity="WARNING", dry_run=dry_run, drifts=len(drifts))
+        return Reconciliation(dry_run=dry_run, drifts=drifts)
+
+    def _compare(self, schedule: Mapping[str, Any], job: CronJob | None) -> ScheduleDrift | None:
+        schedule_id = schedule["id"]
+        if schedule["deleting"]:
+            reason = "the schedule was being deleted and is still there"
+            return ScheduleDrift(schedule_id=schedule_id, action="finish_delete", reason=reason)
+        try:
+            wanted = self._schedules.cron_job(schedule)
+        except InvalidRequestError as error:  # a zone that this release of the time zone data does not have any more
+            return ScheduleDrift(
+                schedule_id=schedule_id, action="put", reason="the schedule cannot be read", error=error.message
+            )
+        if job is None:
+            return ScheduleDrift(
+                schedule_id=schedule_id, action="put", reason="Cloud Scheduler has no job of this schedule"
+            )
+        if job != wanted:
+            fields = [name for name in CronJob.__dataclass_fields__ if getattr(job, name) != getattr(wanted, name)]
+            reason = f"the job differs in {', '.join(fields)}"
+            return ScheduleDrift(schedule_id=schedule_id, action="put", reason=reason)
+        if schedule["told"] != schedule["revision"]:
+            return ScheduleDrift(
+                schedule_id=schedule_id, action="put", reason="the job is right, the schedule does not know it"
+            )
+        return None
+
+    def _mend(self, drift: ScheduleDrift) -> ScheduleDrift:
+        """Do what a difference asks for, by what the document says now."""
+        schedule_id = drift.schedule_id
+        try:
+            if drift.action == "finish_delete":
+                self._schedules.finish_delete(schedule_id)
+            elif drift.action == "delete_job":
+                if self._stores.documents.get(f"schedules/{schedule_id}") is None:
+                    self._stores.cron_jobs.delete(schedule_id)
+            else:
+                self._put(schedule_id)
+        except NotFoundError:
+            return drift  # deleted meanwhile
+        except BIConnectorsError as error:
+            return msgspec.structs.replace(drift, error=error.message)
+        return drift
+
+    def _put(self, schedule_id: str) -> None:
+        schedule = self._schedules.get(schedule_id).data
+        try:
+            self._schedules.tell(schedule_id)
+        except InvalidRequestError as error:
+            self._schedules.note_told(schedule_id, schedule["revision"], error)
+            raise
