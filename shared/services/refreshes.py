@@ -172,10 +172,17 @@ class Refreshes:
             self.wake(run)
         return self.get(run_id)
 
-    def look(self, run_id: str) -> None:
-        """Trigger the refresh, or ask how it stands; enqueue the next look unless it ended. For Cloud Tasks only."""
+    def look(self, run_id: str, polls: int | None = None) -> None:
+        """Trigger the refresh, or ask how it stands; enqueue the next look unless it ended. For Cloud Tasks only.
+
+        `polls` is the task's number. Only the newest task of a run looks, so that repeats and wake-ups never multiply; an older
+        one makes sure that the newest exists (its name dedups), in case the process died before enqueueing it.
+        """
         run = self.get(run_id).data
         if RunStatus(run["status"]).is_final:
+            return
+        if polls is not None and polls < run["polls"]:
+            self._enqueue(run_id, run["polls"], run["next_look_at"])
             return
         try:
             self._record(run, self._ask(self._open(run), run))
@@ -295,7 +302,7 @@ class Refreshes:
     def _enqueue(self, run_id: str, polls: int, at: datetime | None) -> None:
         url = f"{self._settings.refresh_url}/internal/refresh-runs/{run_id}:look"
         self._stores.tasks.enqueue(
-            Task(self._settings.queue, url, f"refresh-{run_id}-{polls}", {}, at, TASK_DEADLINE_S)
+            Task(self._settings.queue, url, f"refresh-{run_id}-{polls}", {"polls": polls}, at, TASK_DEADLINE_S)
         )
 
 
@@ -353,7 +360,7 @@ def _ended(status: RunStatus, now: datetime) -> dict[str, Any]:
 
 
 def _pause_s(looks: int) -> float:
-    return min(FIRST_POLL_S * 1.5 ** max(0, looks - 1), LONGEST_POLL_S)
+    return min(FIRST_POLL_S * 1.5 ** min(max(0, looks - 1), 20), LONGEST_POLL_S)
 
 
 def _failed_by(error: BIConnectorsError) -> dict[str, Any]:
