@@ -32,11 +32,12 @@ SCRIPTS: dict[str, Callable[[int], Sequence[Signals]]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of a part is run: every n-th point, or a number of pairs a course; and where."""
+    """How much of a part is run: every n-th point, or a number of pairs a course; where; and whether guards are taken away, too."""
 
     every: int = 1
     pairs: int = 0
     spot: Spot = ANYWHERE
+    has_teeth: bool = True
 
 
 @contextmanager
@@ -59,7 +60,7 @@ def run(report: Report, part: str, plan: Plan) -> None:
                 continue
             target = make(running)
             register(workshop, target)
-            if name in BLUNT and not plan.spot.what:
+            if name in BLUNT and plan.has_teeth and not plan.spot.what:
                 bite(report, part, workshop, target)
             for mode in target.modes:
                 if plan.spot.takes(name, mode.value):

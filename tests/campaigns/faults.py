@@ -46,7 +46,6 @@ class Outcome:
 
     verdict: Verdict = field(default_factory=Verdict)
     struck: int = 0
-    waits: int = 0
     gave_up: int = 0
     parts: int = 0
     failing: list[tuple[float, int, list[str]]] = field(default_factory=list)
@@ -79,13 +78,14 @@ class Patient:
         self._tasks()
         with network.between():
             self.is_ready = self._heal(services)
+            if not self.is_ready:
+                raise RuntimeError(f"{self.target.name}: a replace that met no fault failed")
             for rate, seed in runs:
                 verdict = self._one(services, network, rate, seed)
                 if not verdict.is_clean:
                     self.outcome.failing.append((rate, seed, verdict.notes))
                 verdict.notes = []
                 self.outcome.verdict.add(verdict)
-        self.outcome.waits = network.waits
         return self.outcome
 
     def _one(self, services: Services, network: Network, rate: float, seed: int) -> Verdict:

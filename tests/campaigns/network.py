@@ -48,7 +48,6 @@ class Network:
     times_out: bool = False
     is_on: bool = False
     undercut: list[str] = field(default_factory=list)
-    waits: int = 0
     _calls_with_token: int = 0
     _not_before: dict[str, datetime] = field(default_factory=dict)
 
@@ -95,7 +94,6 @@ class Network:
     def _note(self, host: str, retry_after: str | None) -> None:
         if retry_after is None:
             return
-        self.waits += 1
         now = self.clock.now()
         if retry_after.isdigit():
             until = now + timedelta(seconds=int(retry_after))

@@ -21,10 +21,11 @@ POSTGRES = "postgres"
 
 @dataclass(frozen=True)
 class Plan:
-    """Every n-th call, and where."""
+    """Every n-th call; where; and whether guards are taken away, too."""
 
     every: int = 1
     spot: Spot = ANYWHERE
+    has_teeth: bool = True
 
 
 def run(report: Report, plan: Plan) -> None:
@@ -47,7 +48,7 @@ def _target(report: Report, workshop: Workshop, make: Make, plan: Plan) -> None:
         if plan.spot.takes(target.name, mode.value):
             course = Course(workshop, target, mode, f"replies_{target.name}_{mode.value}")
             report.add(Losses(course, link).row(report, make, plan))
-    if target.name in BLUNT and not plan.spot.what:
+    if target.name in BLUNT and plan.has_teeth and not plan.spot.what:
         _bite(report, Course(workshop, target, Mode.APPEND, f"replies_{target.name}_bitten"), link)
     if link is not None:
         link.close()
