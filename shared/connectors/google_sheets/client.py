@@ -58,10 +58,11 @@ class SheetsHttp(gspread.HTTPClient):
 
 def _refuse_error_body(answered: requests.Response) -> None:
     """Raise gspread's error for an answer of 200 that holds an error: whatever sent it, the call was not done."""
-    if answered.content.lstrip()[:20].replace(b" ", b"").replace(b"\n", b"").startswith(b'{"error":'):
+    if b"".join(answered.content[:64].split()).startswith(b'{"error":'):
         told = answered.json()["error"]
-        code = told.get("code") if isinstance(told, dict) else None
-        answered.status_code = code if isinstance(code, int) and code >= 400 else 502
+        if not isinstance(told, dict) or not isinstance(told.get("code"), int):
+            raise ValueError("an answer of 200 holds an error")
+        answered.status_code = told["code"]
         raise gspread.exceptions.APIError(answered)
 
 

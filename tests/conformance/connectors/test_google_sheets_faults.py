@@ -255,11 +255,17 @@ def test_trouble_of_the_token_endpoint_is_not_taken_for_a_refused_key(book: Book
         book.open(book.plan(PEOPLE)).preflight()
 
 
-def test_an_error_in_an_answer_of_200_is_an_error(book: Book) -> None:
-    body = {"error": {"code": 503, "message": "The service is currently unavailable.", "status": "UNAVAILABLE"}}
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"error": {"code": 503, "message": "Unavailable.", "status": "UNAVAILABLE"}}, "503 while publishing"),
+        ({"error": "what a proxy says"}, "no answer while publishing"),
+    ],
+)
+def test_an_error_in_an_answer_of_200_is_an_error(book: Book, body: dict[str, object], told: str) -> None:
     plan, _, _ = book.stage(book.plan(PEOPLE), PEOPLE)
     book.server.fault(vendor="google_sheets", path=":batchUpdate$", kind="status", status=200, body=body, times=-1)
-    with pytest.raises(VendorUnavailableError, match="503 while publishing"):
+    with pytest.raises(VendorUnavailableError, match=told):
         book.open(plan).publish()
     book.server.clear_faults()
     book.open(plan).publish()
