@@ -8,7 +8,7 @@ PYTHON ?= python3
 DATA ?= .local
 PORT_BASE ?= 8080
 T ?= tests
-BENCH ?= read quotas deliver prepare crowd
+BENCH ?= read write encode quotas deliver prepare crowd
 
 VENV := .venv
 PY := $(VENV)/bin/python

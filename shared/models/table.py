@@ -78,6 +78,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         delimiter, encoding, quote: CSV only, by default found in the header line, UTF-8 and `"`.
         escape: CSV only; a backslash where the file has backslash escapes (then `\\N` is null).
         decimal, thousands: CSV only; the marks in numbers, by default a point and none.
+        formula_safe: CSV only; the file was kept by `export_format`: take the apostrophes that it has before formulas away.
         null_values: CSV only; unquoted cells of these texts are null, by default the empty one.
     """
 
@@ -95,6 +96,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     thousands: Literal[".", ",", " ", "'", "\u00a0", "\u202f"] | None = None
     header_rows: Annotated[int, msgspec.Meta(ge=0, le=10)] = 1
     skip_rows: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
+    formula_safe: bool = False
     null_values: tuple[str, ...] = ("",)
 
     def __post_init__(self) -> None:

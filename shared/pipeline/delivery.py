@@ -126,7 +126,7 @@ class ExportEngine:
                 code="worker_died",
             )
         if told := held.job.get("gave_up"):
-            return self._end(held, JobStatus.FAILED, told["code"], told["message"], retryable=True)
+            return self._end(held, JobStatus.FAILED, told["code"], told["message"], {"retryable": True})
         ends = self._stores.clock.now() + TIME_BOX
         self._refuse_overtaken(held)
         source = self._prepare(held, self._freeze(held, ends))
@@ -328,9 +328,12 @@ class ExportEngine:
         return self._end(held, JobStatus.CANCELLED, "cancelled", "cancelled by request")
 
     def _end_badly(self, held: Lease, error: BIConnectorsError) -> Outcome:
-        return self._end(held, JobStatus.FAILED, error.code, error.message, retryable=error.retryable)
+        more = {"retryable": error.retryable, "details": _plain_details(error)}
+        return self._end(held, JobStatus.FAILED, error.code, error.message, more)
 
-    def _end(self, held: Lease, status: JobStatus, code: str, reason: str, *, retryable: bool = False) -> Outcome:
+    def _end(
+        self, held: Lease, status: JobStatus, code: str, reason: str, more: Mapping[str, Any] | None = None
+    ) -> Outcome:
         """End the job with its reason, staging removed; unless its publish took effect, of which the target is asked first.
 
         A job whose publish was sent and whose target cannot be asked does not end: it waits until it can be.
@@ -354,7 +357,7 @@ class ExportEngine:
             "completed_at": self._stores.clock.now(),
             "waiting": None,
             "error_message": message,
-            "error": {"code": code, "message": message, "retryable": retryable, "details": {}},
+            "error": {"code": code, "message": message, "retryable": False, "details": {}, **(more or {})},
         }
         try:
             held.save(ended, release=True)
@@ -375,6 +378,11 @@ def _no_rows(source: FrozenSource) -> pa.Table:
     import pyarrow as pa
 
     return pa.Table.from_batches([], source.scan.schema)
+
+
+def _plain_details(error: BIConnectorsError) -> dict[str, Any]:
+    """Return the details that a document can hold: row, column, rule and value among them."""
+    return {name: value for name, value in error.details.items() if isinstance(value, str | int | float)}
 
 
 def _abandon(delivery: Delivery, reason: str) -> str:

@@ -10,8 +10,10 @@ from dataclasses import replace
 from functools import partial
 
 from tests.campaigns import api, crashes, faults, flights, replies, simulated, states
+from tests.campaigns.malformed import run as malformed
 from tests.campaigns.report import EXCEPTED, Report
 from tests.campaigns.spot import Spot
+from tests.campaigns.tables import run as tables
 from tests.campaigns.targets import TARGETS
 
 
@@ -50,6 +52,14 @@ def generated_requests(report: Report, options: argparse.Namespace) -> None:
     api.run(report, cases=500 if options.quick else 10_000, seed=options.seed or 0)
 
 
+def every_table(report: Report, options: argparse.Namespace) -> None:
+    tables.run(report, examples=4 if options.quick else 25, first_seed=options.seed or 0)
+
+
+def every_malformed_file(report: Report, options: argparse.Namespace) -> None:
+    malformed.run(report, each=25 if options.quick else 250, first_seed=options.seed or 0)
+
+
 PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "simulation": simulation,
     "kill": partial(crashing, "kill"),
@@ -60,6 +70,8 @@ PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "states": every_state,
     "flights": same_flights,
     "api": generated_requests,
+    "tables": every_table,
+    "malformed": every_malformed_file,
 }
 
 

@@ -28,13 +28,17 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shared.connectors._text import has_nul
 from shared.errors import TargetError, shown
 from shared.type_rules import GOOGLE_SHEETS, becomes
 
 MAX_EXACT_INTEGER = 2**53
 MAX_CHARACTERS = 50_000  # error text of the API, recorded in public threads
 MAX_PAYLOAD_BYTES = 2_000_000  # Google recommends 2 MB: developers.google.com/workspace/sheets/api/limits
+SAMPLE_ROWS = 500  # our choice
 DAY_MS = 86_400_000
+EXACT_DIGITS, EXACT_POWER = 10**15, 22
+"""A decimal of at most 15 digits is given back by its double; powers of ten up to this one are doubles themselves."""
 EPOCH_DAYS = 25_569  # 1970-01-01 as a serial number
 FIRST_SERIAL, END_SERIAL = -693_593, 2_958_466
 """0001-01-01 and 10000-01-01. Our choice, as for the other targets: the years that Python and ISO text agree on."""
@@ -91,14 +95,28 @@ def encode(table: pa.Table, first_row: int) -> list[Column]:
 
 def bodies(columns: list[Column], rows: int, top: int) -> Iterator[tuple[int, int, bytes]]:
     """Yield (first row, end row, ValueRange as JSON) of parts of at most about 2 MB; rows zero-based from `top`, end excluded."""
-    whole = orjson.dumps({"majorDimension": "COLUMNS", "values": columns}, option=orjson.OPT_SERIALIZE_NUMPY)
+    if rows > SAMPLE_ROWS:  # a look at the first rows spares writing all of them only to cut them
+        sample = len(_body([column[:SAMPLE_ROWS] for column in columns]))
+        parts = -(-sample * rows * 10 // (SAMPLE_ROWS * MAX_PAYLOAD_BYTES * 9))
+        if parts > 1:
+            yield from _cut(columns, rows, top, -(-rows // parts))
+            return
+    whole = _body(columns)
     if len(whole) <= MAX_PAYLOAD_BYTES or rows <= 1:
         if rows:
             yield top, top + rows, whole
         return
-    half = rows // 2
-    yield from bodies([column[:half] for column in columns], half, top)
-    yield from bodies([column[half:] for column in columns], rows - half, top + half)
+    yield from _cut(columns, rows, top, -(-rows // 2))
+
+
+def _cut(columns: list[Column], rows: int, top: int, step: int) -> Iterator[tuple[int, int, bytes]]:
+    for start in range(0, rows, step):
+        part = [column[start : start + step] for column in columns]
+        yield from bodies(part, min(step, rows - start), top + start)
+
+
+def _body(columns: list[Column]) -> bytes:
+    return orjson.dumps({"majorDimension": "COLUMNS", "values": columns}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def canonical_source(table: pa.Table, first_row: int) -> Iterator[tuple[str | None, ...]]:
@@ -197,12 +215,7 @@ def _encode(values: pa.ChunkedArray, place: _Place) -> Column:
         )  # date64 counts milliseconds
         numbers = numbers + EPOCH_DAYS
         place.refuse((numbers < FIRST_SERIAL) | (numbers >= END_SERIAL), _YEARS)
-    if not nulls.any():
-        return np.ascontiguousarray(numbers)
-    cells = numbers.tolist()
-    for index in np.flatnonzero(nulls):
-        cells[index] = ""
-    return cells
+    return _with_blanks(numbers, nulls)
 
 
 def _numbers(values: pa.ChunkedArray) -> tuple[Numbers, Numbers]:
@@ -212,37 +225,63 @@ def _numbers(values: pa.ChunkedArray) -> tuple[Numbers, Numbers]:
     and `to_numpy` makes floats of integers with nulls.
     """
     array = values.combine_chunks()
-    count, (validity, data) = len(array), array.buffers()
+    count, data = len(array), array.buffers()[1]
     if count == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.bool_)
     letter = "f" if pa.types.is_floating(array.type) else "u" if pa.types.is_unsigned_integer(array.type) else "i"
     width = array.type.bit_width // 8
     numbers = np.frombuffer(data, np.dtype(f"{letter}{width}"), count, array.offset * width)
-    if not array.null_count or validity is None:
-        return numbers, np.zeros(count, np.bool_)
-    bits = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little", count=array.offset + count)
-    nulls = bits[array.offset :] == 0
-    return np.where(nulls, numbers.dtype.type(0), numbers), nulls
+    nulls = _nulls(array)
+    return (np.where(nulls, numbers.dtype.type(0), numbers) if nulls.any() else numbers), nulls
 
 
 def _text(values: pa.ChunkedArray, place: _Place) -> list[str]:
-    longest = pc.max(pc.utf8_length(values)).as_py() or 0
-    cells = ["" if cell is None else cell for cell in values.to_pylist()]
-    has_nul = pc.match_substring(values, "\0")
-    if pc.any(has_nul).as_py():
-        place.refuse(np.array([flag is True for flag in has_nul.to_pylist()], np.bool_), "text with a NUL character")
-    if longest > MAX_CHARACTERS // 2:  # then characters beyond the basic plane, which count twice, may matter
+    array = values.combine_chunks()
+    cells: list[Any] = array.to_pylist()
+    if array.null_count:
+        cells = ["" if cell is None else cell for cell in cells]
+    if has_nul(values):
+        place.refuse(np.array(["\0" in cell for cell in cells], np.bool_), "text with a NUL character")
+    if (pc.max(pc.binary_length(array)).as_py() or 0) > MAX_CHARACTERS:
         too_long = [len(cell.encode("utf-16-le", "surrogatepass")) // 2 > MAX_CHARACTERS for cell in cells]
         place.refuse(np.array(too_long, np.bool_), f"a cell holds at most {MAX_CHARACTERS:,} characters")
     return cells
 
 
-def _decimals(values: pa.ChunkedArray, place: _Place) -> list[Any]:
-    cells = values.to_pylist()
+def _decimals(values: pa.ChunkedArray, place: _Place) -> Column:
+    array = values.combine_chunks()
+    if pa.types.is_decimal128(array.type) and len(array) and 0 <= array.type.scale <= EXACT_POWER:
+        halves = np.frombuffer(array.buffers()[1], np.int64).reshape(-1, 2)[array.offset : array.offset + len(array)]
+        digits = np.where(_nulls(array), 0, halves[:, 0])
+        fits = (np.where(_nulls(array), 0, halves[:, 1]) == digits >> 63) & (np.abs(digits) < EXACT_DIGITS)
+        if (
+            fits.all()
+        ):  # both numbers are exact, so the quotient is the double nearest to the decimal, and gives it back
+            return _with_blanks(digits / 10**array.type.scale, _nulls(array))
+    cells = array.to_pylist()
     doubles = [None if cell is None else float(cell) for cell in cells]
     bad = [cell is not None and Decimal(repr(double)) != cell for cell, double in zip(cells, doubles, strict=True)]
     place.refuse(np.array(bad, np.bool_), "a sheet's numbers are doubles, which do not give this decimal back")
     return ["" if double is None else double for double in doubles]
+
+
+def _with_blanks(numbers: Numbers, nulls: Numbers) -> Column:
+    if not nulls.any():
+        return np.ascontiguousarray(numbers)
+    cells: list[Any] = numbers.tolist()
+    for index in np.flatnonzero(nulls):
+        cells[index] = ""
+    return cells
+
+
+def _nulls(array: pa.Array) -> Numbers:
+    """Which values are null, from Arrow's buffer."""
+    validity = array.buffers()[0]
+    if not array.null_count:
+        return np.zeros(len(array), np.bool_)
+    bits = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little", count=array.offset + len(array))
+    nulls: Numbers = bits[array.offset :] == 0
+    return nulls
 
 
 def _serial_times(ticks: Numbers, unit: str, place: _Place) -> Numbers:

@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Context, Decimal
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from shared.connectors._text import has_nul
 from shared.connectors.power_bi.schema import (
     DECIMAL_DIGITS,
     DECIMAL_PLACES,
@@ -31,6 +34,7 @@ MAX_BODY_BYTES = (
 _FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_996_666  # years 1 to 9999, still 9999 after rounding
 _INT64_MAX = 2**63 - 1
 _PLACES = Decimal(1).scaleb(-DECIMAL_PLACES)
+_SHORT_DECIMAL = Decimal(10) ** (15 - DECIMAL_PLACES)
 _WIDE = Context(prec=80)  # quantizing must not run out of digits
 _BEYOND_UTF16_UNIT = "[\U00010000-\U0010ffff]"
 
@@ -81,22 +85,55 @@ def _cut(frame: pl.DataFrame) -> Iterator[Body]:
 def rows_json(frame: pl.DataFrame) -> bytes:
     """Return `{"rows": […]}` of a `held` frame: times as `2024-07-30T00:00:00.000Z`, decimals as plain JSON numbers."""
     marker = secrets.token_hex(8)  # marks numbers that Polars writes as text; too long to occur in the data by chance
-    columns: list[pl.Expr] = []
-    has_decimals = False
-    for name, dtype in frame.schema.items():
-        column = pl.col(name)
-        if isinstance(dtype, pl.Datetime):
-            column = column.cast(pl.String).str.replace(" ", "T", literal=True) + "Z"
-        elif isinstance(dtype, pl.Decimal):
-            column, has_decimals = marker + column.cast(pl.String) + marker, True
-        columns.append(column.alias(name))
+    columns: list[pl.Series] = []
+    is_marked = False
+    for series in frame.iter_columns():
+        if isinstance(series.dtype, pl.Datetime):
+            columns.append(_iso(series))
+        elif not isinstance(series.dtype, pl.Decimal):
+            columns.append(series)
+        elif _is_short(series):
+            columns.append(series.cast(pl.Float64))
+        else:
+            columns.append((marker + series.cast(pl.String) + marker).alias(series.name))
+            is_marked = True
     out = io.BytesIO()
-    frame.select(columns).write_json(out)
-    rows = out.getvalue()
-    if has_decimals:
+    out.write(b'{"rows":')
+    pl.DataFrame(columns).write_json(out)
+    out.write(b"}")
+    body = out.getvalue()
+    if is_marked:
         quoted = marker.encode()
-        rows = rows.replace(b'"' + quoted, b"").replace(quoted + b'"', b"")
-    return b'{"rows":' + rows + b"}"
+        body = body.replace(b'"' + quoted, b"").replace(quoted + b'"', b"")
+    return body
+
+
+def _iso(series: pl.Series) -> pl.Series:
+    """Times to the millisecond as `2024-07-30T00:00:00.000Z`.
+
+    Arrow writes them, all of one length, and two letters are put in by position: a fifth of what Polars' own text costs.
+    """
+    if not len(series):
+        return series.cast(pl.String)
+    has_null = series.null_count() > 0
+    filled = series.fill_null(strategy="zero") if has_null else series
+    _, _, data = pc.cast(filled.to_arrow(), pa.string()).buffers()
+    letters = np.empty((len(series), len("2024-07-30T00:00:00.000Z")), np.uint8)
+    letters[:, :-1] = np.frombuffer(data, np.uint8, letters.size - len(series)).reshape(len(series), -1)
+    letters[:, 10], letters[:, -1] = ord("T"), ord("Z")
+    offsets = np.arange(0, letters.size + 1, letters.shape[1], dtype=np.int32)
+    texts = pl.Series(
+        pa.Array.from_buffers(pa.string(), len(series), [None, pa.py_buffer(offsets), pa.py_buffer(letters)])
+    )
+    if has_null:
+        texts = texts.zip_with(series.is_not_null(), pl.Series([None], dtype=pl.String))
+    return texts.alias(series.name)
+
+
+def _is_short(series: pl.Series) -> bool:
+    """Whether all decimals have at most 15 digits: then the shortest text of the nearest double is the decimal itself."""
+    most = series.abs().max()
+    return not isinstance(most, Decimal) or most < _SHORT_DECIMAL
 
 
 def utf16_length(column: pl.Expr) -> pl.Expr:
@@ -121,12 +158,13 @@ def _held_column(where: _Where) -> pl.Series:
     if pa.types.is_temporal(kind):
         return _times(where, series)
     if series.dtype == pl.String:
-        frame = pl.Series(where.column, series).to_frame()
-        length = frame.select(utf16_length(pl.col(where.column))).to_series()
-        too_long = length > MAX_TEXT_LENGTH
-        figure = next(iter(length.filter(too_long)), 0)
-        _refuse(where, series.str.contains("\0", literal=True), "a NUL character")
-        _refuse(where, too_long, f"text of {figure:,} characters, where {MAX_TEXT_LENGTH:,} is the limit")
+        if has_nul(where.values):
+            _refuse(where, series.str.contains("\0", literal=True), "a NUL character")
+        if (series.str.len_bytes() > MAX_TEXT_LENGTH).any():  # never fewer than UTF-16 units
+            length = series.to_frame().select(utf16_length(pl.col(where.column))).to_series()
+            too_long = length > MAX_TEXT_LENGTH
+            figure = next(iter(length.filter(too_long)), 0)
+            _refuse(where, too_long, f"text of {figure:,} characters, where {MAX_TEXT_LENGTH:,} is the limit")
         return series
     if series.dtype.is_float():
         series = series.cast(pl.Float64)

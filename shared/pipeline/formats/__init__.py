@@ -62,6 +62,7 @@ class ReadOptions:
         quote: CSV only; one character, doubled inside quotes; empty for none.
         escape: CSV only; a backslash, where the file has backslash escapes: then `\\N` is null and an empty cell empty text.
         decimal, thousands: CSV only; the marks in numbers. Numbers spelled otherwise are text.
+        formula_safe: CSV only; the file was written by `CsvWriter`: take the apostrophes that it put before formulas away again.
         header_rows: CSV and XLSX; lines that name the columns, several are joined by a blank; 0 for column_1, column_2 …
         skip_rows: CSV and XLSX; lines (rows of the sheet) before the header that are not read.
         sheet: XLSX only; the sheet's name, None for the first.
@@ -78,6 +79,7 @@ class ReadOptions:
     escape: str | None = None
     decimal: str = "."
     thousands: str | None = None
+    formula_safe: bool = False
     header_rows: int = 1
     skip_rows: int = 0
     sheet: str | None = None

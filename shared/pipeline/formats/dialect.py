@@ -67,6 +67,7 @@ def _names(lines: list[str], delimiter: str, options: ReadOptions) -> tuple[list
     """The column names, and how many lines they take; no names if the header is not whole. Blank lines are skipped."""
     wanted, quote = options.header_rows, '"' if options.escape else options.quote
     found: list[tuple[list[str], int]] = []
+    csv.field_size_limit(_HEAD_BYTES)  # of the whole process: 128 KiB by default, which a cell may pass
     quoting: Any = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
     reader = csv.reader(lines, delimiter=delimiter, quotechar=quote or None, quoting=quoting)
     try:
@@ -175,8 +176,8 @@ class Respelled:
                     f"row {self._rows + 1}: a quote is open, or text follows a closed one; check the file's quotes"
                 )
                 raise SourceError(message, code="source_damaged", row=self._rows + 1)
-            if len(self._rest) > 1 << 26:
-                raise SourceError("a row is longer than 64 MiB; check the file's quotes", code="source_damaged")
+            if len(self._rest) > 1 << 25:
+                raise SourceError("a row is longer than 32 MiB; check the file's quotes", code="source_damaged")
             if out or not data:
                 if not data:
                     self._rest = ""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from shared.pipeline.formats.intake import Intake
 
 READ_BYTES = 1 << 20
-MAX_ROW_BYTES = 1 << 26
+MAX_ROW_BYTES = 1 << 25
 """Our choice: bounds the memory for one row, as in CSV."""
 
 

@@ -9,6 +9,7 @@ one batch and one page of each column; with pyarrow's default `pre_buffer=True` 
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
@@ -29,7 +30,7 @@ from shared.pipeline.formats.column_types import (
     declared_types,
 )
 from shared.pipeline.formats.intake import Meter, check_lengths, exact_batches, opened, refuse, too_large
-from shared.pipeline.formats.parquet_footer import Footer, read_footer
+from shared.pipeline.formats.parquet_footer import Footer, largest_page, read_footer
 from shared.pipeline.formats.parquet_text import as_text
 from shared.pipeline.formats.sink import CountingSink
 
@@ -42,16 +43,22 @@ if TYPE_CHECKING:
 _WHAT = "a Parquet file"
 _MAGIC = b"PAR1"
 _BUFFER_BYTES = 1 << 18
-_MAX_CHUNK_BYTES = 1 << 30
-"""One column of one row group, uncompressed. Our choice: a page may be that large, and is decoded in one piece."""
-_MAX_BATCH_BYTES = 1 << 28
+_MAX_CHUNK_BYTES = 1 << 32
+"""One column of one row group, uncompressed. Our choice: more is no table that anybody wrote on purpose."""
+_MAX_PAGE_BYTES = 1 << 26
+"""One page, uncompressed: it is unpacked and decoded in one piece. Our choice; writers make pages of 1 MiB."""
+_MAX_BATCH_BYTES = 1 << 27
 """Text of one column in one batch after its dictionary is resolved. Our choice."""
+_MAX_RATIO, _FREE_BYTES = 2_000, 1 << 30
+"""Our choice: a column of one value takes next to nothing, but no table that somebody needs is all of it."""
+_SCAN_ROWS = 10_000
+_SAMPLE_ROWS = 5_000
 _GROUP_ROWS = 131_072
 _GROUP_BYTES = 1 << 25
 
 
 class ParquetReader:
-    """Reads the footer, and those columns whose conversion can fail; then streams row groups."""
+    """Reads everything once, so that a damaged page is met before a target is touched; then streams row groups."""
 
     def scan(self, opener: Opener, options: ReadOptions) -> Scan:
         with opened(opener, _WHAT) as intake:
@@ -60,14 +67,14 @@ class ParquetReader:
             check_names(source.names, options)
             declared = declared_types(options, source.names)
             schema = pa.schema([(field.name, declared.get(field.name) or _natural(field)) for field in source])
-            _check_sizes(footer, schema, options)
-            risky = [field.name for field in source if not _is_lossless(field.type, schema.field(field.name).type)]
-            if risky:
-                row = 1
-                for batch in file.iter_batches(columns=risky, use_threads=False):
-                    for name, values in zip(batch.schema.names, batch.columns, strict=True):
-                        _converted(values, schema.field(name), row, options)
-                    row += batch.num_rows
+            _check_sizes(intake, footer, schema, options)
+            meter = Meter(options)
+            most = _MAX_RATIO * intake.size_bytes + _FREE_BYTES
+            for batch in file.iter_batches(batch_size=_SCAN_ROWS, use_threads=False):
+                meter.take(_typed(batch, schema, meter.rows + 1, options))
+                if meter.bytes > most:
+                    raise too_large(f"its {intake.size_bytes:,} bytes unpack to more than {_MAX_RATIO:,} times as many")
+            _check_rows(meter.rows, sum(footer.group_rows))
             return Scan(schema, sum(footer.group_rows), options)
 
     def batches(
@@ -124,21 +131,8 @@ def _natural(field: pa.Field) -> pa.DataType:
     raise SourceError(message, code="schema_invalid", column=field.name)
 
 
-def _is_lossless(source: pa.DataType, target: pa.DataType) -> bool:
-    if pa.types.is_dictionary(source):
-        source = source.value_type
-    is_text = pa.types.is_string(source) or pa.types.is_large_string(source) or pa.types.is_string_view(source)
-    return bool(
-        source.equals(target)
-        or pa.types.is_null(source)
-        or (is_text and target.equals(STRING))
-        or (pa.types.is_integer(source) and not source.equals(pa.uint64()) and target.equals(INT))
-        or (pa.types.is_floating(source) and target.equals(DOUBLE))
-    )
-
-
-def _check_sizes(footer: Footer, schema: pa.Schema, options: ReadOptions) -> None:
-    """Limits by the footer: rows times widths, because `total_byte_size` hides what encoding saves."""
+def _check_sizes(intake: Intake, footer: Footer, schema: pa.Schema, options: ReadOptions) -> None:
+    """Limits by the footer: rows times widths, because `total_byte_size` hides what encoding saves; and of large chunks' pages."""
     rows = sum(footer.group_rows)
     if rows > options.max_rows:
         raise too_large(f"it has {rows:,} rows, at most {options.max_rows:,} are read")
@@ -149,6 +143,10 @@ def _check_sizes(footer: Footer, schema: pa.Schema, options: ReadOptions) -> Non
         if chunk.unpacked_bytes > _MAX_CHUNK_BYTES:
             size = f"column {chunk.path!r} takes {chunk.unpacked_bytes:,} bytes in one row group"
             raise too_large(f"{size}, at most {_MAX_CHUNK_BYTES:,}; write smaller row groups")
+        if chunk.unpacked_bytes > _MAX_PAGE_BYTES and (page := largest_page(intake, chunk)) > _MAX_PAGE_BYTES:
+            raise too_large(
+                f"a page of column {chunk.path!r} takes {page:,} bytes, at most {_MAX_PAGE_BYTES:,}; write smaller pages"
+            )
 
 
 def _rows_from(intake: Intake, scan: Scan, start_row: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -167,16 +165,23 @@ def _rows_from(intake: Intake, scan: Scan, start_row: int, batch_rows: int) -> I
         drop -= batch.num_rows - kept.num_rows
         row += batch.num_rows
         first_row = row - kept.num_rows + 1
-        columns = [
-            _converted(values, field, first_row, scan.options)
-            for values, field in zip(kept.columns, scan.schema, strict=True)
-        ]
-        converted = pa.RecordBatch.from_arrays(columns, schema=scan.schema)
+        converted = _typed(kept, scan.schema, first_row, scan.options)
         meter.take(converted)
         yield converted
-    if row != scan.rows:
-        message = f"the Parquet file's footer promises {scan.rows} rows, its pages hold {row}; write it again"
+    _check_rows(row, scan.rows)
+
+
+def _check_rows(found: int, promised: int) -> None:
+    if found != promised:
+        message = f"the Parquet file's footer promises {promised} rows, its pages hold {found}; write it again"
         raise SourceError(message, code="source_damaged")
+
+
+def _typed(batch: pa.RecordBatch, schema: pa.Schema, first_row: int, options: ReadOptions) -> pa.RecordBatch:
+    columns = [
+        _converted(values, field, first_row, options) for values, field in zip(batch.columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _converted(values: pa.Array, field: pa.Field, first_row: int, options: ReadOptions) -> pa.Array:
@@ -202,13 +207,19 @@ def _resolved(values: pa.DictionaryArray, name: str, first_row: int, options: Re
 
 
 class ParquetWriter:
-    """Parquet with zstd, in row groups of 131,072 rows or 32 MiB, whichever is first."""
+    """Parquet with zstd and checksums, in row groups of 131,072 rows or 32 MiB, whichever is first.
+
+    A text column gets dictionaries if its first 5,000 values are few; other columns would pay for them and gain little.
+    """
 
     def write(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], sink: BinaryIO) -> int:
         out = CountingSink(sink)
         held: list[pa.RecordBatch] = []
-        with pq.ParquetWriter(pa.PythonFile(out, mode="w"), schema, compression="zstd", compression_level=1) as file:
-            for batch in batches:
+        first = next(batches, None)
+        settings = {"compression": "zstd", "compression_level": 1, "write_page_checksum": True}
+        few = [] if first is None else [name for name in schema.names if _are_few(first.column(name))]
+        with pq.ParquetWriter(pa.PythonFile(out, mode="w"), schema, use_dictionary=few, **settings) as file:
+            for batch in () if first is None else itertools.chain([first], batches):
                 held.append(batch)
                 is_full = sum(item.num_rows for item in held) >= _GROUP_ROWS
                 if is_full or sum(item.nbytes for item in held) >= _GROUP_BYTES:
@@ -217,6 +228,11 @@ class ParquetWriter:
             if held:
                 file.write_table(pa.Table.from_batches(held, schema), row_group_size=_GROUP_ROWS)
         return out.written
+
+
+def _are_few(values: pa.Array) -> bool:
+    sample = values.slice(0, _SAMPLE_ROWS)
+    return bool(pa.types.is_string(values.type) and pc.count_distinct(sample).as_py() * 10 <= len(sample))
 
 
 READER = ParquetReader()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _TRAILER_BYTES = 8
 _MAX_FOOTER_BYTES = 1 << 27
 _MAX_DEPTH = 16
+_PAGE_HEADER_BYTES = 1 << 20
 _BYTE_ARRAY = 6
 _TEXT_OR_UNSAID = (None, 0)  # converted types of byte arrays; a decimal is 5
 _TYPES, _CODECS = range(8), range(8)
@@ -29,6 +30,8 @@ class ColumnChunk:
     path: str
     is_text_by_dictionary: bool
     unpacked_bytes: int
+    start: int
+    packed_bytes: int
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,20 @@ def _chunk(column: dict[int, Any], leaf: dict[int, Any], file_bytes: int) -> Col
     start = min(meta[9], meta.get(11, meta[9]))
     if not 0 <= start <= start + _natural(meta[7]) <= file_bytes:
         raise ValueError(f"column {'.'.join(path)} lies outside the file")
-    return ColumnChunk(
-        ".".join(path), meta[1] == _BYTE_ARRAY and leaf.get(6) in _TEXT_OR_UNSAID and 11 in meta, _natural(meta[6])
-    )
+    is_text = meta[1] == _BYTE_ARRAY and leaf.get(6) in _TEXT_OR_UNSAID and 11 in meta
+    return ColumnChunk(".".join(path), is_text, _natural(meta[6]), start, _natural(meta[7]))
+
+
+def largest_page(intake: Intake, chunk: ColumnChunk) -> int:
+    """The most bytes that a page of the chunk unpacks to, by the pages' headers. Raises as `read_footer`."""
+    at, largest = chunk.start, 0
+    while at < chunk.start + chunk.packed_bytes:
+        intake.seek(at)
+        head = _Thrift(intake.read(_PAGE_HEADER_BYTES))
+        page = head.struct(0)
+        largest = max(largest, _natural(page[2]))
+        at += head.at + _natural(page[3])
+    return largest
 
 
 def _natural(value: Any) -> int:
@@ -102,7 +116,7 @@ class _Thrift:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._at = 0
+        self.at = 0
 
     def struct(self, depth: int) -> dict[int, Any]:
         if depth > _MAX_DEPTH:
@@ -135,15 +149,15 @@ class _Thrift:
         raise ValueError(f"a field of Thrift type {kind}")
 
     def _byte(self) -> int:
-        value = self._data[self._at]
-        self._at += 1
+        value = self._data[self.at]
+        self.at += 1
         return value
 
     def _taken(self, size: int) -> bytes:
-        self._at += size
-        if self._at > len(self._data):
+        self.at += size
+        if self.at > len(self._data):
             raise ValueError("the footer ends early")
-        return self._data[self._at - size : self._at]
+        return self._data[self.at - size : self.at]
 
     def _varint(self) -> int:
         value = shift = 0

@@ -14,7 +14,7 @@ from shared.pipeline.formats.column_types import EMPTY, STRING, text_scalar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_POINT_ZERO = text_scalar(".0")
+_POINT_ZERO, _ZULU = text_scalar(".0"), text_scalar("Z")
 
 
 class CountingSink(io.RawIOBase):
@@ -42,17 +42,27 @@ def plain_text(values: pa.Array) -> pa.Array:
 
     Doubles keep a point or an exponent; times are ISO 8601 with `T`, six decimals only where there are any, `Z` for UTC.
     """
+    if pa.types.is_timestamp(values.type):
+        return _time_text(values)
     text = pc.cast(values, STRING)
-    if pa.types.is_floating(values.type):
+    if pa.types.is_floating(values.type) and pc.any(pc.equal(pc.floor(values), values)).as_py():
         is_whole = pc.match_substring_regex(text, r"^-?[0-9]+$")
         return pc.if_else(is_whole, pc.binary_join_element_wise(text, _POINT_ZERO, EMPTY), text)
-    if pa.types.is_timestamp(values.type):
-        if values.type.unit == "us":
-            text = pc.replace_substring(text, ".000000", "")
-        else:
-            text = pc.replace_substring_regex(text, r"\.0+(Z?)$", r"\1")
-        return pc.binary_replace_slice(text, 10, 11, "T")
     return text
+
+
+def _time_text(values: pa.Array) -> pa.Array:
+    """By way of the times without a zone: Arrow writes those thirty times as fast."""
+    kind = values.type
+    text = pc.cast(
+        pc.cast(pc.cast(values, pa.int64()), pa.timestamp(kind.unit)) if kind.tz == "UTC" else values, STRING
+    )
+    if kind.unit == "us":
+        text = pc.replace_substring(text, ".000000", "")
+    else:
+        text = pc.replace_substring_regex(text, r"\.0+(Z?)$", r"\1")
+    text = pc.binary_replace_slice(text, 10, 11, "T")
+    return pc.binary_join_element_wise(text, _ZULU, EMPTY) if kind.tz == "UTC" else text
 
 
 def refuse_non_finite(batches: Iterator[pa.RecordBatch], what: str) -> Iterator[pa.RecordBatch]:

@@ -88,18 +88,29 @@ def _cells(values: pa.Array, field: pa.Field, rows_before: int) -> list[Any]:
         moments = _checked(
             pc.cast(values, pa.int64()).to_pylist(), lambda value: value % 1_000 == 0, field, rows_before
         )
-        days = [None if moment is None else moment / _DAY_US + _UNIX_EPOCH_DAYS for moment in moments]
+        days = [None if moment is None else _Exact(moment / _DAY_US + _UNIX_EPOCH_DAYS) for moment in moments]
         return _checked(days, _is_true_day, field, rows_before)
     if pa.types.is_decimal(kind):
         texts = plain_text(values).to_pylist()
         _checked(texts, _has_exact_digits, field, rows_before)
         return [None if text is None else float(text) for text in texts]
     cells: list[Any] = values.to_pylist()
+    if pa.types.is_floating(kind):
+        return [None if cell is None else _Exact(cell) for cell in cells]
     if kind.equals(STRING):
         return _checked(cells, lambda value: len(value) <= MAX_CELL_CHARS, field, rows_before)
     if pa.types.is_integer(kind):
         return _checked(cells, lambda value: -EXACT_INT <= value <= EXACT_INT, field, rows_before)
     return cells
+
+
+class _Exact(float):
+    """A number that is written with all its digits; xlsxwriter formats with 16, and some doubles have 17."""
+
+    __slots__ = ()
+
+    def __format__(self, _: str) -> str:
+        return float.__repr__(self)
 
 
 def _is_true_day(serial: float) -> bool:

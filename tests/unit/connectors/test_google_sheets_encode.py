@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import subprocess
 import sys
 from decimal import Decimal
@@ -128,9 +129,9 @@ def test_any_other_cell_has_another_fingerprint(changed: list[list[Any]]) -> Non
 def test_bodies_stay_below_two_megabytes_and_cover_every_row() -> None:
     columns = encode.encode(pa.table({"x": ["y" * 1000] * 5000, "n": list(range(5000))}), 0)
     parts = list(encode.bodies(columns, 5000, 1))
-    assert [(top, bottom) for top, bottom, _ in parts] == [(1, 1251), (1251, 2501), (2501, 3751), (3751, 5001)]
+    assert [(top, bottom) for top, bottom, _ in parts] == [(1, 1668), (1668, 3335), (3335, 5001)]
     assert all(len(body) <= 2_000_000 for _, _, body in parts)
-    assert orjson.loads(parts[1][2])["values"][1][:2] == [1250, 1251]
+    assert orjson.loads(parts[1][2])["values"][1][:2] == [1667, 1668]
 
 
 def test_encoding_does_not_import_pandas() -> None:
@@ -140,3 +141,20 @@ def test_encoding_does_not_import_pandas() -> None:
         "list(encode.canonical_source(t, 0)); assert 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_decimals_of_15_digits_are_the_doubles_that_give_them_back() -> None:
+    digits = [10**15 - 1, -(10**15) + 1, 1, 0, *(7**power % 10**15 for power in range(2_000))]
+    for scale in (0, 4, 15):
+        values = [None, *(Decimal(number).scaleb(-scale) for number in digits)]
+        found = cells(pa.array(values, pa.decimal128(30, scale)).slice(1))
+        assert found == [float(value) for value in values[1:]]
+        assert [Decimal(repr(number)) for number in found] == values[1:]
+
+
+def test_large_bodies_are_cut_without_losing_a_row() -> None:
+    columns = encode.encode(pa.table({"n": list(range(9_000)), "t": ["é" * (n % 700) for n in range(9_000)]}), 0)
+    parts = list(encode.bodies(columns, 9_000, 5))
+    assert [part[0] for part in parts] == [5, *(part[1] for part in parts[:-1])]
+    assert max(len(part[2]) for part in parts) <= encode.MAX_PAYLOAD_BYTES
+    assert [n for part in parts for n in json.loads(part[2])["values"][0]] == list(range(9_000))

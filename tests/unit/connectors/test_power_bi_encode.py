@@ -71,12 +71,19 @@ def test_rows_are_the_same_as_those_of_a_slow_reference() -> None:
     assert list(sent["rows"][0]) == TABLE.column_names
 
 
-def test_decimals_are_json_numbers_with_four_places_and_never_floats() -> None:
+def test_decimals_are_json_numbers_with_every_digit() -> None:
     text = encode.rows_json(encode.held(TABLE.select(["money", "fine"]))).decode()
     assert text == (
         '{"rows":[{"money":12.3000,"fine":1.0001},{"money":null,"fine":null},'
-        '{"money":-99999999999999999999.9900,"fine":-0.1000},{"money":0.0100,"fine":0.0000}]}'
+        '{"money":-99999999999999999999.9900,"fine":-0.1},{"money":0.0100,"fine":0.0}]}'
     )
+
+
+def test_decimals_of_15_digits_are_the_numbers_that_they_were() -> None:
+    digits = [10**15 - 1, -(10**15) + 1, 1, 0, *(7**power % 10**15 for power in range(2_000))]
+    values = [Decimal(number).scaleb(-4) for number in digits]
+    text = encode.rows_json(encode.held(pa.table({"x": pa.array(values, pa.decimal128(28, 4))})))
+    assert [row["x"] for row in json.loads(text, parse_float=Decimal)["rows"]] == values
 
 
 def test_times_are_rounded_to_a_three_hundredth_of_a_second() -> None:

@@ -138,3 +138,18 @@ def test_rechunk_gives_exact_tables_in_order() -> None:
     assert [item.num_rows for item in tables] == [10, 10, 5]
     assert pa.concat_tables(tables).column("a").to_pylist() == list(range(25))
     assert list(rechunk([], 10)) == []
+
+
+def test_a_workbook_keeps_all_seventeen_digits_of_a_double() -> None:
+    numbers = [1.0665702206886816e16, 0.1 + 0.2, 1 / 3, -2.2250738585072014e-308, 5e-324, 1e300]
+    source = pa.table({"x": pa.array(numbers)})
+    assert table(Format.XLSX, written(Format.XLSX, source)).column("x").to_pylist() == numbers
+
+
+def test_text_that_looks_like_a_formula_is_made_safe_and_comes_back() -> None:
+    texts = ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "'=x", "''-", "'quoted'", "-", "", None, "plain"]
+    source = pa.table({"=name": pa.array(texts), "n": pa.array(range(len(texts)))})
+    data = written(Format.CSV, source)
+    assert data.startswith(b"'=name,n\r\n'=1+1,0\r\n'+1,1\r\n'-1,2\r\n'@x,3\r\n")
+    assert table(Format.CSV, data, formula_safe=True).to_pydict() == source.to_pydict()
+    assert table(Format.CSV, data).column("'=name").to_pylist()[6] == "''=x"

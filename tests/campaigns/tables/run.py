@@ -1,0 +1,192 @@
+"""Runs the tables: each as a job of the real engine with the real connector, then read back and compared with the reference."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import hypothesis.strategies as st
+import msgspec
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from shared import connectors as kinds
+from shared.bootstrap import Services
+from shared.config import read_settings
+from shared.models import ExportRequest
+from shared.services.connectors import Connectors
+from shared.stores.clock import SystemClock
+from tests.campaigns.crashes import machine
+from tests.campaigns.machine import Machine
+from tests.campaigns.report import Report, Row
+from tests.campaigns.simulated import silence
+from tests.campaigns.tables import reference
+from tests.campaigns.tables.files import WRITE, read_kept
+from tests.campaigns.tables.targets import Read, reader_of_looker, reader_of_power_bi, reader_of_sheets
+from tests.campaigns.tables.values import Table, tables
+from tests.campaigns.targets import TARGETS
+from tests.campaigns.verdict import Verdict
+from tests.campaigns.worker import SmallChunks
+from tests.fakes.stores import InMemoryStores
+
+FORMATS = tuple(WRITE)
+KINDS = ("power_bi", "looker", "google_sheets")
+
+
+@dataclass
+class Count:
+    """What became of the tables of one format and target."""
+
+    delivered: int = 0
+    refused: int = 0
+    unwritable: int = 0
+    kept: int = 0
+    rows: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+class Bench:
+    """One target with its connector, and stores in memory."""
+
+    def __init__(self, machine: Machine, kind: str) -> None:
+        self._kind, self._number = kind, 0
+        self._fakes = InMemoryStores()
+        self._fakes.clock = self._fakes.objects.clock = SystemClock()  # type: ignore[assignment]  # vendors' tokens live by real time
+        stores = self._fakes.stores()
+        self._services = Services(read_settings(), stores)
+        runtime = self._services.connectors._runtime
+
+        def load(*arguments: Any) -> SmallChunks:
+            return SmallChunks(kinds.load(*arguments), lambda delivery: delivery)
+
+        self._services.__dict__["connectors"] = Connectors(stores, "bi", runtime, load=load)
+        body = TARGETS[kind](machine).registration
+        self._services.connectors.register(kind, msgspec.convert(body, kinds.DECLARATIONS[kind].Config), None)
+        at, accounts = machine.accounts.warehouse, machine.accounts
+        readers: dict[str, Callable[[], Read]] = {
+            "looker": lambda: reader_of_looker(machine.postgres.dsn(at.user), at.schema),
+            "google_sheets": lambda: reader_of_sheets(accounts),
+            "power_bi": lambda: reader_of_power_bi(accounts),
+        }
+        self._read = readers[kind]()
+
+    def check(self, fmt: str, table: Table, keep: str, count: Count) -> None:
+        """Export a table; raise AssertionError unless it arrived as the reference says, or was refused at a place that it names."""
+        try:
+            data = WRITE[fmt](table)
+        except (ValueError, TypeError, OverflowError):
+            count.unwritable += 1  # the format has no form for a value: there is no such file
+            return
+        source = as_the_file_has_it(fmt, table)
+        self._number += 1
+        name = f"t{self._number}_{fmt}_{self._kind}"
+        job = self._run(name, fmt, data, source, keep)
+        rows, refused = reference.expected(source, reference.TARGETS[self._kind])
+        kept, not_kept = reference.expected(source, lambda value, kind: reference.kept(keep, value, kind))
+        found = self._read(name, source)
+        if refused or not_kept:
+            _check_refusal(job, refused | not_kept, found)
+            count.refused += 1
+            return
+        assert job["status"] == "success", job["error_message"]
+        assert found is not None, "the target has no table"
+        _same(rows, found, "target")
+        place = job["export_uri"].removeprefix("gs://").split("/", 1)
+        file = self._fakes.objects.open(self._fakes.objects.stat(*place)).read()
+        _same(kept, [tuple(row.values()) for row in read_kept(keep, file, source)], f"kept as {keep}")
+        count.delivered += 1
+        count.kept += 1
+        count.rows += len(rows)
+
+    def _run(self, name: str, fmt: str, data: bytes, table: Table, keep: str) -> dict[str, Any]:
+        self._fakes.objects.put("tables", f"{name}.{fmt}", data)
+        wanted = {
+            "connector_name": self._kind,
+            "table_name": name,
+            "columns": table.types,
+            "export_format": keep,
+            "max_shrink": 1.0,
+        }
+        jobs = self._services.exports
+        job_id = jobs.start(msgspec.convert(wanted, ExportRequest), "ann@example.com").data["id"]
+        tasks = self._fakes.tasks.pending
+        while tasks:
+            task = tasks.pop(0)
+            jobs.run(task.url.rsplit("/", 1)[1].removesuffix(":run"), task.body["seq"])
+        found: dict[str, Any] = jobs.get(job_id).data
+        return found
+
+
+def as_the_file_has_it(fmt: str, table: Table) -> Table:
+    """Return the table as its file holds it: XLSX has one empty value."""
+    if fmt != "xlsx":
+        return table
+    return Table(
+        table.types, [{name: None if value == "" else value for name, value in row.items()} for row in table.rows]
+    )
+
+
+def _check_refusal(job: dict[str, Any], places: set[tuple[int, str]], found: Any) -> None:
+    assert job["status"] == "failed", f"delivered, though {sorted(places)[:3]} must be refused"
+    details = job["error"]["details"]
+    assert (details.get("row"), details.get("column")) in places, (
+        f"refused {details}, not one of {sorted(places)[:3]}: {job['error']}"
+    )
+    assert found is None, "the job failed, and the target has a table"
+
+
+def _same(expected: list[tuple[Any, ...]], found: list[tuple[Any, ...]], where: str) -> None:
+    assert len(found) == len(expected), f"{where}: {len(found)} rows of {len(expected)}"
+    for number, (wanted, got) in enumerate(zip(expected, found, strict=True), 1):
+        for column, (one, other) in enumerate(zip(wanted, got, strict=True)):
+            is_nan = isinstance(one, float) and one != one and isinstance(other, float) and other != other
+            same_kind = isinstance(one, bool) == isinstance(other, bool)
+            assert (one == other and same_kind) or is_nan, (
+                f"{where}, row {number}, column {column}: {one!r} became {other!r}"
+            )
+
+
+def play(machine: Machine, kind: str, fmt: str, *, examples: int, first_seed: int) -> Count:
+    """Run that many tables of a format to a target; the first that fails is told, made small."""
+    bench, count = Bench(machine, kind), Count()
+
+    @seed(first_seed)
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(table=tables(), keep=st.sampled_from(FORMATS))
+    def one(table: Table, keep: str) -> None:
+        try:
+            bench.check(fmt, table, keep, count)
+        except AssertionError as error:
+            count.wrong.append(
+                f"{error}; types {json.dumps(table.types, ensure_ascii=False)}, {len(table.rows)} rows"[:600]
+            )
+
+    with silence():
+        one()
+    return count
+
+
+def run(report: Report, *, examples: int, first_seed: int) -> None:
+    """Send that many tables of every format to every target."""
+    report.say(f"\ntables: {examples} tables of each format to each target, each also kept as a file")
+    report.say(
+        f"{'target':<14} {'format':<8}"
+        + "".join(f" {name:>9}" for name in ("delivered", "refused", "no file", "rows", "wrong"))
+    )
+    with machine() as running:
+        for number, (kind, fmt) in enumerate(itertools.product(KINDS, FORMATS)):
+            count = play(running, kind, fmt, examples=examples, first_seed=100 * first_seed + number)
+            figures = (count.delivered, count.refused, count.unwritable, count.rows, len(count.wrong))
+            report.say(f"{kind:<14} {fmt:<8}" + "".join(f" {figure:>9}" for figure in figures))
+            verdict = Verdict(runs=count.delivered + count.refused, mixed=len(count.wrong))
+            report.rows.append(Row("tables", kind, fmt, verdict=verdict))
+            for note in count.wrong:
+                report.failed(f"make campaign PART=tables SEED={first_seed}", [note], [])

@@ -1,0 +1,35 @@
+"""Slices of the parts `tables` and `malformed` for `make test`."""
+
+from __future__ import annotations
+
+from tests.campaigns.crashes import machine
+from tests.campaigns.malformed.run import counts
+from tests.campaigns.tables.run import FORMATS, KINDS, play
+
+LIGHT_BOMBS = frozenset(
+    {
+        "a cell beyond the limit",
+        "a column for each byte",
+        "deep array",
+        "deep value in a row",
+        "1.4 KB that claim a million rows",
+        "entities that multiply",
+        "a text beyond the limit",
+        "lists in lists",
+    }
+)
+
+
+def test_tables_go_from_every_format_to_every_target_and_back_unchanged() -> None:
+    with machine() as running:
+        for kind in KINDS:
+            for number, fmt in enumerate(FORMATS):
+                count = play(running, kind, fmt, examples=3, first_seed=number)
+                assert count.wrong == [], f"{fmt} to {kind}"
+                assert count.delivered > 0, f"{fmt} to {kind}"
+
+
+def test_malformed_files_are_refused_with_a_reason_and_nothing_is_written() -> None:
+    for fmt, count in counts(first_seed=1, each=14, only=LIGHT_BOMBS).items():
+        assert [f"{outcome.kind}: {outcome.problem}" for outcome in count.problems] == [], fmt
+        assert count.refused >= 12, fmt
