@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     add("connectors", "list connectors", lambda c, _: c.connectors())
     add("test", "test one connector", lambda c, a: c.test(a.connector), "connector")
     add("test-all", "test every connector", lambda c, _: c.test_all())
+    apply = add("apply", "apply a configuration from a JSON file", _apply, "file")
+    apply.add_argument("--dry-run", action="store_true", help="only say what it would take")
+    apply.add_argument("--prune", action="store_true", help="delete what it does not name")
     _add_exports(add)
     add("refresh", "refresh what the BI tool computes", lambda c, a: c.refresh(a.connector), "connector")
     add("schedule", "create a schedule from a JSON file", lambda c, a: c.schedule(_json(a.file)), "file")
@@ -103,6 +106,10 @@ def _add_exports(add: Any) -> None:
     replay.add_argument("--rules", help="JSON file with mapping, contract or max_rejects")
     replay.add_argument("--force", action="store_true")
     add("download", "write the file that a job kept", _download, "id", "file")
+
+
+def _apply(client: Client, given: argparse.Namespace) -> Any:
+    return client.apply(_json(given.file), dry_run=given.dry_run, prune=given.prune)
 
 
 def _export(client: Client, given: argparse.Namespace) -> Any:

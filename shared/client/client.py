@@ -155,6 +155,11 @@ class Client:
         job = self._call("export", "POST", f"/export-jobs/{job_id}:replayRejects", rules or {}, query=query)
         return self.wait(job["id"]) if wait else job
 
+    def apply(self, configuration: Json, *, dry_run: bool = False, prune: bool = False) -> Json:
+        """Apply connectors, tables and schedules, or say what that would take; `prune` deletes what it does not name."""
+        query = {"dry_run": dry_run or None, "prune": prune or None}
+        return self._call("refresh", "POST", "/apply", configuration, query=query)
+
     def refresh(self, name: str, options: Json | None = None) -> Json:
         """Refresh what the BI tool computes; returns the run."""
         return self._call("refresh", "POST", f"/{name}/refresh", options or {})

@@ -45,23 +45,14 @@ class Transport:
         self._session = session or requests.Session()
         self._sleep = sleep
 
-    def call(
-        self,
-        function: str,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        query: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Any:
-        """The decoded answer, None for an empty one.
+    def call(self, *request: Any, **more: Any) -> Any:
+        """The decoded answer, None for an empty one; the arguments of `stream`.
 
         Raises:
             ApiError: the API refused.
             requests.RequestException: it could not be reached.
         """
-        with self.stream(function, method, path, body, query=query, headers=headers) as answer:
+        with self.stream(*request, **more) as answer:
             return answer.json() if answer.content else None
 
     def stream(

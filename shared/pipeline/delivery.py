@@ -169,8 +169,8 @@ class ExportEngine:
 
     def _look_back(self, held: Lease) -> None:
         """Note what the last success on the target delivered; a job that repeats another was told by that one."""
-        if "before" not in held.job:
-            held.job["before"] = self._target(held).get("last_columns")
+        if held.job.get("before") is None:
+            held.job["before"] = self._target(held).get("last_columns") or preparing.NOTHING
 
     def _delivered(self, job: Mapping[str, Any]) -> FrozenSource | None:
         """Return the rows that an earlier box delivers of the job, as `_prepare` made them; None if it did not come so far."""

@@ -209,19 +209,7 @@ class JobOperations:
 
     def _copy(self, job: Mapping[str, Any], new: str, caller: str, now: datetime) -> dict[str, Any]:
         frozen = {name: job.get(name) for name in FROZEN} if job.get("frozen") else job.get("frozen_from")
-        return {
-            **{name: job.get(name) for name in KEPT},
-            "frozen_from": frozen,
-            "id": new,
-            "status": JobStatus.PENDING.value,
-            "phase": Phase.QUEUED.value,
-            "created_at": now,
-            "updated_at": now,
-            "requested_by": caller,
-            "retry_of": job["id"],
-            "progress": to_builtins(Progress()),
-            **fresh_state(now),
-        }
+        return {**repeated(job, new, caller, now), "frozen_from": frozen, "retry_of": job["id"]}
 
     def _get(self, job_id: str) -> dict[str, Any]:
         found: Document | None = self._stores.documents.get(_path(job_id))
@@ -242,6 +230,21 @@ def replayed(tx: Transaction, job: Mapping[str, Any]) -> str | None:
     if origin is None or origin.data.get("replay_job_id") != job["id"]:
         raise ConflictError("the rejects that this job was to replay are replayed by a later job", code="replayed")
     return origin.path
+
+
+def repeated(job: Mapping[str, Any], new: str, caller: str, now: datetime) -> dict[str, Any]:
+    """Return the record of a new job that does what another did, before anybody has worked on it."""
+    return {
+        **{name: job.get(name) for name in KEPT},
+        "id": new,
+        "status": JobStatus.PENDING.value,
+        "phase": Phase.QUEUED.value,
+        "created_at": now,
+        "updated_at": now,
+        "requested_by": caller,
+        "progress": to_builtins(Progress()),
+        **fresh_state(now),
+    }
 
 
 def fresh_state(now: datetime) -> dict[str, Any]:

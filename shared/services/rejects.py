@@ -12,11 +12,11 @@ import msgspec
 
 from shared import audit
 from shared.errors import ConflictError, InvalidRequestError, NotFoundError
-from shared.models import JobStatus, Mode, Phase, Progress, Reject, RejectPage, ReplayRequest, Table, new_id
+from shared.models import JobStatus, Mode, Reject, RejectPage, ReplayRequest, Table, new_id
 from shared.pipeline.lease import join_line
 from shared.pipeline.preparing.checks import check_rules
 from shared.ports import ObjectInfo, Stores, Transaction
-from shared.services.job_operations import KEPT, JobOperations, fresh_state
+from shared.services.job_operations import JobOperations, repeated
 from shared.services.records import (
     MAX_PAGE_SIZE,
     Idempotency,
@@ -146,19 +146,12 @@ def _replayable(tx: Transaction, job_id: str, *, force: bool) -> dict[str, Any]:
 def _copy(job: Mapping[str, Any], new: str, caller: str, now: datetime) -> dict[str, Any]:
     mode = Mode.UPSERT if job["mode"] == Mode.UPSERT.value else Mode.APPEND
     return {
-        **{name: job.get(name) for name in KEPT if name != "before"},
+        **repeated(job, new, caller, now),
+        "before": None,
         "mode": mode.value,
         "source": {"kind": "rejects", "uri": f"rejects of job {job['id']}", "job_id": job["id"]},
         "frozen_from": job["rejected_rows"],
-        "id": new,
-        "status": JobStatus.PENDING.value,
-        "phase": Phase.QUEUED.value,
-        "created_at": now,
-        "updated_at": now,
-        "requested_by": caller,
         "replay_of": job["id"],
-        "progress": to_builtins(Progress()),
-        **fresh_state(now),
     }
 
 

@@ -70,7 +70,7 @@ def _answer(request: requests.PreparedRequest, answer: flask.Response) -> reques
 def _function(path: str) -> str:
     if any(part in path for part in ("/export", "/tables")):
         return "export"
-    return "refresh" if any(part in path for part in ("/refresh", "/schedules")) else "register"
+    return "refresh" if any(part in path for part in ("/refresh", "/schedules", "/apply")) else "register"
 
 
 @pytest.fixture
@@ -126,6 +126,9 @@ def test_connectors_tables_jobs_and_schedules_are_reached(client: Client, wire: 
     schedule = client.schedule({"connector_name": "ymca_powerbi", "cron_expression": "0 6 * * *"})
     assert [one["id"] for one in client.schedules()] == [schedule["id"]]
     client.delete_schedule(schedule["id"])
+    wanted = {"tables": [{"name": "people", "source": {"uri": "gs://tables/other.csv"}}]}
+    assert [item["action"] for item in client.apply(wanted, dry_run=True)["items"]] == ["change"]
+    assert next(client.tables())["source"]["uri"] == "gs://tables/people.csv"
     client.delete_connector("ymca_powerbi")
     assert [one["name"] for one in client.connectors()] == ["ymca_sheets"]
 

@@ -246,6 +246,33 @@ def test_a_republished_job_delivers_the_same_rows_whatever_became_of_the_target(
     assert [sorted(row) for row in registered.vendor.live["volunteers"]] == [["id"]] * 4
 
 
+def test_the_first_job_on_a_target_is_republished_as_it_was(registered: World) -> None:
+    job = done(registered, contract={"gone_columns": "freeze", "new_columns": "freeze", "on_breach": "discard_row"})
+    assert (job["status"], job["drift"]) == ("success", None)
+    done(registered, rows=[{"other": 1}])
+    again = registered.call("export", "POST", f"{JOBS}/{job['id']}:republish").body["id"]
+    registered.work()
+    assert job_of(registered, again)["status"] == "success"
+    assert [row["id"] for row in registered.vendor.live["volunteers"]] == [1, 2, 3, 3]
+
+
+def test_a_job_that_is_retried_before_it_prepared_anything_looks_at_the_target(registered: World) -> None:
+    done(registered)
+    job = export(registered, rows=[{"other": 1}], contract={"new_columns": "freeze"})
+    registered.call("export", "POST", f"{JOBS}/{job['id']}:cancel")
+    again = registered.call("export", "POST", f"{JOBS}/{job['id']}:retry").body["id"]
+    registered.work()
+    assert job_of(registered, again)["error"]["code"] == "contract_broken"
+
+
+def test_a_replay_is_held_to_what_the_target_has_now(registered: World) -> None:
+    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
+    other = {"mapping": {"columns": [{"name": "id"}]}, "contract": {"gone_columns": "freeze"}}
+    replay = registered.call("export", "POST", f"{JOBS}/{job['id']}:replayRejects", other).body["id"]
+    registered.work()
+    assert job_of(registered, replay)["error"]["code"] == "contract_broken"
+
+
 def test_erasing_a_job_erases_what_was_prepared_and_rejected(registered: World) -> None:
     job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
     assert registered.fakes.objects.list_prefix("frozen", f"jobs/{job['id']}/", 10)

@@ -20,6 +20,9 @@ from shared.ports import Clock, ObjectInfo, Objects
 ASKED_EVERY = timedelta(seconds=20)
 """Our choice: how often a long pass looks whether the job was cancelled or taken over."""
 
+NOTHING = json.dumps(None)
+"""What is remembered of a target that no job has published to: it was looked at, and nothing was there."""
+
 Save = Callable[[Mapping[str, Any]], None]
 
 
@@ -126,5 +129,5 @@ def drift_of(job: Mapping[str, Any], source: FrozenSource) -> dict[str, Any] | N
 
 
 def _before(job: Mapping[str, Any]) -> Columns | None:
-    before = job.get("before")
-    return [(name, kind) for name, kind in json.loads(before)] if before else None
+    before = json.loads(job.get("before") or NOTHING)
+    return None if before is None else [(name, kind) for name, kind in before]

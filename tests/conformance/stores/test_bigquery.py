@@ -130,6 +130,16 @@ def test_a_table_is_read_as_of_acceptance(sandbox: SandboxServer, stores: Stores
     assert [row["i"] for row in rows(frozen(stores, job(sandbox, table="history")))] == [2, 3]
 
 
+def test_the_sql_of_a_mapping_runs_over_the_source_as_of_acceptance(sandbox: SandboxServer, stores: Stores) -> None:
+    put(sandbox, "mapped", [{"i": 1, "s": "a"}, {"i": 2, "s": "a"}, {"i": 3, "s": "b"}])
+    select = "WITH few AS (SELECT * FROM source WHERE i < 3)\nSELECT s, COUNT(*) AS n FROM few GROUP BY s;"
+    accepted = {**job(sandbox, table="mapped"), "mapping": {"sql": select}}
+    put(sandbox, "mapped", [])
+    assert rows(frozen(stores, accepted)) == [{"s": "a", "n": 2}]
+    with pytest.raises(SourceError, match="nope"):
+        frozen(stores, {**job(sandbox, table="mapped"), "mapping": {"sql": "SELECT nope FROM source"}})
+
+
 def test_shards_are_one_source_in_order_and_found_again(sandbox: SandboxServer, stores: Stores) -> None:
     sandbox.settings("bigquery", rows_per_file=2_048)
     put(sandbox, "many", [{"i": number} for number in range(5_000)])
