@@ -110,7 +110,10 @@ def _refusal(exc: google.GoogleAPICallError, what: str) -> SourceError | VendorU
 
 
 def _message(exc: Exception) -> str:
-    text = str(getattr(exc, "message", "") or exc)
+    details = getattr(exc, "errors", None) or [{}]
+    text = str(
+        details[0].get("message") or getattr(exc, "message", "") or exc
+    )  # the client's own message names the call's URL
     return " ".join(text.split())[:500]
 
 
