@@ -144,26 +144,29 @@ class Configurations:
             return made
 
         found = self._applied(name, request)
-        if found is None:
+        if found is None or self._stores.documents.get(f"connectors/{request.connector_name}") is None:
             return _Step("schedule", name, Action.CREATE, create)
+        request = self._schedules.checked(request, found.data["id"])
         changes = _differences(msgspec.structs.asdict(_as_request(found)), msgspec.structs.asdict(request))
         if not changes and found.data.get("applied_as") is None:
             return _Step("schedule", name, Action.UNCHANGED, lambda: self._adopt(found, name))
 
-        def change() -> None:
-            create()
-            self._schedules.delete(found.data["id"])
-
-        return _unless_same(_Step("schedule", name, Action.CHANGE, changes=changes), change)
+        step = _Step("schedule", name, Action.CHANGE, changes=changes)
+        return _unless_same(step, lambda: self._schedules.replace(found.data["id"], request))
 
     def _applied(self, name: str, request: ScheduleRequest) -> Document | None:
         """Return the schedule of this name; else one without a name that is just so, as a crash may have left it."""
         named = self._stores.documents.query(Query("schedules", (("applied_as", "==", name),)))
-        if named:
-            return named[0]
+        if left := [one for one in named if not one.data["deleting"]]:
+            return left[0]
         of_connector = Query("schedules", (("connector_name", "==", request.connector_name),))
-        found = self._stores.documents.query(of_connector)
-        return next((one for one in found if "applied_as" not in one.data and _as_request(one) == request), None)
+        found = [
+            one
+            for one in self._stores.documents.query(of_connector)
+            if "applied_as" not in one.data and not one.data["deleting"]
+        ]
+        same = (one for one in found if _as_request(one) == self._schedules.checked(request, one.data["id"]))
+        return next(same, None)
 
     def _adopt(self, found: Document, name: str) -> None:
         self._stores.documents.update(found.path, {"applied_as": name})
@@ -175,7 +178,7 @@ class Configurations:
         schedules = {
             one.data["applied_as"]: one.data["id"]
             for one in documents.query(Query("schedules"))
-            if one.data.get("applied_as")
+            if one.data.get("applied_as") and not one.data["deleting"]
         }
         tables = [one.data["name"] for one in documents.query(Query("tables"))]
         connectors = [one.data["name"] for one in documents.query(Query("connectors"))]

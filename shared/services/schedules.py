@@ -124,6 +124,16 @@ class Schedules:
             raise InvalidRequestError("a schedule stays with its connector; make another one", field="connector_name")
         return self._store(schedule_id, self._checked(request, self._stores.clock.now(), schedule_id), revision)
 
+    def checked(self, request: ScheduleRequest, schedule_id: str | None = None) -> ScheduleRequest:
+        """Return a request as it would be stored, for a new schedule or this one. Raises as `create` does."""
+        return _request(self._checked(request, self._stores.clock.now(), schedule_id), {})
+
+    def replace(self, schedule_id: str, request: ScheduleRequest) -> Document:
+        """Make a schedule what the request says, whatever it was. Raises as `change` does."""
+        if request.connector_name != self.get(schedule_id).data["connector_name"]:
+            raise InvalidRequestError("a schedule stays with its connector; make another one", field="connector_name")
+        return self._store(schedule_id, self._checked(request, self._stores.clock.now(), schedule_id), None)
+
     def set_enabled(self, schedule_id: str, *, enabled: bool) -> Document:
         """Pause or resume; what comes due while it is paused is not made up for. No effect if it is so already."""
         present = self.get(schedule_id)

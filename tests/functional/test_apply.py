@@ -142,6 +142,22 @@ def test_what_differs_is_named_and_changed(world: World) -> None:
     assert [schedule["cron_expression"] for schedule in schedules] == ["0 7 * * *"]
 
 
+def test_a_schedule_that_refreshes_after_its_export_is_unchanged_when_it_is(world: World) -> None:
+    from tests.functional.conftest import POWER_BI
+
+    assert world.call("register", "POST", f"{API}/register", POWER_BI).status == 201
+    export = {"connector_name": "ymca_powerbi", "table_name": "volunteers", "target": {}}
+    schedule = {**CONFIGURATION["schedules"][0], "connector_name": "ymca_powerbi", "export": export}
+    assert told(apply(world, {"schedules": [schedule]})) == [("schedule", "nightly", "create", "done")]
+    (path,) = [path for path in everything(world) if path.startswith("schedules/")]
+    assert told(apply(world, {"schedules": [schedule]})) == [("schedule", "nightly", "unchanged", "done")]
+    later = {**schedule, "cron_expression": "0 8 * * *"}
+    assert told(apply(world, {"schedules": [later]})) == [("schedule", "nightly", "change", "done")]
+    assert [path for path in everything(world) if path.startswith("schedules/")] == [path]
+    wrong = apply(world, {"schedules": [{**schedule, "cron_expression": "61 * * * *"}]}, "?dry_run=true")
+    assert told(wrong) == [("schedule", "nightly", None, "failed")]
+
+
 def test_nothing_is_deleted_unless_prune_asks_for_it_and_only_in_sections_that_are_there(world: World) -> None:
     apply(world)
     assert told(apply(world, {"tables": []})) == []
