@@ -89,6 +89,18 @@ campaign: install ## Kill, pause and fail exports everywhere and prove them exac
 campaign-quick: install ## A sample of the campaign, within 5 minutes
 	@exec $(PY) -m tests.campaigns --quick --part '$(PART)'
 
+.PHONY: audit
+audit: install ## Ask for known holes in the pinned packages; fails when it cannot ask
+	@exec $(PY) -m infra.supply_chain audit
+
+.PHONY: licences
+licences: install ## List the licence of every runtime package
+	@exec $(PY) -m infra.supply_chain licences
+
+.PHONY: sbom
+sbom: install ## Write build/sbom.json, the runtime packages as a CycloneDX bill of materials
+	@exec $(PY) -m infra.supply_chain sbom
+
 .PHONY: bench
 bench: install ## Measure readers, quotas and deliveries against baselines and targets (BENCH=deliver for one; all: half an hour)
 	@status=0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from shared.services.audit import Audit
     from shared.services.configuration import Configurations
     from shared.services.connectors import Connectors
+    from shared.services.credentials import Credentials
     from shared.services.exports import Exports
     from shared.services.occurrences import Occurrences
     from shared.services.quotas import Quotas
@@ -231,6 +232,12 @@ class Services:
         from shared.services.sweeper import Sweeper
 
         return Sweeper(self.stores, self.exports, self.refreshes, self.reconciler)
+
+    @cached_property
+    def credentials(self) -> Credentials:
+        from shared.services.credentials import Credentials
+
+        return Credentials(self.stores, self.settings.prefix)
 
     @cached_property
     def readiness(self) -> Readiness:

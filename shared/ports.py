@@ -78,6 +78,14 @@ class Documents(Protocol):
         """Run `work`, retried on contention, so it must be free of other effects. Returns what `work` returns."""
 
 
+@dataclass(frozen=True)
+class SecretVersion:
+    """A version that can be read: its full name, and when it was added."""
+
+    name: str
+    created_at: datetime
+
+
 class Secrets(Protocol):
     """Secret Manager. A version name is the full resource name with its number, never `latest`."""
 
@@ -86,6 +94,9 @@ class Secrets(Protocol):
 
     def read(self, version_name: str) -> bytes:
         """Raises `CredentialError` if the version is missing, disabled or destroyed."""
+
+    def versions(self, prefix: str) -> list[SecretVersion]:
+        """Every version not destroyed of the secrets whose id starts with `prefix`."""
 
     def destroy(self, version_name: str) -> None:
         """Destroy one version; no effect if it is gone already."""

@@ -26,15 +26,13 @@ class _Known:
         if len(value) < SHORTEST:
             return
         escaped = json.dumps(value)[1:-1]
-        encoded = base64.b64encode(value.encode()).decode()
         forms = {
             value,
             escaped,
             json.dumps(escaped)[1:-1],
             quote(value, safe=""),
             quote_plus(value),
-            encoded,
-            encoded.rstrip("="),
+            *_base64_forms(value.encode()),
         }
         with self._lock:
             self._forms = tuple(sorted({*self._forms, *forms}, key=len, reverse=True))
@@ -44,6 +42,19 @@ class _Known:
             if form in text:
                 text = text.replace(form, MASK)
         return text
+
+
+def _base64_forms(value: bytes) -> set[str]:
+    """Return what base64 makes of the value wherever it stands in a text, e.g. behind `user:`, in both alphabets.
+
+    A letter holds 6 bits: those that the value fills alone are the same whatever stands around it.
+    """
+    forms = set()
+    for skip in range(3):
+        start, end = -(-8 * skip // 6), 8 * (skip + len(value)) // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            forms.add(encode(bytes(skip) + value).decode()[start:end])
+    return forms
 
 
 _known = _Known()

@@ -9,6 +9,8 @@ locals {
     secretReader = { title = "read secrets", permissions = ["secretmanager.versions.access"] }
     secretMaker  = { title = "make secrets", permissions = ["secretmanager.secrets.create"] }
     secretWriter = { title = "write secrets", permissions = ["secretmanager.secrets.delete", "secretmanager.versions.add", "secretmanager.versions.destroy"] }
+    secretSweep  = { title = "destroy unused secrets", permissions = ["secretmanager.versions.destroy", "secretmanager.versions.list"] }
+    secretLister = { title = "list secrets", permissions = ["secretmanager.secrets.list"] }
     enqueuer     = { title = "enqueue tasks", permissions = ["cloudtasks.tasks.create"] }
     cronRemover  = { title = "delete Scheduler jobs", permissions = ["cloudscheduler.jobs.delete"] }
     cronKeeper   = { title = "keep Scheduler jobs", permissions = ["cloudscheduler.jobs.create", "cloudscheduler.jobs.delete", "cloudscheduler.jobs.list", "cloudscheduler.jobs.pause", "cloudscheduler.jobs.update"] }
@@ -28,6 +30,8 @@ locals {
     {
       "register secretMaker"  = { function = "register", role = "secretMaker", condition = null } # creating is asked of the project
       "register secretWriter" = { function = "register", role = "secretWriter", condition = local.own_secrets }
+      "export-worker secretSweep"  = { function = "export-worker", role = "secretSweep", condition = local.own_secrets }
+      "export-worker secretLister" = { function = "export-worker", role = "secretLister", condition = null } # listing is asked of the project
       "register cronRemover"  = { function = "register", role = "cronRemover", condition = null } # Scheduler jobs know no conditions
       "refresh cronKeeper"    = { function = "refresh", role = "cronKeeper", condition = null }
     },

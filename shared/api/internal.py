@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from shared.api.dispatch import Call, Reply
 from shared.models import OccurrencePage
-from shared.telemetry import bind
+from shared.telemetry import bind, log_event
 
 
 def run_job(call: Call) -> Reply:
@@ -38,8 +38,9 @@ def tend_schedules(call: Call) -> Reply:
 
 
 def sweep(call: Call) -> Reply:
-    """Wake jobs and runs that nobody drives, forget rows past their time, seal the audit log."""
+    """Wake jobs and runs that nobody drives, forget rows past their time, destroy unused credentials, seal the audit log."""
     call.services.sweeper.sweep()
+    log_event("credentials_swept", destroyed=call.services.credentials.sweep())
     call.services.audit.seal()
     return Reply(status=204)
 

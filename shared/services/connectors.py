@@ -121,7 +121,7 @@ class Connectors:
         if secrets:
             stored = self._read_secrets(present)
             fields["credentials"] = self._add_version(name, {**stored, **secrets})
-            fields["owns_credentials"] = True
+            fields |= {"owns_credentials": True, "credentials_since": now}
 
         def work(tx: Transaction) -> None:
             before = _as_read(tx, name, version)
@@ -136,8 +136,6 @@ class Connectors:
             if "credentials" in fields:
                 self._stores.secrets.destroy(fields["credentials"])
             raise
-        if "credentials" in fields and present.data.get("owns_credentials"):
-            self._stores.secrets.destroy(present.data["credentials"])
         return self.get(name)
 
     def put(self, name: str, config: Mapping[str, Any], reference: str, version: str) -> Document:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +11,7 @@ from google.api_core import exceptions as google
 from google.cloud import secretmanager
 
 from shared.errors import CredentialError
+from shared.ports import SecretVersion
 from shared.stores._channel import local_client
 
 
@@ -55,6 +57,16 @@ class SecretManagerSecrets:
                 code="credential_denied",
             ) from exc
         return bytes(payload.data)
+
+    def versions(self, prefix: str) -> list[SecretVersion]:
+        found = []
+        for secret in self._client.list_secrets(request={"parent": self._parent}):
+            if not secret.name.rpartition("/")[2].startswith(prefix):
+                continue
+            for version in self._client.list_secret_versions(request={"parent": secret.name}):
+                if version.state != secretmanager.SecretVersion.State.DESTROYED:
+                    found.append(SecretVersion(str(version.name), version.create_time.replace(tzinfo=UTC)))
+        return found
 
     def destroy(self, version_name: str) -> None:
         try:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, TypeVar
 
 from shared.errors import ConflictError, CredentialError, NotFoundError, PreconditionFailedError, SourceError
-from shared.ports import CronJob, Document, ObjectInfo, Query, Stores, Task, Transaction
+from shared.ports import CronJob, Document, ObjectInfo, Query, SecretVersion, Stores, Task, Transaction
 from tests.fakes.collections import InMemoryCollections
 from tests.fakes.indexes import missing_expiry, missing_index
 from tests.fakes.warehouse import InMemoryWarehouse
@@ -145,27 +145,36 @@ class InMemorySecrets:
     """`Secrets` in a dict of version names; a destroyed version is None."""
 
     def __init__(self) -> None:
-        self.versions: dict[str, bytes | None] = {}
+        self.clock = FakeClock()
+        self.payloads: dict[str, bytes | None] = {}
+        self._added: dict[str, datetime] = {}
 
     def add(self, secret_id: str, payload: bytes) -> str:
         prefix = f"projects/fake/secrets/{secret_id}/versions/"
-        number = 1 + sum(name.startswith(prefix) for name in self.versions)
-        self.versions[prefix + str(number)] = payload
+        number = 1 + sum(name.startswith(prefix) for name in self.payloads)
+        self.payloads[prefix + str(number)] = payload
+        self._added[prefix + str(number)] = self.clock.now()
         return prefix + str(number)
 
+    def versions(self, prefix: str) -> list[SecretVersion]:
+        kept = [name for name, payload in self.payloads.items() if payload is not None]
+        return [
+            SecretVersion(n, self._added[n]) for n in kept if n.split("/")[3].startswith(prefix) and n in self._added
+        ]
+
     def read(self, version_name: str) -> bytes:
-        payload = self.versions.get(version_name)
+        payload = self.payloads.get(version_name)
         if payload is None:
             raise CredentialError(f"{version_name} is gone", code="credential_missing")
         return payload
 
     def destroy(self, version_name: str) -> None:
-        if version_name in self.versions:
-            self.versions[version_name] = None
+        if version_name in self.payloads:
+            self.payloads[version_name] = None
 
     def delete(self, secret_id: str) -> None:
         prefix = f"projects/fake/secrets/{secret_id}/versions/"
-        self.versions = {name: value for name, value in self.versions.items() if not name.startswith(prefix)}
+        self.payloads = {name: value for name, value in self.payloads.items() if not name.startswith(prefix)}
 
 
 class InMemoryTasks:
@@ -260,6 +269,7 @@ class InMemoryStores:
 
     def __post_init__(self) -> None:
         self.objects.clock = self.clock
+        self.secrets.clock = self.clock
         self.warehouse = InMemoryWarehouse(self.objects, self.clock)
         self.collections = InMemoryCollections()
 

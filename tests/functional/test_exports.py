@@ -225,7 +225,7 @@ def test_a_job_that_kills_its_worker_every_time_ends_failed(registered: World) -
 
 
 def test_a_missing_credential_fails_the_job_and_says_so(registered: World) -> None:
-    registered.fakes.secrets.versions = {}
+    registered.fakes.secrets.payloads = {}
     registered.vendor.errors = [("preflight", CredentialError("refused"))]
     job_id = start(registered)
     registered.work()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from urllib.parse import quote
+
+import pytest
 
 from shared import redaction
 
@@ -22,6 +25,15 @@ def test_every_form_of_a_remembered_secret_is_removed() -> None:
     for form in forms:
         assert "canary" not in redaction.redact(f"before {form} after")
         assert "[redacted]" in redaction.redact(f"before {form} after")
+
+
+@pytest.mark.parametrize("before", ["", "u", "us", "user:"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_base64_of_a_longer_text_shows_nothing_of_the_secret(before: str, encode: Callable[[bytes], bytes]) -> None:
+    secret = "canary?of>basic~auth"
+    redaction.remember({"client_secret": secret})
+    left = redaction.redact(encode(f"{before}{secret}:after".encode()).decode()).replace("[redacted]", "")
+    assert len(left) <= len(encode(f"{before}::after".encode())) + 4
 
 
 def test_short_values_and_other_text_stay() -> None:

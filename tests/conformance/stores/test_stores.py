@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -140,6 +140,9 @@ def test_secrets_have_versions_that_can_be_destroyed(secrets: Secrets) -> None:
     with pytest.raises(CredentialError):
         secrets.read(first)
     assert secrets.read(second) == b"two"
+    (kept,) = secrets.versions("bi-connector-")
+    assert (kept.name, kept.created_at.utcoffset()) == (second, timedelta(0))
+    assert secrets.versions("bi-other-") == []
     secrets.delete("bi-connector-x")
     secrets.delete("bi-connector-x")
     with pytest.raises(CredentialError):

@@ -1,0 +1,63 @@
+"""Credentials that no connector uses do not outlive an hour, and those in use are never touched."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.errors import InternalError
+from tests.functional.conftest import POWER_BI, World
+
+API = "/api/bi-connectors"
+
+
+def kept(world: World) -> list[str]:
+    payloads = world.fakes.secrets.payloads
+    return sorted(name.split("/secrets/")[1] for name, payload in payloads.items() if payload is not None)
+
+
+def after(world: World, minutes: int) -> World:
+    world.fakes.clock.sleep(60 * minutes)
+    world.sweep()
+    return world
+
+
+def rotate(world: World) -> None:
+    etag = world.call("register", "GET", f"{API}/ymca_powerbi").headers["ETag"]
+    answer = world.call("register", "PATCH", f"{API}/ymca_powerbi", {"client_secret": "the-next-one"}, If_Match=etag)
+    assert answer.status == 200, answer.body
+
+
+def test_credentials_of_a_register_that_fails_later_are_gone_within_the_hour(world: World) -> None:
+    documents = world.fakes.documents
+    inner = documents.transact
+    documents.transact = lambda work: (_ for _ in ()).throw(InternalError("the process dies here"))  # type: ignore[method-assign]
+    assert world.call("register", "POST", f"{API}/register", POWER_BI).status == 500
+    documents.transact = inner  # type: ignore[method-assign]
+    assert kept(world) == ["bi-connector-ymca_powerbi/versions/1"]
+    assert kept(after(world, 59)) == ["bi-connector-ymca_powerbi/versions/1"]
+    assert kept(after(world, 2)) == []
+
+
+def test_a_rotated_version_serves_running_jobs_for_an_hour(registered: World) -> None:
+    after(registered, 600)
+    rotate(registered)
+    both = ["bi-connector-ymca_powerbi/versions/1", "bi-connector-ymca_powerbi/versions/2"]
+    assert kept(after(registered, 59))[:2] == both
+    assert kept(after(registered, 2)) == [both[1], "bi-connector-ymca_sheets/versions/1"]
+
+
+def test_credentials_in_use_stay(registered: World) -> None:
+    before = kept(registered)
+    assert kept(after(registered, 10_000)) == before
+
+
+def test_secrets_of_others_are_not_touched(registered: World) -> None:
+    registered.fakes.secrets.add("somebody-elses", b"x")
+    registered.fakes.secrets.add("bi-other", b"x")
+    assert {"somebody-elses/versions/1", "bi-other/versions/1"} <= set(kept(after(registered, 10_000)))
+
+
+@pytest.mark.parametrize("force", ["", "?force=true"])
+def test_deleting_a_connector_deletes_its_credentials(registered: World, force: str) -> None:
+    assert registered.call("register", "DELETE", f"{API}/ymca_powerbi{force}").status == 204
+    assert [name for name in kept(registered) if "powerbi" in name] == []
