@@ -61,17 +61,17 @@ class Crowd:
         return set(self.endings) == {"success"} and not (self.lost or self.doubled or sum(self.refused.values()))
 
 
-def gather(cloud: Cloud, exports: int, connectors: int) -> Crowd:
+def gather(cloud: Cloud, exports: int, connectors: int, *, niceness: int = 0) -> Crowd:
     """Ask for all exports at once, wait until no task is left, and read every target."""
     crowd = Crowd()
     names = [register(cloud, number) for number in range(connectors)]
-    with worker(cloud):
+    with worker(cloud, niceness) as process:
         ask(cloud, Crowd(), -1, *names[0], 1)  # one that is not measured: the function's cold start is another figure
         cloud.emulators("POST", "/delivery", {"hold": False})
         shares = [exports // connectors + (number < exports % connectors) for number in range(connectors)]
         with ThreadPoolExecutor(connectors) as pool:
             list(pool.map(lambda number: ask(cloud, crowd, number, *names[number], shares[number]), range(connectors)))
-        wait(cloud)
+        wait(cloud, process)
     judge(cloud, crowd)
     return crowd
 
@@ -85,18 +85,18 @@ def register(cloud: Cloud, number: int) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def worker(cloud: Cloud) -> Iterator[None]:
+def worker(cloud: Cloud, niceness: int) -> Iterator[subprocess.Popen[bytes]]:
     """Put our worker in the place of the local cloud's while the block runs."""
     layout = cloud.local.layout
     cloud.local.kill("export_worker")
     environment = {**function_environment(layout, "export_worker"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.benchmarks.crowd_worker", "--port-base", str(layout.ports.base)]
     with layout.log("crowd_worker").open("ab") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, preexec_fn=lambda: os.nice(10))
+        process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, preexec_fn=lambda: os.nice(niceness)
+        )
     try:
-        yield
-        if process.poll() is not None:
-            raise RuntimeError(f"the worker ended by itself; see {layout.log('crowd_worker')}")
+        yield process
     finally:
         process.kill()
         process.wait()
@@ -120,10 +120,13 @@ def ask(cloud: Cloud, crowd: Crowd, number: int, kind: str, name: str, exports: 
         crowd.accepted[answer.json()["id"]] = (kind, table)
 
 
-def wait(cloud: Cloud) -> None:
+def wait(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
     """Wait until no task of an export is left."""
     end = time.monotonic() + ENDS_WITHIN_S
     while any("/bi-export/" in task["name"] for task in cloud.emulators("GET", "/tasks")["tasks"]):
+        if process.poll() is not None:
+            log = cloud.local.layout.log("crowd_worker")
+            raise RuntimeError(f"the worker ended by itself: {log.read_text()[-2000:]}")
         if time.monotonic() > end:
             raise RuntimeError(f"the exports did not end within {ENDS_WITHIN_S:.0f} s")
         time.sleep(LOOK_S)
@@ -154,7 +157,7 @@ def main() -> int:
     options = parser.parse_args()
     started = time.monotonic()
     with running() as cloud:
-        crowd = gather(cloud, options.exports, options.connectors)
+        crowd = gather(cloud, options.exports, options.connectors, niceness=10)
         ahead_s = cloud.emulators("GET", "/clock")["advanced_s"]
     endings = ", ".join(f"{count} {status}" for status, count in crowd.endings.items())
     over = sum(crowd.refused.values())

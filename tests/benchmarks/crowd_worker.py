@@ -19,9 +19,7 @@ from werkzeug.serving import make_server
 
 from infra.local.ports import Ports
 from shared.api.dispatch import Function
-from shared.bootstrap import Services, google_stores
-from shared.config import read_settings
-from shared.ports import Stores
+from tests.benchmarks.skipping import services_on
 
 LOOK_S = 0.02
 MARGIN = timedelta(milliseconds=1)
@@ -87,10 +85,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port-base", type=int, required=True)
     ports = Ports(parser.parse_args().port_base)
-    settings, clock = read_settings(), SkippingClock()
-    google = google_stores(settings)
-    stores = Stores(google.documents, google.secrets, google.tasks, google.cron_jobs, google.objects, clock)
-    services = Services(settings, stores)
+    clock = SkippingClock()
+    services = services_on(clock)
     function = Function("export_worker", lambda: services)
 
     def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

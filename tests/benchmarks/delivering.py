@@ -22,16 +22,15 @@ import msgspec
 import requests
 
 from shared import connectors as kinds
-from shared.bootstrap import Services, google_stores
-from shared.config import read_settings
+from shared.bootstrap import Services
 from shared.connectors._base import Chunk, DeliveryPlan, Mode
 from shared.connectors._guard import unguarded
 from shared.connectors._quota import NoQuota
 from shared.models import JobStatus
 from shared.pipeline.formats import Format, ReadOptions, reader
 from shared.pipeline.freezing import PinnedObject
-from shared.ports import Stores
 from shared.services.connectors import Connectors
+from tests.benchmarks.skipping import services_on
 
 STEPS = ("preflight", "begin", "write", "fingerprint", "read_back", "is_published", "publish")
 
@@ -77,16 +76,13 @@ class Timed:
 
 def services_with(clock: Any, spent: Counter[str]) -> Services:
     """The shipped services on the shipped adapters; the clock is another, and the connectors' steps are timed."""
-    settings = read_settings()
-    google = google_stores(settings)
-    stores = Stores(google.documents, google.secrets, google.tasks, google.cron_jobs, google.objects, clock)
-    services = Services(settings, stores)
+    services = services_on(clock)
     runtime = services.connectors._runtime
 
     def load(*arguments: Any) -> Timed:
         return Timed(kinds.load(*arguments), spent)
 
-    services.__dict__["connectors"] = Connectors(services.stores, settings.prefix, runtime, load=load)
+    services.__dict__["connectors"] = Connectors(services.stores, services.settings.prefix, runtime, load=load)
     return services
 
 
