@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -75,8 +76,10 @@ PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
 }
 
 
-def stop(*_: object) -> None:
-    """End through every `with`, so that nothing is left running."""
+def stop(campaign: int, *_: object) -> None:
+    """End the campaign's own process through every `with`, so that nothing is left running; one forked from it at once."""
+    if os.getpid() != campaign:
+        os._exit(1)
     sys.exit("campaign: stopped")
 
 
@@ -90,7 +93,7 @@ def main() -> int:
         "--point", type=Spot.parse, default="", help=f"target/mode/point of a real target ({', '.join(TARGETS)})"
     )
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, partial(stop, os.getpid()))
     chosen = [part for part in options.part.split(",") if part] or list(PARTS)
     if unknown := sorted(set(chosen) - set(PARTS)):
         parser.error(f"unknown part {unknown[0]!r}; parts: {', '.join(PARTS)}")

@@ -100,6 +100,8 @@ class Report:
         total = Verdict()
         for row in self.rows:
             total.add(row.verdict)
+        if total.undercut:
+            self.say(f"{total.undercut} calls came before the time that a vendor had named in Retry-After")
         bitten = sum(self.teeth.values())
         others = "".join(f" {part}_failures={failures}" for part, failures in self.others.items())
         self.say(f"campaign: {total}{others} teeth={bitten}/{len(self.teeth)}")
