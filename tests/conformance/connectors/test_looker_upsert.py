@@ -279,9 +279,7 @@ def test_column_that_drifted_away_since_preflight_stops_the_publish(cloud: Cloud
 
 
 @pytest.mark.parametrize("index", [False, True], ids=["no index", "unique index"])
-def test_ten_thousand_keys_into_a_million_rows(
-    cloud: Cloud, capsys: pytest.CaptureFixture[str], *, index: bool
-) -> None:
+def test_ten_thousand_keys_into_a_million_rows(cloud: Cloud, *, index: bool) -> None:
     cloud.sql(
         "CREATE TABLE bi.million (id bigint, name text, version bigint);"
         "INSERT INTO bi.million SELECT n, 'volunteer ' || n, 1 FROM generate_series(1, 1000000) n"
@@ -291,15 +289,8 @@ def test_ten_thousand_keys_into_a_million_rows(
     ids = [n * 137 % 1_005_000 for n in range(10_000)]  # some of them new
     plan = staged(cloud, pa.table({"id": ids, "name": ["changed"] * 10_000, "version": [2] * 10_000}), "million", "id")
     connector(cloud).open_delivery(plan).read_back()
-    started = time.monotonic()
     connector(cloud).open_delivery(plan).publish()
-    seconds = time.monotonic() - started
-    with capsys.disabled():
-        print(
-            f"\nupsert of 10,000 keys into 1,000,000 rows: {seconds:.2f} s ({'unique index' if index else 'no index'})"
-        )
     added = sum(n == 0 or n > 1_000_000 for n in ids)
     assert cloud.sql("SELECT count(*), count(*) FILTER (WHERE version = 2) FROM bi.million") == [
         (1_000_000 + added, 10_000)
     ]
-    assert seconds < 15

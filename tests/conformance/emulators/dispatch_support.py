@@ -79,7 +79,7 @@ class Worker:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
-    def wait_for(self, count: int, timeout_s: float = 10.0) -> list[Received]:
+    def wait_for(self, count: int, timeout_s: float = 60.0) -> list[Received]:
         """What arrived, once it is `count` requests or more."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.received) >= count, timeout_s), (
@@ -97,7 +97,7 @@ class Worker:
         self._server.server_close()
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def eventually(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Wait until `condition()` holds."""
     end = time.monotonic() + timeout_s
     while not condition():
