@@ -15,7 +15,8 @@ from shared.pipeline.preparing import casting, grammar
 from shared.pipeline.preparing.casting import CastRefusedError, Computed, either
 from shared.pipeline.preparing.compute import NULL, Compiler, Term, literal_term, named, retyped
 
-WHERE = "where"
+WHERE = "mapping.where"
+"""Stands in rejects where a column does: the row could not be asked."""
 
 
 @dataclass(frozen=True)

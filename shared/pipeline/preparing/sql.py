@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -98,8 +99,9 @@ def _child(path: Path, text: str) -> Iterator[BinaryIO]:
         timer = threading.Timer(LIMIT_S, end)
         timer.start()
         try:
-            with child.stdin as stdin:
-                stdin.write(text.encode())
+            with contextlib.suppress(BrokenPipeError):  # it ended before it read the SQL; it said why
+                child.stdin.write(text.encode())
+                child.stdin.close()
             with child.stdout as output:
                 yield output  # type: ignore[misc] # IO[bytes] is what BinaryIO says
                 code = child.wait()

@@ -105,7 +105,7 @@ def test_a_mapping_selects_renames_orders_and_computes_as_the_reference_does(
     for number, row in enumerate(rows, 1):
         asked = reference.evaluate(where, row)
         if asked is reference.BAD:
-            rejected.append((number, "where", "expression", "row"))
+            rejected.append((number, "mapping.where", "expression", "row"))
         if asked is not True:
             continue
         one = {
@@ -265,6 +265,15 @@ def test_an_empty_table_stays_a_table_with_its_columns() -> None:
     assert found.rows == []
     assert found.prepared.source is not None
     assert found.prepared.source.scan.schema == pa.schema([("Hours", pa.float64())])
+
+
+def test_a_row_that_where_cannot_ask_is_discarded_whole_and_a_column_of_that_name_is_not() -> None:
+    table = pa.table({"where": ["x", "1"], "n": [0, 1]})
+    mapping = {"where": "1 / n > 0", "columns": [{"name": "where", "type": "int64"}, {"name": "n"}]}
+    found = run(table, mapping, {"on_breach": "discard_value"})
+    assert (found.rows, found.broken[0]) == ([{"where": 1, "n": 1}], (1, "mapping.where", "expression", "row"))
+    kept = run(table, {"columns": mapping["columns"]}, {"on_breach": "discard_value"})
+    assert kept.rows == [{"where": None, "n": 0}, {"where": 1, "n": 1}]
 
 
 def test_every_type_goes_through_unchanged() -> None:

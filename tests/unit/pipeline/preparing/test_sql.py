@@ -196,6 +196,12 @@ def test_the_child_gets_nothing_of_our_environment(monkeypatch: pytest.MonkeyPat
     assert set(seen) == {"PYTHONPATH", "ARROW_DEFAULT_MEMORY_POOL", "MALLOC_ARENA_MAX"}
 
 
+def test_a_child_that_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "CHILD", Path("/nowhere/sql_child.py"))
+    with pytest.raises(SourceError, match="could not be run"):
+        rows(f"select '{'x' * 40_000}' as a")
+
+
 def test_a_source_too_large_for_the_disk_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql, "MAX_SOURCE_BYTES", -1)
     with pytest.raises(SourceError, match="too much for SQL") as refused:
