@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from tests.campaigns import api, crashes, faults, flights, replies, simulated, states
+from tests.campaigns import api, crashes, faults, flights, reconciling, replies, schedules, simulated, states, zones
 from tests.campaigns.malformed import run as malformed
 from tests.campaigns.report import EXCEPTED, Report
 from tests.campaigns.spot import Spot
@@ -61,6 +61,19 @@ def every_malformed_file(report: Report, options: argparse.Namespace) -> None:
     malformed.run(report, each=25 if options.quick else 250, first_seed=options.seed or 0)
 
 
+def ticking(report: Report, options: argparse.Namespace) -> None:
+    seeds = 1 if options.seed is not None else 20 if options.quick else 200
+    schedules.run(report, first_seed=options.seed or 0, seeds=seeds)
+
+
+def by_the_minute(report: Report, options: argparse.Namespace) -> None:
+    zones.run(report, zones=2 if options.quick else len(zones.ZONES))
+
+
+def torn_writes(report: Report, options: argparse.Namespace) -> None:
+    reconciling.run(report)
+
+
 PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "simulation": simulation,
     "kill": partial(crashing, "kill"),
@@ -69,6 +82,9 @@ PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "faults": faulty,
     "replies": without_replies,
     "states": every_state,
+    "schedules": ticking,
+    "cron": by_the_minute,
+    "reconcile": torn_writes,
     "flights": same_flights,
     "api": generated_requests,
     "tables": every_table,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tests.campaigns.verdict import Verdict
 
-FIGURES = ("points", "reads", "runs", "lost", "dupl.", "stuck", "mixed", "undercut")
+FIGURES = ("points", "reads", "runs", "lost", "dupl.", "stuck", "mixed", "undercut", "missed", "doubled")
 EXCEPTED = {
     "part seen": "reads of a part, of a target that is not atomic",
     "put back": "rows that a late call took or doubled, and the sweeper mended one lease later",
@@ -41,7 +41,18 @@ class Row:
 
     def __str__(self) -> str:
         v = self.verdict
-        figures = (self.points, self.reads, v.runs, v.lost, v.duplicated, v.stuck, v.mixed, v.undercut)
+        figures = (
+            self.points,
+            self.reads,
+            v.runs,
+            v.lost,
+            v.duplicated,
+            v.stuck,
+            v.mixed,
+            v.undercut,
+            v.missed,
+            v.doubled,
+        )
         apart = [str(self.excepted[name]) if name in self.excepted else "-" for name in EXCEPTED]
         told = "".join(f" {count:>8}" for count in figures) + " |" + "".join(f" {count:>9}" for count in apart)
         return f"{self.part:<11} {self.target:<16} {self.mode:<8}{told}"

@@ -38,7 +38,7 @@ class Accepted:
 @dataclass
 class Verdict:
     """Zeros, or what went wrong. `stuck` counts jobs without an end, with an end that nothing caused, and records that lie;
-    `undercut` calls that a vendor got before the time that its Retry-After had named.
+    `undercut` calls that a vendor got before the time that its Retry-After had named; `missed` and `doubled` planned times of schedules.
     """
 
     runs: int = 0
@@ -47,11 +47,15 @@ class Verdict:
     stuck: int = 0
     mixed: int = 0
     undercut: int = 0
+    missed: int = 0
+    doubled: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
     def is_clean(self) -> bool:
-        return not (self.lost or self.duplicated or self.stuck or self.mixed or self.undercut)
+        return not (
+            self.lost or self.duplicated or self.stuck or self.mixed or self.undercut or self.missed or self.doubled
+        )
 
     def add(self, other: Verdict) -> None:
         self.runs += other.runs
@@ -60,10 +64,13 @@ class Verdict:
         self.stuck += other.stuck
         self.mixed += other.mixed
         self.undercut += other.undercut
+        self.missed += other.missed
+        self.doubled += other.doubled
         self.notes += other.notes
 
     def __str__(self) -> str:
-        return f"runs={self.runs} lost={self.lost} duplicated={self.duplicated} stuck={self.stuck} mixed={self.mixed}"
+        figures = ("runs", "lost", "duplicated", "stuck", "mixed", "missed", "doubled")
+        return " ".join(f"{name}={getattr(self, name)}" for name in figures)
 
 
 def judge(accepted: Sequence[Accepted], documents: Documents, vendor: SimulatedVendor, *, mixed: int = 0) -> Verdict:
