@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from shared.bootstrap import Services
 from shared.config import read_settings
 from shared.connectors._base import Runtime
 from shared.services.connectors import Connectors
+from tests.conftest import found_in
 from tests.fakes.connector import InMemoryConnector, InMemoryVendor
 from tests.fakes.stores import InMemoryStores
 
@@ -49,7 +50,7 @@ SHEETS = {
     "spreadsheet_id": "1BxiMVs0XRA5nFMdKvBdBZjgmUUqptlbs74OgvE2upms",
     "service_account_key": {
         "type": "service_account",
-        "private_key": "-----BEGIN PRIVATE KEY-----\nabc\n",
+        "private_key": "-----BEGIN PRIVATE KEY-----\ncanary-of-the-key-file\n",
         "client_email": "a@b",
     },
 }
@@ -70,6 +71,7 @@ class World:
     fakes: InMemoryStores = field(default_factory=InMemoryStores)
     vendor: InMemoryVendor = field(default_factory=InMemoryVendor)
     claims: dict[str, dict[str, Any]] = field(default_factory=dict)
+    answers: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         services = Services(read_settings(self.environ), self.fakes.stores())
@@ -107,6 +109,7 @@ class World:
         )
         response = self._functions[function](flask.Request(environ))
         text = response.get_data(as_text=True)
+        self.answers.append(f"{text} {dict(response.headers)}")
         return Answer(response.status_code, json.loads(text) if text else None, dict(response.headers))
 
     def status(self, function: str, method: str, path: str, body: Any, **headers: str) -> int:
@@ -120,6 +123,12 @@ class World:
         response = self._functions[function](flask.Request(create_environ(path)))
         assert (response.status_code, response.mimetype) == (200, "text/html")
         return response.get_data(as_text=True)
+
+    def left(self) -> str:
+        """Return everything that this world has stored or answered, but for Secret Manager."""
+        fakes = self.fakes
+        kept = [repr(fakes.documents._documents), repr(fakes.tasks.pending), repr(fakes.cron_jobs.jobs)]
+        return "\n".join([*kept, repr(fakes.objects._live), *self.answers])
 
     def work(self) -> None:
         """Run every enqueued task until none is left, as Cloud Tasks would, each at its time."""
@@ -174,8 +183,16 @@ class World:
 
 
 @pytest.fixture
-def make_world() -> Callable[..., World]:
-    return lambda **environ: World({**ENVIRONMENT, **environ})
+def make_world() -> Iterator[Callable[..., World]]:
+    """Make worlds; afterwards no document, task, object or answer of theirs may hold a canary."""
+    made: list[World] = []
+
+    def make(**environ: str) -> World:
+        made.append(World({**ENVIRONMENT, **environ}))
+        return made[-1]
+
+    yield make
+    assert [canary for world in made for canary in found_in(world.left())] == []
 
 
 @pytest.fixture

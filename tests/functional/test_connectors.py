@@ -128,8 +128,8 @@ LOOKER = {
     "connector_type": "looker",
     "base_url": "https://acme.cloud.looker.com",
     "client_id": "id",
-    "client_secret": "looker-secret",
-    "warehouse_password": "warehouse-secret",
+    "client_secret": "canary-of-looker",
+    "warehouse_password": "canary-of-the-warehouse",
     "connection": "warehouse",
     "warehouse": {"host": "10.0.0.5", "database": "analytics", "user": "loader"},
 }
