@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,26 +18,10 @@ from typing import Any
 import pytest
 from google.api_core import exceptions
 
+from infra.local.ports import free_base
 from tests.conformance.emulators.dispatch_support import LOCATION, Worker, eventually, scheduler_client, tasks_client
 
 ROOT = Path(__file__).parents[3]
-OFFSETS = (12, 13, 19)
-
-
-def free_port_base() -> int:
-    """A port base whose ports for these parts are free."""
-    for base in range(21000, 30000, 40):
-        sockets = [socket.socket() for _ in OFFSETS]
-        try:
-            for each, offset in zip(sockets, OFFSETS, strict=True):
-                each.bind(("127.0.0.1", base + offset))
-            return base
-        except OSError:
-            continue
-        finally:
-            for each in sockets:
-                each.close()
-    raise AssertionError("no free ports")
 
 
 class Process:
@@ -46,7 +29,7 @@ class Process:
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        self.base = free_port_base()
+        self.base = free_base()
         self.start()
 
     def command(self) -> list[str]:
@@ -63,7 +46,7 @@ class Process:
 
     def kill(self) -> None:
         self.child.kill()
-        self.child.wait(5)
+        self.child.wait(120)
         assert self.child.stdout is not None
         self.child.stdout.close()
 
@@ -194,5 +177,5 @@ def test_a_signal_stops_it_even_while_it_sends(process: Process, worker: Worker,
     process.task(process.queue(), worker, "t1")
     worker.wait_for(1)
     process.child.send_signal(number)
-    assert process.child.wait(60) == 0  # it does not wait for the answer, which comes later
+    assert process.child.wait(120) == 0  # it does not wait for the answer, which comes later
     stopped.set()

@@ -157,26 +157,20 @@ def test_two_exchanges_of_one_instant_are_still_told_apart(tmp_path: Path) -> No
 # --- the process
 
 
-def free_port_base() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1]) - 16
-
-
 def spawn(data: Path, base: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "infra.local.sandboxes", "--data", str(data), "--port-base", str(base)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_the_process_says_ready_once_and_ends_on_sigterm_with_clients_connected(tmp_path: Path) -> None:
-    base = free_port_base()
+    base = free_base()
     process = spawn(tmp_path / "data", base)
     assert process.stdout is not None
     first = process.stdout.readline()
     with socket.create_connection(("127.0.0.1", base + 16)), socket.create_connection(("127.0.0.1", base + 17)):
         hosts = requests.get(f"http://127.0.0.1:{base + 18}/", timeout=10).json()["sandboxes"]["entra_id"]
         process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=120)
     assert (first, output, errors, process.returncode) == ("ready\n", "", "", 0)
     assert hosts == ["login.microsoftonline.com"]
 
@@ -187,7 +181,7 @@ def test_a_taken_port_is_one_line_that_names_part_and_port(tmp_path: Path) -> No
         taken.bind(("127.0.0.1", base + 16))
         taken.listen()
         process = spawn(tmp_path / "data", base)
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=120)
     assert (process.returncode, output, len(errors.splitlines())) == (1, "", 1)
     assert f"the CONNECT proxy cannot listen on 127.0.0.1:{base + 16}" in errors
 
