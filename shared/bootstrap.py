@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from shared.config import Settings, read_settings
 from shared.ports import Clock, Resolver, Stores
 from shared.stores.clock import SystemClock
+from shared.telemetry import export_spans_to
 
 if TYPE_CHECKING:
     from shared.connectors._quota import Quota
@@ -269,4 +270,8 @@ class Services:
 def services() -> Services:
     """Return this instance's services; the settings are read on the first call."""
     settings = read_settings()
+    if settings.trace_export_url:
+        from shared.spans import Spans
+
+        export_spans_to(Spans(settings.trace_export_url, settings.project))
     return Services(settings, google_stores(settings))

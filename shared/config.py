@@ -48,6 +48,7 @@ class Settings:
     longest_wait_s: float = 60.0
     looker_hosts: tuple[str, ...] = ()
     resolver_table: Mapping[str, str] | None = None
+    trace_export_url: str | None = None
     secret_manager_emulator: str | None = None
     cloud_tasks_emulator: str | None = None
     cloud_scheduler_emulator: str | None = None
@@ -110,6 +111,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         resolver_table=_table(env["RESOLVER_TABLE"]) if env.get("RESOLVER_TABLE") else None,
         bigquery_queries=env.get("BIGQUERY_QUERIES", "false") == "true",
         bigquery_max_bytes_billed=int(env.get("BIGQUERY_MAX_BYTES_BILLED", str(MAX_BYTES_BILLED))),
+        trace_export_url=env.get("TRACE_EXPORT_URL") or None,
         secret_manager_emulator=emulators["secret_manager"],
         cloud_tasks_emulator=emulators["cloud_tasks"],
         cloud_scheduler_emulator=emulators["cloud_scheduler"],

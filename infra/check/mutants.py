@@ -43,7 +43,7 @@ MUTANTS = (
     Mutant("a setting is misspelt", "functions.tf", "WAREHOUSE_HOSTS ", "WAREHOUSE_HOST  ", "settings_are_complete"),
     Mutant("a bucket may become public", "buckets.tf", 'public_access_prevention    = "enforced"\n  force_destroy               = !var', 'public_access_prevention    = "inherited"\n  force_destroy               = !var', "buckets_are_private"),
     Mutant("the audit can be shortened", "audit.tf", "is_locked        = var.audit_locked", "is_locked        = false", "buckets_are_private"),
-    Mutant("every secret of the project", "access.tf", 'role = "secretReader", condition = local.own_secrets', 'role = "secretReader", condition = null', "grants_are_narrow"),
+    Mutant("every secret of the project", "access.tf", "secrets  = local.own_secrets", "secrets  = null", "grants_are_narrow"),
     Mutant("system jobs look like schedules", "scheduler.tf", "-system-", "-schedule-", "cron_is_safe"),
     Mutant("nobody sweeps", "scheduler.tf", '!strcontains(route.path, "{")', '!strcontains(route.path, "{") && route.path != "/internal/sweep"', "cron_is_safe"),
     Mutant("wildcards hide paths", "origin.tf", "priority = route_rules.key + 1", "priority = 1000 - route_rules.key", "one_origin_is_complete"),

@@ -1,42 +1,23 @@
 # What each function may do: exactly the permissions that its client calls need (tests derive those from a run of the local cloud).
 # Google's ready-made roles hold more, so each grant has a role of its own here.
 locals {
-  roles = {
-    documents = {
-      title       = "documents"
-      permissions = ["datastore.databases.get", "datastore.entities.create", "datastore.entities.delete", "datastore.entities.get", "datastore.entities.list", "datastore.entities.update"]
-    }
-    secretReader = { title = "read secrets", permissions = ["secretmanager.versions.access"] }
-    secretMaker  = { title = "make secrets", permissions = ["secretmanager.secrets.create"] }
-    secretWriter = { title = "write secrets", permissions = ["secretmanager.secrets.delete", "secretmanager.versions.add", "secretmanager.versions.destroy"] }
-    secretSweep  = { title = "destroy unused secrets", permissions = ["secretmanager.versions.destroy", "secretmanager.versions.list"] }
-    secretLister = { title = "list secrets", permissions = ["secretmanager.secrets.list"] }
-    enqueuer     = { title = "enqueue tasks", permissions = ["cloudtasks.tasks.create"] }
-    cronRemover  = { title = "delete Scheduler jobs", permissions = ["cloudscheduler.jobs.delete"] }
-    cronKeeper   = { title = "keep Scheduler jobs", permissions = ["cloudscheduler.jobs.create", "cloudscheduler.jobs.delete", "cloudscheduler.jobs.list", "cloudscheduler.jobs.pause", "cloudscheduler.jobs.update"] }
-    callerUser   = { title = "let a service account call", permissions = ["iam.serviceAccounts.actAs"] }
-    objectReader = { title = "read objects", permissions = ["storage.objects.get", "storage.objects.list"] }
-    objectKeeper = { title = "keep objects", permissions = ["storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list"] }
-    objectWriter = { title = "write objects", permissions = ["storage.objects.create", "storage.objects.delete"] }
-    queryRunner  = { title = "run BigQuery jobs", permissions = ["bigquery.jobs.create"] }
-    tableReader  = { title = "read BigQuery tables", permissions = ["bigquery.tables.export", "bigquery.tables.get", "bigquery.tables.getData", "bigquery.tables.createSnapshot"] }
-    tracer       = { title = "write spans", permissions = ["cloudtrace.traces.patch", "telemetry.traces.write"] }
-  }
+  roles = jsondecode(file("${path.module}/access.json"))
 
-  # On the project, under the condition if there is one.
+  # On the project; documents and secrets under a condition. Creating and listing secrets is asked of the project, and Scheduler jobs know none.
+  conditions = {
+    database = local.own_database
+    secrets  = local.own_secrets
+    project  = null
+    datasets = null
+    traces   = null
+  }
+  scopes = concat(["database", "secrets", "project"], var.trace_export ? ["traces"] : [])
+
   in_project = merge(
-    { for name in keys(local.functions) : "${name} documents" => { function = name, role = "documents", condition = local.own_database } },
-    { for name in ["register", "export-worker", "refresh"] : "${name} secretReader" => { function = name, role = "secretReader", condition = local.own_secrets } },
-    {
-      "register secretMaker"  = { function = "register", role = "secretMaker", condition = null } # creating is asked of the project
-      "register secretWriter" = { function = "register", role = "secretWriter", condition = local.own_secrets }
-      "export-worker secretSweep"  = { function = "export-worker", role = "secretSweep", condition = local.own_secrets }
-      "export-worker secretLister" = { function = "export-worker", role = "secretLister", condition = null } # listing is asked of the project
-      "register cronRemover"  = { function = "register", role = "cronRemover", condition = null } # Scheduler jobs know no conditions
-      "refresh cronKeeper"    = { function = "refresh", role = "cronKeeper", condition = null }
-    },
+    merge([for name, role in local.roles : { for function in role.functions : "${function} ${name}" => {
+      function = function, role = name, condition = local.conditions[role.scope]
+    } } if contains(local.scopes, role.scope)]...),
     length(var.source_datasets) == 0 ? {} : { "export-worker queryRunner" = { function = "export-worker", role = "queryRunner", condition = null } },
-    !var.trace_export ? {} : { for name in keys(local.functions) : "${name} tracer" => { function = name, role = "tracer", condition = null } },
   )
 
   own_database = {

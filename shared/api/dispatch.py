@@ -24,7 +24,7 @@ from shared.api.problems import MEDIA_TYPE, of_error, problem
 from shared.api.routes import ROUTES, Parameter, Route
 from shared.errors import BIConnectorsError, InvalidRequestError
 from shared.services.records import Idempotency
-from shared.telemetry import bind, clear, log_event
+from shared.telemetry import bind, clear, log_event, request_span
 
 if TYPE_CHECKING:
     from shared.bootstrap import Services
@@ -111,6 +111,10 @@ class Function:
 
     def __call__(self, request: flask.Request) -> flask.Response:
         """Answer one request; every failure is a problem document."""
+        with request_span(f"{request.method} {self.name}", request.headers):
+            return self._answer_in_span(request)
+
+    def _answer_in_span(self, request: flask.Request) -> flask.Response:
         started = time.monotonic()
         sent = request.headers.get("X-Request-Id", "")
         request_id = sent if REQUEST_ID.match(sent) else uuid.uuid4().hex
@@ -143,7 +147,7 @@ class Function:
         services = self._services()
         headers = request.headers
         caller = self._authenticator(services).require(route, headers.get("Authorization"), headers.get("Origin"))
-        bind(caller=caller.email)
+        bind(caller=caller.email, project=services.settings.project)
         audit.acting(caller.email, request_id)
         call = Call(
             services=services,

@@ -12,7 +12,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from shared.errors import BIConnectorsError, CredentialError, TargetError, VendorUnavailableError
-from shared.telemetry import log_event
+from shared.telemetry import log_event, span
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 190.0  # Google answers or gives up after 180 s: developers.google.com/workspace/sheets/api/limits
@@ -32,7 +32,8 @@ class VendorAdapter(HTTPAdapter):
         started = time.monotonic()
         status: int | str = "no answer"
         try:
-            response = super().send(request, **kwargs)
+            with span(f"{self._vendor} {request.method}", vendor=self._vendor):
+                response = super().send(request, **kwargs)
             status = response.status_code
             return response
         finally:

@@ -92,7 +92,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One export job as people see it.
 
-    `record_count`, `file_size_bytes`, `location` and `verification` are set when it succeeds; `error_message` and `error`
+    `record_count`, `file_size_bytes`, `location` and `verification` are set when it succeeds; `cost`, when it ends, is what
+    it did and an estimate of its price (infra/COST.md); `error_message` and `error`
     when it fails; `note` says in words where the promise is limited for this kind of target. `source_as_of` is the moment whose
     rows were frozen: of a file its generation's creation, of many the newest, else when they were read. `drift` is how the
     columns differ from the last success on the target (`added`, `gone`, `changed`), null where there was none; `rejected_count`
@@ -119,6 +120,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     completed_at: datetime | None = None
     record_count: int | None = None
     file_size_bytes: int | None = None
+    cost: dict[str, Any] | None = None
     location: str | None = None
     verification: dict[str, Any] | None = None
     waiting: str | None = None

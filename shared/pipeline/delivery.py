@@ -28,12 +28,13 @@ from shared.errors import (
 from shared.models import JobStatus, Phase, Progress
 from shared.pipeline import lease as leases
 from shared.pipeline import manifest
+from shared.pipeline.costs import receipt
 from shared.pipeline.formats import CONTENT_TYPES, Format, writer
 from shared.pipeline.freezing import Freezing, FrozenSource, freeze, frozen_before, frozen_bytes
 from shared.pipeline.guards import check_rows, shrink_reason
 from shared.pipeline.heartbeat import beating
 from shared.pipeline.lease import Busy, CancelRequestedError, Lease, LostLeaseError, Over
-from shared.pipeline.outcomes import Continue, Finished, Outcome
+from shared.pipeline.outcomes import Continue, Finished, Outcome, log_end
 from shared.pipeline.preparing import job as preparing
 from shared.ports import Stores
 from shared.telemetry import log_event
@@ -285,6 +286,7 @@ class ExportEngine:
                 "phase": Phase.FINISHED.value,
                 "completed_at": self._stores.clock.now(),
                 "record_count": rows,
+                "cost": receipt(job),
                 "file_size_bytes": job.get("file_size_bytes") or frozen_bytes(job),
                 "location": published.location,
                 "published": dict(published.details),
@@ -293,7 +295,7 @@ class ExportEngine:
             remember=published.details.get("target"),
             release=True,
         )
-        _log_end(held.job)
+        log_end(held.job)
         return Finished()
 
     def _wait(self, held: Lease, error: VendorUnavailableError) -> Outcome:
@@ -356,6 +358,7 @@ class ExportEngine:
             "status": status.value,
             "completed_at": self._stores.clock.now(),
             "waiting": None,
+            "cost": receipt(held.job),
             "error_message": message,
             "error": {"code": code, "message": message, "retryable": False, "details": {}, **(more or {})},
         }
@@ -363,7 +366,7 @@ class ExportEngine:
             held.save(ended, release=True)
         except LostLeaseError:
             return Finished()
-        _log_end(held.job)
+        log_end(held.job)
         return Finished()
 
 
@@ -394,17 +397,3 @@ def _abandon(delivery: Delivery, reason: str) -> str:
             return ""
         return f" (its staging could not be removed: {error.message})"
     return ""
-
-
-def _log_end(job: Mapping[str, Any]) -> None:
-    log_event(
-        "job_finished",
-        severity="INFO" if job["status"] == JobStatus.SUCCESS.value else "WARNING",
-        job_id=job["id"],
-        connector=job["connector_name"],
-        table=job["table_name"],
-        status=job["status"],
-        rows=job.get("record_count"),
-        sent_bytes=job["progress"]["sent_bytes"],
-        error_code=(job.get("error") or {}).get("code"),
-    )

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+from shared.models import JobStatus
+from shared.telemetry import log_event
 
 
 @dataclass(frozen=True)
@@ -23,3 +28,20 @@ class Continue:
 
 
 Outcome = Finished | Continue
+
+
+def log_end(job: Mapping[str, Any]) -> None:
+    """Write the one event that the metrics, alerts and objectives of jobs count."""
+    log_event(
+        "job_finished",
+        severity="INFO" if job["status"] == JobStatus.SUCCESS.value else "WARNING",
+        job_id=job["id"],
+        connector=job["connector_name"],
+        table=job["table_name"],
+        status=job["status"],
+        rows=job.get("record_count"),
+        sent_bytes=job["progress"]["sent_bytes"],
+        error_code=(job.get("error") or {}).get("code"),
+        duration_s=round((job["completed_at"] - job["created_at"]).total_seconds(), 3),
+        cost_microusd=round(job["cost"]["usd"] * 1e6),
+    )

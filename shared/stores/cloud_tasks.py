@@ -12,6 +12,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from shared.ports import Task
 from shared.stores._channel import local_client
+from shared.telemetry import span, traceparent
 
 
 class CloudTasks:
@@ -30,13 +31,18 @@ class CloudTasks:
 
     def enqueue(self, task: Task) -> bool:
         queue = f"{self._parent}/queues/{task.queue}"
+        with span("enqueue", "producer", queue=task.queue):
+            return self._create(queue, task)
+
+    def _create(self, queue: str, task: Task) -> bool:
+        hop = traceparent()
         message = tasks_v2.Task(
             name=f"{queue}/tasks/{task.name}",
             dispatch_deadline=duration_pb2.Duration(seconds=int(task.deadline_s)),
             http_request=tasks_v2.HttpRequest(
                 http_method=tasks_v2.HttpMethod.POST,
                 url=task.url,
-                headers={"Content-Type": "application/json"},
+                headers={"Content-Type": "application/json", **({"traceparent": hop} if hop else {})},
                 body=json.dumps(dict(task.body)).encode(),
                 oidc_token=tasks_v2.OidcToken(service_account_email=self._service_account, audience=_origin(task.url)),
             ),

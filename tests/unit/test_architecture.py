@@ -23,7 +23,14 @@ LEAVES = {
 }
 ALLOWED: dict[str, set[str]] = {
     "functions": {"shared.api", "shared.bootstrap", "shared.config"},
-    "shared.bootstrap": {"shared.services", "shared.pipeline", "shared.connectors", "shared.stores", *LEAVES},
+    "shared.bootstrap": {
+        "shared.spans",
+        "shared.services",
+        "shared.pipeline",
+        "shared.connectors",
+        "shared.stores",
+        *LEAVES,
+    },
     "shared.api": {"shared.services", "shared.connectors", "shared.bootstrap", *LEAVES},
     "shared.services": {
         "shared.connectors",
@@ -41,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "shared.models": set(),
     "shared.type_rules": set(),
     "shared.redaction": set(),
+    "shared.spans": {"shared.telemetry"},
     "shared.telemetry": {"shared.redaction"},
     "shared.ports": set(),
     "shared.config": {"shared.errors"},

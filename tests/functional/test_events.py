@@ -1,0 +1,165 @@
+"""What is watched on Google Cloud is what the code writes: every metric and alert meets the line that it is for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from shared.connectors._base import Runtime
+from shared.connectors._http import vendor_session
+from shared.errors import CredentialError, TargetError, VendorUnavailableError
+from shared.services.breakers import Breakers
+from shared.services.connectors import Connectors
+from tests.fakes.connector import InMemoryConnector
+from tests.fakes.log_filter import entry, matches
+from tests.functional.conftest import World
+from tests.functional.test_exports import EXPORT, start
+
+ROOT = Path(__file__).resolve().parents[2]
+METRICS: dict[str, Any] = json.loads((ROOT / "infra" / "terraform" / "metrics.json").read_text())
+ALERTS: dict[str, Any] = json.loads((ROOT / "infra" / "terraform" / "alerts.json").read_text())
+
+
+def exports_fail(world: World) -> None:
+    world.vendor.errors = [("preflight", TargetError("no"))]
+    start(world)
+    world.work()
+
+
+def fault_of_ours(world: World) -> None:
+    world.vendor.errors = [("preflight", RuntimeError("a bug"))]
+    start(world)
+    with pytest.raises(AssertionError):
+        world.work_once()
+
+
+def jobs_rescued(world: World) -> None:
+    start(world)
+    world.fakes.tasks.pending.clear()
+    world.fakes.clock.sleep(3600)
+    world.sweep()
+
+
+def sweep_missing(world: World) -> None:
+    world.sweep()
+
+
+def vendor_down(world: World) -> None:
+    stores = world.services.stores
+    runtime = Runtime(stores.clock, guard=Breakers(stores.documents, stores.clock).guard)
+    world.services.__dict__["connectors"] = Connectors(
+        stores, "bi", runtime, load=lambda config, secrets, runtime: InMemoryConnector(world.vendor)
+    )
+    world.vendor.errors = [("write", VendorUnavailableError("503", retry_after_s=1.0, vendor_status=503))] * 5
+    start(world)
+    world.work()
+
+
+def callers_refused(world: World) -> None:
+    assert world.call("export", "GET", "/api/bi-connectors/tables", Authorization="Bearer nobody").status == 401
+
+
+def credential_refused(world: World) -> None:
+    world.vendor.errors = [("preflight", CredentialError("refused"))]
+    start(world)
+    world.work()
+
+
+def job_held(world: World) -> None:
+    start(world)
+    world.work()
+    start(world, rows=[])
+    world.work()
+
+
+CAUSES: dict[str, Callable[[World], None]] = {
+    "exports-fail": exports_fail,
+    "fault-of-ours": fault_of_ours,
+    "jobs-rescued": jobs_rescued,
+    "sweep-missing": sweep_missing,
+    "vendor-down": vendor_down,
+    "callers-refused": callers_refused,
+    "credential-refused": credential_refused,
+    "job-held": job_held,
+}
+
+
+def entries(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Return the log entries written since the last call."""
+    return [entry(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_meets_the_line_that_its_cause_writes(
+    name: str, registered: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    CAUSES[name](registered)
+    assert [found for found in entries(capsys) if matches(ALERTS[name]["log"], found)]
+
+
+@pytest.mark.parametrize("name", sorted(ALERTS.keys() - {"sweep-missing"}))
+def test_no_alert_when_all_goes_well(name: str, registered: World, capsys: pytest.CaptureFixture[str]) -> None:
+    start(registered)
+    registered.work()
+    registered.sweep()
+    assert [found for found in entries(capsys) if matches(ALERTS[name]["log"], found)] == []
+
+
+def everything(world: World) -> None:
+    """Make the code write every kind of line that a metric counts."""
+    start(world)
+    world.work()
+    exports_fail(world)
+    world.sweep()
+    session = vendor_session("looker")
+    session.mount("http://", session.get_adapter("https://x"))
+    with pytest.raises(requests.ConnectionError):
+        session.get("http://127.0.0.1:9/", timeout=1)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_finds_its_value_and_labels_in_what_it_counts(
+    name: str, registered: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    everything(registered)
+    counted = [found["jsonPayload"] for found in entries(capsys) if matches(METRICS[name]["filter"], found)]
+    assert counted
+    for label in METRICS[name]["labels"]:
+        assert any(label in payload for payload in counted), label
+    if value := METRICS[name].get("value"):
+        assert all(isinstance(payload[value], int | float) for payload in counted)
+
+
+def test_a_metric_that_an_alert_narrows_has_the_label(registered: World) -> None:
+    for alert in ALERTS.values():
+        for label in re.findall(r"metric\.labels\.(\w+)", alert.get("where", "")):
+            assert label in METRICS[alert["metric"]]["labels"]
+
+
+def test_every_alert_has_its_section_in_the_runbook() -> None:
+    sections = set(re.findall(r"^## ([a-z-]+)$", (ROOT / "infra" / "RUNBOOK.md").read_text(), re.MULTILINE))
+    assert sections == set(ALERTS)
+
+
+def test_every_line_of_a_job_carries_its_id_and_one_trace_over_all_its_tasks(
+    registered: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    registered.call(
+        "export", "POST", "/api/bi-connectors/export", EXPORT, traceparent=f"00-{trace}-b7ad6b7169203331-01"
+    )
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert {
+        line["logging.googleapis.com/trace"] for line in lines if "project" in line or line["message"] == "request"
+    } == {f"projects/fake/traces/{trace}"}
+    registered.work()
+    worked = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    finished = next(line for line in worked if line["message"] == "job_finished")
+    assert finished["logging.googleapis.com/labels"] == {"job_id": finished["job_id"]}
+    assert finished["severity"] == "INFO"
