@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import subprocess
+import sys
 from typing import Any
 
+from infra.local.canaries import canaries, leaks
 from infra.local.demo.api import Api
 from infra.local.supervisor import LocalCloud
 
 from .conftest import ROWS, fetch, finish
 
 API = "/api/bi-connectors"
-HOLDERS = (
-    "accounts.json",
-    "endpoints.json",
-    "identity/",
-    "emulators/secret_manager.sqlite",
-    "sandboxes/entra",
-    "sandboxes/google_identity",
-    "sandboxes/looker",
-    "sandboxes/token",
-    "try/",
-)
-"""Where secrets belong: the accounts themselves, Secret Manager, and what a vendor knows of its own clients."""
-
-
-def canaries(cloud: LocalCloud) -> dict[str, bytes]:
-    accounts = cloud.accounts
-    pem = accounts.google.service_account_key["private_key"]
-    return {
-        "Entra client secret": accounts.entra.client_secret.encode(),
-        "Looker client secret": accounts.looker.client_secret.encode(),
-        "warehouse password": accounts.warehouse.password.encode(),
-        "Google private key": pem.splitlines()[5].encode(),
-    }
-
-
-def files(cloud: LocalCloud) -> Iterator[tuple[str, Path]]:
-    data = cloud.layout.data
-    for path in data.rglob("*"):
-        name = path.relative_to(data).as_posix()
-        if path.is_file() and not path.is_symlink() and not name.startswith(HOLDERS):
-            yield name, path
 
 
 def test_no_secret_is_stored_logged_or_answered(
@@ -59,16 +29,11 @@ def test_no_secret_is_stored_logged_or_answered(
         *(fetch(cloud, "POST", f"{API}/{name}/test").text for name in connectors.values()),
     ]
 
-    found = [
-        f"{canary} in {name}"
-        for name, path in files(cloud)
-        for canary, secret in canaries(cloud).items()
-        if secret in path.read_bytes()
-    ]
+    found = leaks(cloud.accounts, cloud.layout.data)
     found += [
         f"{canary} in an answer"
         for text in answers
-        for canary, secret in canaries(cloud).items()
+        for canary, secret in canaries(cloud.accounts).items()
         if secret.decode() in text
     ]
 
@@ -76,12 +41,20 @@ def test_no_secret_is_stored_logged_or_answered(
 
 
 def test_the_search_does_find_a_planted_secret(cloud: LocalCloud) -> None:
-    secret = canaries(cloud)["Looker client secret"]
+    secret = canaries(cloud.accounts)["Looker client secret"]
     planted = cloud.layout.data / "logs" / "planted.log"
     planted.write_bytes(b"x" * 1000 + secret)
 
-    assert [name for name, path in files(cloud) if secret in path.read_bytes()] == ["logs/planted.log"]
+    assert leaks(cloud.accounts, cloud.layout.data) == ["Looker client secret in logs/planted.log"]
     planted.unlink()
+
+
+def test_the_search_does_find_a_secret_in_a_command_line(cloud: LocalCloud) -> None:
+    secret = canaries(cloud.accounts)["Looker client secret"].decode()
+    with subprocess.Popen([sys.executable, "-c", "input()", secret], stdin=subprocess.PIPE) as process:
+        found = leaks(cloud.accounts, cloud.layout.data)
+        process.communicate(b"\n")
+    assert found == [f"Looker client secret in the command line of process {process.pid}"]
 
 
 def test_files_that_hold_secrets_are_for_their_owner_only(cloud: LocalCloud) -> None:

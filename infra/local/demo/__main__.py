@@ -10,6 +10,7 @@ from pathlib import Path
 
 import requests
 
+from infra.local import canaries
 from infra.local.cloud_storage import MissingProgramError
 from infra.local.demo.api import ApiError
 from infra.local.demo.screen import Screen
@@ -65,7 +66,12 @@ def _run(data: Path, screen: Screen) -> bool:
         try:
             with stop_signals(stop_requested):
                 cloud.start(stop_requested)
-            return Story(cloud, screen).run()
+            agreed = Story(cloud, screen).run()
+            found = canaries.leaks(cloud.accounts, cloud.layout.data)
+            screen.step(
+                "; ".join(found) if found else "no secret in any log, document, table or file, nor in a command line"
+            )
+            return agreed and not found
         finally:
             with stop_signals(stop_requested):
                 cloud.stop()
