@@ -143,6 +143,12 @@ def test_a_decimal_beyond_38_digits_is_bad_and_one_that_fits_is_exact() -> None:
     assert computed("big * 3")[1] == [True] * 8
 
 
+def test_what_is_bad_is_null_though_the_kernel_gave_a_value() -> None:
+    values, bad = computed("null_if(col('col a'), cast(text, 'int64'))")
+    assert (values[2], bad[2]) == (None, True)
+    assert computed("coalesce(null_if(col('col a'), cast(text, 'int64')), 9)")[1][2] is True
+
+
 def test_local_times_follow_the_zone_and_are_bad_where_the_clock_shows_them_never_or_twice() -> None:
     assert computed("instant(t, 'Europe/Berlin')")[1] == [True] * 8
     instants = computed("instant(t, 'Asia/Tokyo')")[0]
