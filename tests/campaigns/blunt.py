@@ -55,15 +55,14 @@ class Blunt:
 
 
 class BluntPostgres(Blunt):
-    """INSERT, tried again after whatever went wrong."""
+    """One INSERT a row, all of them tried again after whatever went wrong."""
 
     def add(self, rows: list[list[Any]], chunk: Chunk) -> None:
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        table = f'bi."{self.inner._plan.table_name}" (id, version, name)'
+        into = f'INSERT INTO bi."{self.inner._plan.table_name}" (id, version, name) VALUES (%s, %s, %s)'
 
         def insert(connection: psycopg.Connection) -> None:
-            values = "SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::text[])"
-            connection.execute(f"INSERT INTO {table} {values}", columns)
+            for row in rows:
+                connection.execute(into, row)
 
         self.inner._do(f"inserting chunk {chunk.index}", insert)
 

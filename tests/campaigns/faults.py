@@ -36,7 +36,7 @@ RATES = (0.01, 0.1, 0.3, 0.5)
 MOST_TASKS = 400
 CALM_S = 7200.0
 """Between two runs: every token, quota window and pause of a breaker ends, so that a seed does the same wherever it stands."""
-BITTEN_SEEDS = 12
+BITTEN_SEEDS = 30
 Runs = Sequence[tuple[float, int]]
 
 
