@@ -55,7 +55,12 @@ class Repairs:
         self._engine = engine
 
     def see_to(self, job: Mapping[str, Any]) -> None:
-        """Decide what is to be done about a job that ended: nothing, look again, repair, or repair later."""
+        """Decide what is to be done about a job that ended: nothing, look again, repair, or repair later.
+
+        A worker that was overtaken asks, too, while the other still works on the job: then nothing is to be done.
+        """
+        if not JobStatus(job["status"]).is_final:
+            return
         atomic = kinds.capabilities(job["connector_type"]).atomic_replace
         if atomic or job["mode"] != Mode.REPLACE.value or not job.get("touched"):
             return
