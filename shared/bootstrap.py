@@ -189,6 +189,7 @@ class Services:
             self.settings.frozen_bucket,
             self.settings.threads,
             self.settings.longest_wait_s,
+            self.settings.urls["export"],
         )
 
         def refresh(job: Mapping[str, Any]) -> str:

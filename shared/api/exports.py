@@ -62,6 +62,16 @@ def download_file(call: Call) -> Reply:
     return Reply(Download(*found))
 
 
+def link_file(call: Call) -> Reply:
+    """Make a link to the file that a job kept."""
+    return Reply(call.services.exports.file_links.make(call.path["id"], call.caller.email))
+
+
+def follow_link(call: Call) -> Reply:
+    """Send the file that a link leads to."""
+    return Reply(Download(*call.services.exports.file_links.open(call.path["id"])))
+
+
 def list_rejects(call: Call) -> Reply:
     """List what a job left out, in the order of its rows."""
     page = Page(call.query.get("page_size", Page().size), call.query.get("page_token"))

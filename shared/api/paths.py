@@ -16,6 +16,7 @@ PATTERNS = {
     f"{API}/tables/": f"^{TABLE}$",
     "/problems/": f"^{CODE}$",
     f"{API}/export-jobs/": f"^{ID}$",
+    "/files/": f"^{ID}$",
     f"{API}/refresh-runs/": f"^{ID}$",
     f"{API}/schedules/": f"^{ID}$",
     f"{API}/": f"^{CONNECTOR}$",

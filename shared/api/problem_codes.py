@@ -25,6 +25,7 @@ ROWS = """
 | `credential_refused` | the vendor refused the credential or its rights |
 | `encoding_invalid` | the file is not in the encoding that was said |
 | `files_drift` | a file has other columns or types than the first of its source; the message names it |
+| `link_expired` | the link to a kept file is 10 minutes old, or was never made; make a new one (`:linkFile`) |
 | `file_not_found` | the job keeps no file; export with `export_format` |
 | `forbidden` | the identity lacks the role |
 | `formula_in_the_way` | a formula lies where rows would go |

@@ -27,6 +27,7 @@ from shared.models.connector import TestResult as TestResult
 from shared.models.health import Health as Health
 from shared.models.health import Ready as Ready
 from shared.models.job import ExportRequest as ExportRequest
+from shared.models.job import FileLink as FileLink
 from shared.models.job import Job as Job
 from shared.models.job import JobPage as JobPage
 from shared.models.job import JobStatus as JobStatus

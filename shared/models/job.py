@@ -146,6 +146,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     replay_job_id: str | None = None
 
 
+class FileLink(msgspec.Struct, frozen=True, kw_only=True):
+    """A link to the file that a job kept: whoever has it may download the file until it expires."""
+
+    url: str
+    expires_at: datetime
+
+
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
     """One page of jobs, newest first."""
 

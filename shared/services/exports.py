@@ -19,6 +19,7 @@ from shared.pipeline.lease import first_in_line, join_line
 from shared.pipeline.preparing.checks import check_rules
 from shared.ports import Document, Query, Stores, Task, Transaction
 from shared.services.connectors import Connectors
+from shared.services.file_links import FileLinks
 from shared.services.job_operations import JobOperations, fresh_state
 from shared.services.records import (
     Once,
@@ -49,6 +50,8 @@ class ExportSettings:
     frozen_bucket: str
     threads: int
     longest_wait_s: float = 60.0
+    export_url: str = ""
+    """Where this function itself is reached, for links to kept files."""
 
 
 class Exports:
@@ -74,6 +77,7 @@ class Exports:
         self.operations = JobOperations(stores, connectors, settings.frozen_bucket, self._enqueue)
         self.repairs = Repairs(stores, self.operations, engine)
         self.rejects = RejectOperations(stores, tables, self.operations, self._enqueue)
+        self.file_links = FileLinks(stores, self.rejects, settings.export_url)
         self._waiters = threading.BoundedSemaphore(max(1, settings.threads // 4))
 
     def start(self, request: ExportRequest, caller: str, idempotency: Once | None = None) -> Document:

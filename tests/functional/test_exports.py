@@ -243,6 +243,22 @@ def test_export_format_keeps_the_rows_as_a_file(registered: World) -> None:
     assert registered.fakes.objects.open(info).read().splitlines()[0] == b"id,name"
 
 
+def test_a_link_to_the_kept_file_needs_no_identity_and_expires(registered: World) -> None:
+    job_id = start(registered, export_format="csv")
+    assert registered.call("export", "POST", f"{API}/export-jobs/{job_id}:linkFile").body["code"] == "file_not_found"
+    registered.work()
+    made = registered.call("export", "POST", f"{API}/export-jobs/{job_id}:linkFile")
+    assert made.status == 200
+    path = made.body["url"].removeprefix("http://export")
+    assert path.startswith("/files/")
+    assert registered.status("export", "GET", path, None) == 200
+    assert path.rsplit("/", 1)[1] not in str(registered.fakes.documents._documents)
+    registered.fakes.clock.sleep(601)
+    late = registered.call("export", "GET", path)
+    assert (late.status, late.body["code"]) == (404, "link_expired")
+    assert registered.call("export", "GET", "/files/" + "0" * 64).status == 404
+
+
 def test_what_a_kind_cannot_do_is_422(registered: World) -> None:
     upsert = registered.call(
         "export", "POST", f"{API}/export", {**EXPORT, "mode": "upsert", "connector_name": "ymca_powerbi"}
