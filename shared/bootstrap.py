@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from shared.services.connectors import Connectors
     from shared.services.credentials import Credentials
     from shared.services.exports import Exports
+    from shared.services.freshness import Freshnesses
     from shared.services.occurrences import Occurrences
     from shared.services.quotas import Quotas
     from shared.services.readiness import Readiness
@@ -216,6 +217,12 @@ class Services:
         from shared.services.occurrences import Occurrences
 
         return Occurrences(self.stores, self.exports, self.refreshes, announce_health)
+
+    @cached_property
+    def freshness(self) -> Freshnesses:
+        from shared.services.freshness import Freshnesses
+
+        return Freshnesses(self.stores)
 
     @cached_property
     def reconciler(self) -> Reconciler:

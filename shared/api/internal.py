@@ -32,8 +32,9 @@ def fire_schedule(call: Call) -> Reply:
 
 
 def tend_schedules(call: Call) -> Reply:
-    """Every minute: see to what Cloud Scheduler did not call for, to runs that ended, to occurrences that wait."""
+    """Every minute: see to what Cloud Scheduler did not call for, to runs that ended and what waits, and to freshness."""
     call.services.occurrences.tend_all()
+    call.services.freshness.evaluate_all()
     return Reply(status=204)
 
 

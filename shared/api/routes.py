@@ -168,6 +168,8 @@ ROUTES: tuple[Route, ...] = (
           reply="RefreshRun", errors=(404,)),
     Route("POST", f"{API}/refresh-runs/{{id}}:cancel", "refresh", OPERATE, f"{_REFRESHES}:cancel_run",
           "Cancel a refresh, where the vendor can", reply="RefreshRun", errors=(404, 409, 422, 503)),
+    Route("GET", f"{API}/freshness", "refresh", VIEW, f"{_SCHEDULES}:list_freshness",
+          "List how old what readers see is", reply="FreshnessPage", query=(OF_CONNECTOR, *PAGE)),
     Route("POST", f"{API}/schedules", "refresh", OPERATE, f"{_SCHEDULES}:create_schedule", "Create a schedule",
           request="ScheduleRequest", reply="Schedule", status=201, errors=(404, 422), idempotency=True),
     Route("GET", f"{API}/schedules", "refresh", VIEW, f"{_SCHEDULES}:list_schedules", "List schedules",

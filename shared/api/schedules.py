@@ -68,6 +68,11 @@ def list_occurrences(call: Call) -> Reply:
     return Reply(call.services.occurrences.list_of(call.path["id"], _page(call)))
 
 
+def list_freshness(call: Call) -> Reply:
+    """List how old what readers see is, for every schedule."""
+    return Reply(call.services.freshness.page(call.query.get("connector_name"), _page(call)))
+
+
 def reconcile_schedules(call: Call) -> Reply:
     """Compare with Cloud Scheduler and mend; with `dry_run` only compare."""
     return Reply(call.services.reconciler.reconcile(dry_run=bool(call.query.get("dry_run"))))

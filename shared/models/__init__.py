@@ -24,6 +24,9 @@ from shared.models.connector import Connector as Connector
 from shared.models.connector import ConnectorPage as ConnectorPage
 from shared.models.connector import TestAllResult as TestAllResult
 from shared.models.connector import TestResult as TestResult
+from shared.models.freshness import Freshness as Freshness
+from shared.models.freshness import FreshnessPage as FreshnessPage
+from shared.models.freshness import FreshnessState as FreshnessState
 from shared.models.health import Health as Health
 from shared.models.health import Ready as Ready
 from shared.models.job import ExportRequest as ExportRequest

@@ -1,0 +1,116 @@
+"""How fresh the schedules keep what readers see, over HTTP on fakes. The clock stands at 12:00 UTC, Monday 5 January 2026."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from shared.connectors._base import RefreshStatus, VendorRefresh
+from shared.ports import Query
+from tests.functional.conftest import World
+
+API = "/api/bi-connectors"
+DONE = VendorRefresh("v", RefreshStatus.SUCCEEDED, "Completed")
+DAILY = {
+    "connector_name": "ymca_sheets",
+    "cron_expression": "0 13 * * *",
+    "action": "export_and_refresh",
+    "export": {"connector_name": "ymca_sheets", "table_name": "people"},
+    "max_age": "26h",
+}
+
+
+@pytest.fixture
+def daily(registered: World) -> tuple[World, str]:
+    registered.fakes.objects.put("tables", "people.csv", b"id\n1\n")
+    answer = registered.call("refresh", "POST", f"{API}/schedules", DAILY)
+    return registered, str(answer.body["id"])
+
+
+def state(world: World) -> dict[str, Any]:
+    (found,) = world.call("refresh", "GET", f"{API}/freshness").body["freshness"]
+    return dict(found)
+
+
+def events(world: World) -> list[str]:
+    return [item.data["event"] for item in world.fakes.documents.query(Query("notices"))]
+
+
+def run(world: World, schedule_id: str, at: str) -> None:
+    world.go_to(f"{at}+00:00")
+    assert world.fire(schedule_id, f"{at}Z").status == 200
+    world.work()
+    world.minute()
+
+
+def test_what_was_delivered_is_fresh_with_every_time_of_its_way(daily: tuple[World, str]) -> None:
+    world, schedule_id = daily
+    world.minute()
+    assert state(world)["state"] == "unknown"
+    run(world, schedule_id, "2026-01-05T13:00:00")
+    found = state(world)
+    assert (found["state"], found["table_name"], found["max_age"]) == ("fresh", "people", "26h")
+    assert found["source_as_of"] <= found["exported_at"] <= found["published_at"]
+    assert found["refreshed_at"] is None  # what is published to a sheet is live
+    assert events(world) == []
+
+
+def test_an_objective_missed_because_nothing_ran_is_told_once_and_its_recovery_once(daily: tuple[World, str]) -> None:
+    world, schedule_id = daily
+    run(world, schedule_id, "2026-01-05T13:00:00")
+    # from here on no job can run: the file is gone, and nobody fires anything either
+    world.fakes.objects.delete("tables", "people.csv")
+    world.fakes.documents.update(f"schedules/{schedule_id}", {"handled_until": datetime(2026, 1, 8, tzinfo=UTC)})
+    for hour in range(24, 32):
+        world.go_to(f"2026-01-0{5 + (13 + hour) // 24}T{(13 + hour) % 24:02}:00:00+00:00")
+        world.minute()
+    assert (state(world)["state"], events(world)) == ("late", ["freshness.late"])
+    world.fakes.objects.put("tables", "people.csv", b"id\n1\n")
+    world.call("refresh", "POST", f"{API}/schedules/{schedule_id}:runNow")
+    world.work()
+    world.minute()
+    world.minute()
+    assert state(world)["state"] == "fresh"
+    assert events(world) == ["freshness.late", "freshness.recovered"]
+
+
+def test_a_schedule_that_never_delivered_anything_is_late_too(registered: World) -> None:
+    registered.call("refresh", "POST", f"{API}/schedules", {**DAILY, "cron_expression": "0 0 1 * *"})
+    registered.go_to("2026-01-06T15:00:00+00:00")
+    registered.minute()
+    assert (state(registered)["state"], events(registered)) == ("late", ["freshness.late"])
+
+
+def test_a_paused_schedule_raises_no_alert(daily: tuple[World, str]) -> None:
+    world, schedule_id = daily
+    world.call("refresh", "POST", f"{API}/schedules/{schedule_id}:pause")
+    world.go_to("2026-01-09T12:00:00+00:00")
+    world.minute()
+    assert events(world) == []
+
+
+def test_data_counts_as_delivered_only_when_the_bi_tool_has_computed_anew(registered: World) -> None:
+    registered.fakes.objects.put("tables", "people.csv", b"id\n1\n")
+    export = {"connector_name": "ymca_powerbi", "table_name": "people"}
+    body = {**DAILY, "connector_name": "ymca_powerbi", "export": export}
+    schedule_id = str(registered.call("refresh", "POST", f"{API}/schedules", body).body["id"])
+    registered.vendor.refreshes = [VendorRefresh("v", RefreshStatus.FAILED, "Failed", reason="no memory"), DONE]
+    run(registered, schedule_id, "2026-01-05T13:00:00")
+    assert (state(registered)["state"], state(registered)["published_at"]) == ("unknown", None)
+    run(registered, schedule_id, "2026-01-06T13:00:00")
+    assert state(registered)["state"] == "fresh"
+    assert state(registered)["refreshed_at"] >= state(registered)["published_at"]
+
+
+def test_failing_runs_are_told_once_and_so_is_their_recovery(registered: World) -> None:
+    body = {"connector_name": "ymca_powerbi", "cron_expression": "0 */6 * * *"}
+    schedule_id = str(registered.call("refresh", "POST", f"{API}/schedules", body).body["id"])
+    failed = VendorRefresh("v", RefreshStatus.FAILED, "Failed", reason="ModelRefreshFailed")
+    registered.vendor.refreshes = [failed, failed, DONE, DONE]
+    for at in ("2026-01-05T18:00:00", "2026-01-06T00:00:00", "2026-01-06T06:00:00", "2026-01-06T12:00:00"):
+        run(registered, schedule_id, at)
+    assert events(registered) == ["schedule.failing", "schedule.recovered"]
+    notices = [item.data for item in registered.fakes.documents.query(Query("notices"))]
+    assert (notices[0]["message"], notices[0]["subject"]["schedule_id"]) == ("ModelRefreshFailed", schedule_id)
