@@ -117,10 +117,14 @@ class Play:
         return Played(verdict, len(self.slots), self.deliveries, self.mortal.deaths, self.log)
 
     def _outages(self) -> list[tuple[datetime, datetime]]:
-        found = []
+        found: list[tuple[datetime, datetime]] = []
         for _ in range(self.rng.choice((0, 0, 1, 2))):
             start = self.rng.choice(self.slots) - timedelta(minutes=self.rng.uniform(0, 30))
-            found.append((start, start + timedelta(minutes=self.rng.choice((8, 45, 240, 900)))))
+            end = start + timedelta(minutes=self.rng.choice((8, 45, 240, 900)))
+            if found and start <= found[0][1] + SOON and found[0][0] <= end + SOON:  # two that meet are one
+                found = [(min(start, found[0][0]), max(end, found[0][1]))]
+            else:
+                found.append((start, end))
         return found
 
     def is_down(self, moment: datetime) -> bool:
