@@ -36,7 +36,8 @@ class Audit:
 
     def page(self, filters: dict[str, str], page: Page) -> AuditPage:
         """List entries, newest first; `filters` are fields of an entry that must be equal."""
-        query = Query("audit", tuple((name, "==", value) for name, value in sorted(filters.items())), descending=True)
+        where = tuple((name, "==", value) for name, value in sorted(filters.items()))
+        query = Query("audit", where, order_by="id", descending=True)
         found, token = list_page(self._documents, query, page)
         return AuditPage(entries=[from_record(AuditEntry, item.data) for item in found], next_page_token=token)
 

@@ -63,9 +63,9 @@ def throw(url: str, *, examples: int, seed: int, phases: str = "examples,coverag
                 failures=[f"schemathesis ended with {done.returncode}: {(done.stdout + done.stderr)[-2000:]}"]
             )
         found = json.loads(report.read_text())
-    failures = [json.dumps(item)[:300] for item in (*found["failures"], *found["errors"])]
+    failures = [json.dumps(item)[:3000] for item in (*found["failures"], *found["errors"])]
     if done.returncode != 0:
-        failures.append(done.stdout.partition("= FAILURES =")[2][:4000] or done.stdout[-2000:])
+        failures.append(done.stdout.partition("= FAILURES =")[2][:20000] or done.stdout[-2000:])
     return Outcome(found["test_cases"]["generated"], found["operations"]["tested"], failures)
 
 

@@ -1,6 +1,7 @@
 """Firestore refuses a query that filters and orders by different fields unless its composite index exists; so do the fakes.
 
-Rule: firebase.google.com/docs/firestore/query-data/indexing. Equality filters alone are answered from single-field indexes.
+Rule: firebase.google.com/docs/firestore/query-data/index-overview. Equality filters alone are answered from single-field indexes;
+indexes that end alike are merged, so that one for each filter answers every combination of them.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ TERRAFORM = Path(__file__).resolve().parents[2] / "infra" / "terraform"
 def missing_index(query: Query) -> str | None:
     """Return the line that `infra/terraform/indexes.json` lacks for a query, None if nothing is missing."""
     needed = index_for(query)
-    if needed is None or needed in declared():
+    if needed is None:
         return None
     collection, equal, last = needed
+    mergeable = [have for name, have, end in declared() if name == collection and end == last and have <= equal]
+    if frozenset().union(*mergeable) == equal:
+        return None
     fields = [[name, "ASCENDING"] for name in sorted(equal)] + [list(last)]
     return json.dumps({"collection": collection, "fields": fields})
 

@@ -77,6 +77,8 @@ class InMemoryDocuments:
             raise LookupError(
                 f"Firestore would refuse this query without an index; add to infra/terraform/indexes.json: {line}"
             )
+        if query.descending and not (query.order_by or query.where):
+            raise LookupError("Firestore does not support descending key scans; order by a field")
         depth = query.collection.count("/") + 1
         with self._lock:
             paths = [p for p in self._documents if p.startswith(query.collection + "/") and p.count("/") == depth]
