@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import flask
+import functions_framework
 
 from shared.api.dispatch import Function
 from shared.bootstrap import services
@@ -14,3 +15,9 @@ _function = Function("export_worker" if export_role() == "worker" else "export",
 def export(request: flask.Request) -> flask.Response:
     """Answer one HTTP request."""
     return _function(request)
+
+
+@functions_framework.errorhandler(404)
+def unrouted(_: Exception) -> flask.Response:
+    """Answer as any other what the framework refuses by itself: a line feed in the path, /favicon.ico."""
+    return export(flask.request)

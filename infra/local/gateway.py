@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Protocol
@@ -34,6 +36,7 @@ _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"}
     | {"te", "trailer", "transfer-encoding", "upgrade"}
 )
+_REQUEST_ID = re.compile(r"^[!-~]{1,64}$")
 _ANSWERS_WITHOUT_BODY = frozenset({204, 304})
 
 
@@ -101,6 +104,10 @@ class Functions:
         self._reload()
         return merge(self._documents[function] for function in self.urls if function in self._documents)
 
+    def version(self) -> str:
+        """The release that the functions say they are."""
+        return str(next((document["info"]["version"] for document in self._documents.values()), "unknown"))
+
     def health(self) -> dict[str, str]:
         """`ok`, or what is wrong, of each function."""
         return {function: self._health_of(function) for function in self.urls}
@@ -141,16 +148,20 @@ class GatewayHandler(BaseHTTPRequestHandler):
             if path == "/openapi.json" and self.command == "GET":
                 self._answer_json(200, self.functions.openapi())
             elif path == "/health" and self.command in {"GET", "HEAD"}:
-                states = self.functions.health()
-                ok = all(state == "ok" for state in states.values())
-                self._answer_json(200 if ok else 503, {"status": "ok" if ok else "failing", "functions": states})
+                self._health()
             else:
                 self._route(path)
         except (ConnectionError, TimeoutError):
             self.close_connection = True  # the client went away
 
     # http.server finds a method's handler by these names.
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _handle  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = _handle  # noqa: N815
+
+    def _health(self) -> None:
+        states = self.functions.health()
+        ok = all(state == "ok" for state in states.values())
+        body = {"status": "ok" if ok else "failing", "function": "gateway", "version": self.functions.version()}
+        self._answer_json(200 if ok else 503, {**body, "functions": states})
 
     def _route(self, path: str) -> None:
         if not self.path.startswith("/"):
@@ -252,7 +263,7 @@ class GatewayHandler(BaseHTTPRequestHandler):
         self._answer_json(
             status,
             {
-                "type": "about:blank",
+                "type": f"/problems/{code}",
                 "title": title,
                 "status": status,
                 "code": code,
@@ -267,6 +278,8 @@ class GatewayHandler(BaseHTTPRequestHandler):
         self.send_response_only(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(payload)))
+        sent = self.headers.get("X-Request-Id", "")
+        self.send_header("X-Request-Id", sent if _REQUEST_ID.match(sent) else uuid.uuid4().hex)
         self._finish_headers()
         if self.command != "HEAD":
             self.wfile.write(payload)

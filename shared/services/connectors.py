@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,7 @@ from shared.services.records import (
     to_record,
 )
 
+SECRET_VERSION = re.compile(r"projects/[a-z0-9:.-]+/secrets/[A-Za-z0-9_-]{1,255}/versions/[1-9][0-9]{0,17}", re.ASCII)
 TESTS_AT_ONCE = 8  # our choice: connection tests wait on the network; more threads would not fit one vCPU's memory
 
 
@@ -300,6 +302,11 @@ class Connectors:
                 raise InvalidRequestError(
                     "send either credentials or credentials_secret, not both", field="credentials_secret"
                 )
+            if not SECRET_VERSION.fullmatch(reference):
+                raise InvalidRequestError(
+                    f"{reference!r} names no version of a secret; expected projects/PROJECT/secrets/SECRET/versions/NUMBER",
+                    field="credentials_secret",
+                )
             secrets = _decode(self._stores.secrets.read(reference), reference)
         missing = sorted(wanted - set(secrets))
         if missing:
@@ -375,7 +382,7 @@ def _parsed(value: Any) -> Any:
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
     return value
 
@@ -383,7 +390,7 @@ def _parsed(value: Any) -> Any:
 def _decode(payload: bytes, reference: str) -> dict[str, Any]:
     try:
         secrets = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         secrets = None
     if not isinstance(secrets, dict):
         raise InvalidRequestError(

@@ -85,7 +85,7 @@ def _encode_token(path: str, filters: str) -> str:
 def _decode_token(token: str, filters: str) -> str:
     try:
         found_filters, path = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except (ValueError, TypeError) as exc:
+    except (ValueError, TypeError, RecursionError) as exc:
         raise InvalidRequestError("page_token is not one that a listing returned", field="page_token") from exc
     if found_filters != filters:
         raise InvalidRequestError("page_token was made for another filter; start again without it", field="page_token")

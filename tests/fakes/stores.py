@@ -165,6 +165,8 @@ class InMemorySecrets:
         ]
 
     def read(self, version_name: str) -> bytes:
+        if not re.fullmatch(r"projects/[^/]+/secrets/[^/]+/versions/[^/]+", version_name):
+            raise ValueError(f"{version_name!r} is no version of Secret Manager")  # which the server refuses too
         payload = self.payloads.get(version_name)
         if payload is None:
             raise CredentialError(f"{version_name} is gone", code="credential_missing")

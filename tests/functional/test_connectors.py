@@ -63,6 +63,21 @@ def test_register_takes_a_reference_to_an_existing_secret(world: World) -> None:
     assert world.fakes.secrets.read(version) == b'{"client_secret": "kept elsewhere"}'
 
 
+@pytest.mark.parametrize(
+    "reference",
+    ["A", "projects/p/secrets/s", "projects/p/secrets/s/versions/latest", "projects/p/secrets/s/versions/1/../2"],
+)
+def test_register_refuses_a_reference_that_is_no_pinned_version(world: World, reference: str) -> None:
+    body = {key: value for key, value in POWER_BI.items() if key != "client_secret"}
+    answer = world.call("register", "POST", f"{API}/register", {**body, "credentials_secret": reference})
+    assert (answer.status, answer.body["field"]) == (400, "credentials_secret")
+
+
+def test_register_takes_a_key_of_any_depth_for_text(world: World) -> None:
+    deep = {**SHEETS, "service_account_key": '{"a":' * 100_000}
+    assert world.call("register", "POST", f"{API}/register", deep).status == 201
+
+
 def test_register_refuses_words_of_the_paths_and_bad_names(world: World) -> None:
     for name in ("schedules", "test-all", "Upper", "9lives", "a/b", "x" * 64):
         answer = world.call("register", "POST", f"{API}/register", {**POWER_BI, "name": name})

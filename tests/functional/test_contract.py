@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
@@ -140,6 +141,13 @@ def test_an_idempotency_key_of_register_belongs_to_its_body(world: World) -> Non
     other = world.call("register", "POST", f"{API}/register", {**POWER_BI, "name": "another"}, Idempotency_Key="k")
     assert (other.status, other.body["code"]) == (422, "idempotency_key_reused")
     assert world.call("register", "GET", f"{API}/another").status == 404
+
+
+@pytest.mark.parametrize("content", [b"[" * 3000, b"[]", b"7", b"null", b"\xff", b'["x", 7]'])
+def test_a_page_token_that_is_none_of_ours_is_refused(registered: World, content: bytes) -> None:
+    token = base64.urlsafe_b64encode(content).decode().rstrip("=")
+    answer = registered.call("register", "GET", f"{API}?page_token={token}")
+    assert (answer.status, answer.body["field"]) == (400, "page_token")
 
 
 def test_a_page_token_whose_item_is_gone_is_refused(registered: World) -> None:

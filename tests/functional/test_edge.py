@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from openapi_spec_validator import validate
@@ -31,6 +32,18 @@ def test_every_refusal_is_a_problem_document(world: World) -> None:
         assert {"type", "title", "status", "code", "detail", "retryable"} <= set(answer.body)
     assert cases[1][0].headers["Allow"] == "POST"
     assert cases[4][0].body["url"] == f"http://export{API}/export"
+
+
+@pytest.mark.parametrize("function", ["register", "export", "refresh"])
+def test_what_the_framework_refuses_by_itself_is_answered_in_our_form_too(function: str) -> None:
+    import functions_framework
+
+    source = Path(__file__).parents[2] / "functions" / function / "main.py"
+    client = functions_framework.create_app(function, str(source)).test_client()
+    for path in ("/favicon.ico", "/no%0Athing"):
+        answer = client.get(path, headers={"X-Request-Id": "seven"})
+        assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+        assert answer.headers["X-Request-Id"] == "seven"
 
 
 def test_a_body_over_the_limit_is_413(world: World) -> None:

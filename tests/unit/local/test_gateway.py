@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,7 @@ class Function(BaseHTTPRequestHandler):
             self._send(
                 {
                     "openapi": "3.1.0",
+                    "info": {"title": "things", "version": "7.1"},
                     "paths": {"/api/things/{id}": {"get": {}, "post": {}}, "/internal/run": {"post": {}}},
                 }
             )
@@ -58,7 +60,7 @@ class Function(BaseHTTPRequestHandler):
             )
 
     # http.server finds handlers by these names
-    do_GET = do_POST = do_HEAD = _answer  # noqa: N815
+    do_GET = do_POST = do_HEAD = do_TRACE = _answer  # noqa: N815
 
     def _send(self, value: dict[str, Any]) -> None:
         payload = json.dumps(value).encode()
@@ -180,7 +182,7 @@ def test_a_function_that_goes_down_is_a_502_and_unhealthy_and_recovers(function:
         assert "export" in problem["detail"]
         assert call(connection, "GET", "/health") == (
             503,
-            {"status": "failing", "functions": {"export": "unreachable"}},
+            {"status": "failing", "function": "gateway", "version": "unknown", "functions": {"export": "unreachable"}},
         )
     finally:
         connection.close()
@@ -189,7 +191,23 @@ def test_a_function_that_goes_down_is_a_502_and_unhealthy_and_recovers(function:
 
 
 def test_health_is_ok_when_every_function_is(gateway: http.client.HTTPConnection) -> None:
-    assert call(gateway, "GET", "/health") == (200, {"status": "ok", "functions": {"export": "ok"}})
+    call(gateway, "GET", "/openapi.json")
+    expected = {"status": "ok", "function": "gateway", "version": "7.1", "functions": {"export": "ok"}}
+    assert call(gateway, "GET", "/health") == (200, expected)
+
+
+@pytest.mark.parametrize("path", ["/health", "/openapi.json", "/api/other", "/api/things/a%2Fb"])
+def test_the_gateways_own_answers_carry_the_request_id(gateway: http.client.HTTPConnection, path: str) -> None:
+    for sent, expected in (("seven-7", "seven-7"), ("two words", "[0-9a-f]{32}"), ("", "[0-9a-f]{32}")):
+        gateway.request("GET", path, headers={"X-Request-Id": sent})
+        answer = gateway.getresponse()
+        answer.read()
+        assert re.fullmatch(expected, answer.headers["X-Request-Id"])
+
+
+def test_a_trace_is_refused_by_the_function_and_not_as_a_fault(gateway: http.client.HTTPConnection) -> None:
+    status, seen = call(gateway, "TRACE", "/api/things/7")
+    assert (status, seen["method"]) == (200, "TRACE")  # this function answers anything; a real one 405
 
 
 class Bytes:
