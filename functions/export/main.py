@@ -17,7 +17,7 @@ def export(request: flask.Request) -> flask.Response:
     return _function(request)
 
 
-@functions_framework.errorhandler(404)
+@functions_framework.errorhandler(404)  # type: ignore[untyped-decorator]  # the framework has no types
 def unrouted(_: Exception) -> flask.Response:
     """Answer as any other what the framework refuses by itself: a line feed in the path, /favicon.ico."""
     return export(flask.request)

@@ -28,7 +28,7 @@ from shared.models import (
 )
 from shared.ports import Document, Query, Stores
 from shared.services.connectors import Connectors, split_secrets
-from shared.services.records import from_record
+from shared.services.records import find, from_record
 from shared.services.schedules import Schedules
 from shared.services.tables import Tables
 
@@ -126,7 +126,7 @@ class Configurations:
     def _table(self, name: str, item: Mapping[str, Any]) -> _Step:
         body = msgspec.convert(_without_name(item), TableBody)
         self._tables.check(name, body)
-        found = self._stores.documents.get(f"tables/{name}")
+        found = find(self._stores.documents, "tables", name)
         if found is None:
             return _Step("table", name, Action.CREATE, lambda: self._tables.put(name, body))
         present = from_record(Table, found.data)
@@ -144,7 +144,7 @@ class Configurations:
             return made
 
         found = self._applied(name, request)
-        if found is None or self._stores.documents.get(f"connectors/{request.connector_name}") is None:
+        if found is None or find(self._stores.documents, "connectors", request.connector_name) is None:
             return _Step("schedule", name, Action.CREATE, create)
         request = self._schedules.checked(request, found.data["id"])
         changes = _differences(msgspec.structs.asdict(_as_request(found)), msgspec.structs.asdict(request))

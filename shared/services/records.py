@@ -19,6 +19,9 @@ from shared.ports import Document, Documents, Query, Transaction
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+KEY = re.compile(
+    r"(?!\.{1,2}$|__.*__$)[^/\0-\x1f]{1,375}"
+)  # in bytes at most 1,500: firebase.google.com/docs/firestore/quotas
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 100
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
@@ -39,9 +42,14 @@ def from_record(kind: type[T], record: Mapping[str, Any]) -> T:
     return msgspec.convert(record, kind, strict=False)
 
 
+def find(documents: Documents, collection: str, name: str) -> Document | None:
+    """Return the document of a name that a caller chose, None if there is none: also if none could have that name."""
+    return documents.get(f"{collection}/{name}") if KEY.fullmatch(name) else None
+
+
 def require(documents: Documents, path: str, what: str) -> Document:
     """Return the document. Raises `NotFoundError` naming `what`."""
-    found = documents.get(path)
+    found = find(documents, *path.split("/", 1))
     if found is None:
         raise NotFoundError(f"{what} does not exist; check the name, or list what there is")
     return found

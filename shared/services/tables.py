@@ -15,7 +15,7 @@ from shared.errors import InvalidRequestError, NotFoundError, PreconditionFailed
 from shared.models import ExportFormat, ExportRequest, Mode, Source, Table, TableBody, TableDefaults, TablePage
 from shared.pipeline.preparing.checks import check_rules
 from shared.ports import Document, Query, Stores
-from shared.services.records import Page, from_record, list_page, require, to_record
+from shared.services.records import Page, find, from_record, list_page, require, to_record
 from shared.services.sources import Sources
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,99}$")
@@ -117,7 +117,7 @@ class Tables:
 
     def registered(self, name: str) -> Table | None:
         """Return the table of this name, None if it is not registered."""
-        found = self._stores.documents.get(f"tables/{name}")
+        found = find(self._stores.documents, "tables", name)
         return None if found is None else from_record(Table, found.data)
 
     def find_file(self, name: str) -> Source:

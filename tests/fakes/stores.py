@@ -48,7 +48,8 @@ class InMemoryDocuments:
         self._lock = threading.RLock()
 
     def get(self, path: str) -> Document | None:
-        if any(re.fullmatch(r"\.{1,2}|__.*__|", part) for part in path.split("/")):
+        parts = path.split("/")
+        if len(parts) % 2 or any(re.fullmatch(r"\.{1,2}|__.*__|", part) for part in parts):
             raise ValueError(f"{path!r} is no path of Firestore")  # which the client or the server refuses too
         with self._lock:
             found = self._documents.get(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from typing import Any
 
 import flask
@@ -258,6 +259,17 @@ def test_yaml_words_are_text_unless_json_has_them(world: World) -> None:
     assert decode(b"[no, yes, on, 2024-01-01, 007, 1e3, 1.5, -3, true, null, ~, 0x1F, '5', 12:30]") == [
         "no", "yes", "on", "2024-01-01", "007", 1000.0, 1.5, -3, True, None, None, "0x1F", "5", "12:30",
     ]  # fmt: skip
+
+
+def test_many_keys_of_yaml_are_read_in_time_that_grows_with_them() -> None:
+    from shared.api.yaml_body import decode
+
+    def cpu(keys: int) -> float:
+        started = time.process_time()
+        decode(b"".join(b"k%d:\n" % number for number in range(keys)))
+        return time.process_time() - started
+
+    assert cpu(24_000) < 20 * cpu(3_000)  # 8 times as much in proportion, 64 times in the square
 
 
 def test_other_routes_take_no_yaml(world: World) -> None:

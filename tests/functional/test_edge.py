@@ -46,6 +46,21 @@ def test_what_the_framework_refuses_by_itself_is_answered_in_our_form_too(functi
         assert answer.headers["X-Request-Id"] == "seven"
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a/b/c", "__x__", "x" * 2000, "\n", "\0"])
+def test_a_name_that_no_document_could_have_is_not_there(registered: World, name: str) -> None:
+    rows = [{"id": 1}]
+    export = {"connector_name": name, "table_name": "people", "rows": rows}
+    assert registered.call("export", "POST", f"{API}/export", export).status == 404
+    schedule = {"connector_name": name, "cron_expression": "0 6 * * *"}
+    assert registered.call("refresh", "POST", f"{API}/schedules", schedule).status == 404
+    planned = registered.call(
+        "refresh", "POST", f"{API}/apply?dry_run=true", {"schedules": [{"name": "s", **schedule}]}
+    )
+    assert planned.status == 200
+    table = {"connector_name": "ymca_sheets", "table_name": name}
+    assert registered.call("export", "POST", f"{API}/export", table).status in (400, 404, 422)
+
+
 def test_a_body_over_the_limit_is_413(world: World) -> None:
     answer = world.call("register", "POST", f"{API}/register", {"x": "y" * 1_100_000})
     assert (answer.status, answer.body["code"]) == (413, "body_too_large")
