@@ -92,7 +92,10 @@ def test_internal_routes_are_for_service_accounts_alone() -> None:
 def test_no_function_answers_outside_the_table() -> None:
     """A function's main.py hands every request to the dispatcher, so a route can only be made in the table."""
     for path in Path("functions").glob("*/main.py"):
-        assert path.read_text().count("def ") == 1
+        source = path.read_text()
+        answers = ["return _function(request)", f"return {path.parent.name}(flask.request)"]
+        assert [line.strip() for line in source.splitlines() if line.strip().startswith("return ")] == answers
+        assert source.count("def ") == 2
 
 
 def test_locally_a_missing_token_is_the_developer_but_a_wrong_one_is_refused(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ QUOTA_WINDOW_S = 60.0  # per-minute quotas: developers.google.com/workspace/shee
 CALLS_A_MINUTE_OF_USER = 60  # reads and writes apart, as the next; a service account is one user
 CALLS_A_MINUTE_OF_PROJECT = 300
 
+SPREADSHEET_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 T = TypeVar("T")
 
 
@@ -88,8 +90,10 @@ class SheetsClient:
         self.account = "the service account"
 
     def http(self) -> Any:
-        """gspread's HTTP client, made on first use. Raises `CredentialError` for an unusable key."""
+        """gspread's HTTP client, made on first use. Raises `CredentialError` for an unusable key, `TargetError` for a wrong id."""
         if self._client is None:
+            if not SPREADSHEET_ID.fullmatch(self.spreadsheet_id):  # it stands in paths
+                raise TargetError(f"{self.spreadsheet_id!r} is no spreadsheet_id; take what follows /d/ in its URL")
             credentials = credentials_of(self._key)
             self.account = str(credentials.service_account_email)
             http = partial(SheetsHttp, clock=self._clock, quota=self._quota)

@@ -70,7 +70,7 @@ class Session:
                 self._app = msal.ConfidentialClientApplication(
                     self._client_id,
                     self._client_secret,
-                    authority=f"{AUTHORITY}/{self._tenant_id}",
+                    authority=f"{AUTHORITY}/{segment(self._tenant_id)}",
                     instance_discovery=False,
                     http_client=self._sign_in_http,
                     timeout=_http.CONNECT_TIMEOUT_S,
@@ -224,7 +224,9 @@ def exact_json(response: requests.Response) -> Json:
 
 
 def segment(name: str) -> str:
-    """Return a name as one segment of a path."""
+    """Return a name as one segment of a path. Raises `TargetError` for one that would climb out of it."""
+    if name in ("", ".", ".."):
+        raise TargetError(f"{name!r} cannot be part of an address at Power BI; correct the id or the name")
     return quote(name, safe="")
 
 

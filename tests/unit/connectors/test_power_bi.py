@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import requests
 
-from shared.connectors.power_bi.client import explain
+from shared.connectors.power_bi.client import explain, segment
 from shared.connectors.power_bi.schema import check_table_name, columns_of, drift
 from shared.errors import TargetError
 
@@ -112,3 +112,15 @@ def answer(content: bytes) -> requests.Response:
     response = requests.Response()
     response.status_code, response.reason, response._content = 502, "Bad Gateway", content
     return response
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", "x?y=1", "x#y", "%2e%2e", "a b"])
+def test_a_name_stays_one_segment_of_an_address(name: str) -> None:
+    url = requests.Request("GET", f"https://api.powerbi.com/groups/{segment(name)}/datasets").prepare().path_url
+    assert (url.count("/"), "?" in url, url.endswith("/datasets")) == (3, False, True)
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_a_name_that_would_climb_out_of_an_address_is_refused(name: str) -> None:
+    with pytest.raises(TargetError, match="correct the id"):
+        segment(name)
