@@ -11,6 +11,7 @@ import json
 import random
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +172,7 @@ class ExportEngine:
     def _look_back(self, held: Lease) -> None:
         """Note what the last success on the target delivered; a job that repeats another was told by that one."""
         if held.job.get("before") is None:
-            held.job["before"] = self._target(held).get("last_columns") or preparing.NOTHING
+            held.job["before"] = held.target.get("last_columns") or preparing.NOTHING
 
     def _delivered(self, job: Mapping[str, Any]) -> FrozenSource | None:
         """Return the rows that an earlier box delivers of the job, as `_prepare` made them; None if it did not come so far."""
@@ -183,7 +184,7 @@ class ExportEngine:
         job = held.job
         if job.get("begun") or job.get("approved") or Mode(job["mode"]) is not Mode.REPLACE:
             return False
-        reason = shrink_reason(self._target(held).get("last_rows"), source.scan.rows, job["max_shrink"])
+        reason = shrink_reason(held.target.get("last_rows"), source.scan.rows, job["max_shrink"])
         if reason is None:
             return False
         fields = {"status": JobStatus.HELD.value, "held_reason": reason, "idle_claims": 0}
@@ -191,29 +192,20 @@ class ExportEngine:
         log_event("job_held", severity="WARNING", job_id=job["id"], reason=reason)
         return True
 
-    def _target(self, held: Lease) -> Mapping[str, Any]:
-        """Return what is known of the job's target; nobody else publishes to it while this job has the turn."""
-        found = self._stores.documents.get(f"targets/{held.job['target_key']}")
-        return found.data if found else {}
-
     def _refuse_overtaken(self, held: Lease) -> None:
         """Refuse a job that was held and approved when one accepted later has published since, unless that was forced."""
         job = held.job
-        if (
-            job.get("approved")
-            and not job.get("forced")
-            and self._target(held).get("last_accepted", 0) > job["accepted"]
-        ):
+        if job.get("approved") and not job.get("forced") and held.target.get("last_accepted", 0) > job["accepted"]:
             raise ConflictError(
                 "a job that was accepted later published to this target in the meantime", code="superseded"
             )
 
     def _begin(self, held: Lease, source: FrozenSource) -> Delivery:
         """Check limits and make staging, once; what `begin` returned is recorded before the first chunk is written."""
-        connector = self._open_connector(held.job)
+        connector, plan = self._open_connector(held.job), self._plan(held.job, source)
+        delivery = connector.open_delivery(plan)
         if held.job.get("begun"):
-            return connector.open_delivery(self._plan(held.job, source))
-        delivery = connector.open_delivery(self._plan(held.job, source))
+            return delivery
         delivery.preflight()
         if not delivery.is_staged:
             check_rows(delivery, source)
@@ -233,7 +225,9 @@ class ExportEngine:
             },
             remember=begun.target,
         )
-        return connector.open_delivery(self._plan(held.job, source))
+        return connector.open_delivery(
+            replace(plan, state=json.loads(held.job["begun"])["state"], target=begun.target or plan.target)
+        )
 
     def _plan(self, job: Mapping[str, Any], source: FrozenSource) -> DeliveryPlan:
         return DeliveryPlan(
@@ -276,7 +270,7 @@ class ExportEngine:
     def _publish(self, held: Lease, delivery: Delivery) -> Outcome:
         published = delivery.publish()
         job, rows = held.job, held.job["progress"]["rows_total"]
-        before = self._target(held).get("last_rows", 0)
+        before = held.target.get("last_rows", 0)
         after = {Mode.REPLACE: rows, Mode.APPEND: before + rows, Mode.UPSERT: max(before, rows)}[Mode(job["mode"])]
         target = {"last_job_id": job["id"], "last_accepted": job["accepted"], "last_rows": after}
         target["last_columns"] = preparing.remembered(job)

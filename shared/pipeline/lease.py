@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from shared import audit
@@ -24,7 +25,9 @@ LEASE = timedelta(seconds=90)
 RENEWED_AFTER = LEASE / 3
 """Our choice: two renewals may fail before the lease is lost."""
 TURN = timedelta(seconds=30)
-"""Our choice: how often a job that waits for its turn looks, if nobody woke it (the one before it does)."""
+"""Our choice: how often the next in line looks whether it is its turn, if nobody woke it (the one before it does)."""
+MOST_TURNS = 10
+"""Our choice: who stands further back looks as much more seldom, up to the five minutes after which the sweep looks anyway."""
 
 
 class LostLeaseError(Exception):
@@ -132,6 +135,11 @@ class Lease:
             self._documents.transact(work)
             self._renewed_at = now
 
+    @cached_property
+    def target(self) -> Mapping[str, Any]:
+        """What is known of the job's target, read once: nobody else publishes to it while this job has the turn."""
+        return self.read(f"targets/{self.job['target_key']}")
+
     def read(self, path: str) -> Mapping[str, Any]:
         """Return a document beside the job, empty if it is not there."""
         found = self._documents.get(path)
@@ -174,7 +182,7 @@ def claim(documents: Documents, clock: Clock, path: str) -> Lease | Busy | Over:
     seen = documents.get(path)
     if seen is not None and (before := _before(documents, seen.data)) is not None:
         _say_waiting(documents, path, f"for its turn: job {before['id']} is before it on this target")
-        return Busy(now + TURN)
+        return Busy(now + TURN * min(seen.data["turn"] - before["turn"], MOST_TURNS))
 
     def work(tx: Transaction) -> Lease | Busy | Over:
         found = tx.get(path)

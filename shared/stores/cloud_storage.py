@@ -64,8 +64,8 @@ class CloudStorageObjects:
                 f"{info.uri} changed after the export was accepted; export again to take the new content",
                 code="source_changed",
             ) from exc
-        copied = self.stat(bucket, name)
-        if copied is None or copied.size_bytes != info.size_bytes:
+        copied = _info(target)  # as the last part of the rewrite was answered
+        if copied.size_bytes != info.size_bytes:
             raise SourceError(f"{info.uri} changed while it was copied; export again", code="source_changed")
         return copied
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -66,6 +67,7 @@ def gather(cloud: Cloud, exports: int, connectors: int, *, niceness: int = 0) ->
     crowd = Crowd()
     names = [register(cloud, number) for number in range(connectors)]
     with worker(cloud, niceness) as process:
+        await_listening(cloud.local.layout.ports.of("export_worker"), process)
         ask(cloud, Crowd(), -1, *names[0], 1)  # one that is not measured: the function's cold start is another figure
         cloud.emulators("POST", "/delivery", {"hold": False})
         shares = [exports // connectors + (number < exports % connectors) for number in range(connectors)]
@@ -100,6 +102,14 @@ def worker(cloud: Cloud, niceness: int) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
+
+
+def await_listening(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the worker takes connections, so that it works while exports are accepted."""
+    while process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+            return
+        time.sleep(LOOK_S / 10)
 
 
 def ask(cloud: Cloud, crowd: Crowd, number: int, kind: str, name: str, exports: int) -> None:
@@ -154,10 +164,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exports", type=int, default=500)
     parser.add_argument("--connectors", type=int, default=20)
+    parser.add_argument("--niceness", type=int, default=10, help="of the worker; 0 where others keep the machine busy")
     options = parser.parse_args()
     started = time.monotonic()
     with running() as cloud:
-        crowd = gather(cloud, options.exports, options.connectors, niceness=10)
+        crowd = gather(cloud, options.exports, options.connectors, niceness=options.niceness)
         ahead_s = cloud.emulators("GET", "/clock")["advanced_s"]
     endings = ", ".join(f"{count} {status}" for status, count in crowd.endings.items())
     over = sum(crowd.refused.values())

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from shared import connectors as kinds
+from shared.pipeline.lease import TURN
 from tests.functional.conftest import SHEETS, World
 from tests.functional.test_exports import ROWS, job, start
 from tests.functional.test_job_operations import at_step, do
@@ -32,6 +33,19 @@ def test_two_connectors_on_one_tab_take_turns(twice: World) -> None:
     twice.work()
     assert job(twice, second)["waiting"] is None
     assert [row["id"] for row in twice.vendor.live["people"]] == [1, 2, 3, 4]
+
+
+def test_who_stands_further_back_in_line_looks_more_seldom(twice: World) -> None:
+    start(twice)
+    now = twice.fakes.clock.now()
+    for place in (1, 2):
+        waiting = start(twice, mode="append", rows=[{"id": 3 + place, "name": "Di"}])
+        twice.work_once(newest=True)
+        found = twice.fakes.documents.get(f"export_jobs/{waiting}")
+        assert found is not None
+        assert found.data["next_task_at"] - now == TURN * place
+    twice.work()
+    assert [row["id"] for row in twice.vendor.live["people"]] == [1, 2, 3, 4, 5]
 
 
 def test_two_tabs_of_one_spreadsheet_do_not_wait_for_each_other(twice: World) -> None:
