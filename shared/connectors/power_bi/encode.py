@@ -97,10 +97,16 @@ def rows_json(frame: pl.DataFrame) -> bytes:
         else:
             columns.append((marker + series.cast(pl.String) + marker).alias(series.name))
             is_marked = True
-    out = io.BytesIO()
-    out.write(b'{"rows":')
-    pl.DataFrame(columns).write_json(out)
-    out.write(b"}")
+    out = io.BytesIO(b'{"rows":[')
+    out.seek(0, io.SEEK_END)
+    pl.DataFrame(columns).write_ndjson(out)  # a third faster than `write_json`, and no line break stands inside a row
+    with out.getbuffer() as written:
+        letters = np.frombuffer(written, np.uint8)
+        letters[letters == ord("\n")] = ord(",")
+        del letters
+    if frame.height:
+        out.seek(-1, io.SEEK_END)
+    out.write(b"]}")
     body = out.getvalue()
     if is_marked:
         quoted = marker.encode()
@@ -115,19 +121,15 @@ def _iso(series: pl.Series) -> pl.Series:
     """
     if not len(series):
         return series.cast(pl.String)
-    has_null = series.null_count() > 0
-    filled = series.fill_null(strategy="zero") if has_null else series
+    filled = series.fill_null(strategy="zero") if series.null_count() else series
     _, _, data = pc.cast(filled.to_arrow(), pa.string()).buffers()
     letters = np.empty((len(series), len("2024-07-30T00:00:00.000Z")), np.uint8)
     letters[:, :-1] = np.frombuffer(data, np.uint8, letters.size - len(series)).reshape(len(series), -1)
     letters[:, 10], letters[:, -1] = ord("T"), ord("Z")
     offsets = np.arange(0, letters.size + 1, letters.shape[1], dtype=np.int32)
-    texts = pl.Series(
-        pa.Array.from_buffers(pa.string(), len(series), [None, pa.py_buffer(offsets), pa.py_buffer(letters)])
-    )
-    if has_null:
-        texts = texts.zip_with(series.is_not_null(), pl.Series([None], dtype=pl.String))
-    return texts.alias(series.name)
+    valid = pc.is_valid(series.to_arrow()).buffers()[1] if series.null_count() else None
+    texts = pa.Array.from_buffers(pa.string(), len(series), [valid, pa.py_buffer(offsets), pa.py_buffer(letters)])
+    return pl.Series(series.name, texts)
 
 
 def _is_short(series: pl.Series) -> bool:
