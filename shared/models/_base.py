@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-SCHEMA = 1
-"""Version of the stored documents; raised with every change of form, together with a reader of the old one."""
+SCHEMA = 2
+"""Version of the stored documents; raised with every change of form, together with a reader of the old one (`services.lifting`)."""
 
 
 Name = Annotated[

@@ -193,9 +193,10 @@ class ExportEngine:
         return True
 
     def _refuse_overtaken(self, held: Lease) -> None:
-        """Refuse a job that was held and approved when one accepted later has published since, unless that was forced."""
+        """Refuse a job that was held and approved, or lifted, when one accepted later has published since, unless that was forced."""
         job = held.job
-        if job.get("approved") and not job.get("forced") and held.target.get("last_accepted", 0) > job["accepted"]:
+        is_late = job.get("approved") or job.get("lifted")
+        if is_late and not job.get("forced") and held.target.get("last_accepted", 0) > job["accepted"]:
             raise ConflictError(
                 "a job that was accepted later published to this target in the meantime", code="superseded"
             )

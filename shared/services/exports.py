@@ -21,6 +21,7 @@ from shared.ports import Document, Query, Stores, Task, Transaction
 from shared.services.connectors import Connectors
 from shared.services.file_links import FileLinks
 from shared.services.job_operations import JobOperations, fresh_state
+from shared.services.lifting import Lifting
 from shared.services.records import (
     Once,
     Page,
@@ -76,6 +77,7 @@ class Exports:
         self._sources = sources
         self.operations = JobOperations(stores, connectors, settings.frozen_bucket, self._enqueue)
         self.repairs = Repairs(stores, self.operations, engine)
+        self.lifting = Lifting(stores.documents, connectors)
         self.rejects = RejectOperations(stores, tables, self.operations, self._enqueue)
         self.file_links = FileLinks(stores, self.rejects, settings.export_url)
         self._waiters = threading.BoundedSemaphore(max(1, settings.threads // 4))
@@ -180,6 +182,7 @@ class Exports:
         if seq is not None and seq < job["seq"] and not JobStatus(job["status"]).is_final:
             self._enqueue(job_id, job["seq"], job["next_task_at"])
             return
+        self.lifting.lift_line(job)
         outcome = self._engine().run(job_id)
         if outcome.goes_on:
             self.wake(job_id, outcome.at)

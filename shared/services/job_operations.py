@@ -8,7 +8,7 @@ from typing import Any
 
 from shared import audit
 from shared.errors import ConflictError, NotFoundError
-from shared.models import JobStatus, Phase, Progress, new_id
+from shared.models import SCHEMA, JobStatus, Phase, Progress, new_id
 from shared.pipeline.lease import join_line
 from shared.ports import Document, Query, Stores, Transaction
 from shared.services.connectors import Connectors
@@ -18,7 +18,6 @@ Enqueue = Callable[[str, int, datetime | None], None]
 
 # What a new job takes over from the one it repeats; all else is its own.
 KEPT = (
-    "schema",
     "connector_name",
     "connector_type",
     "table_name",
@@ -235,7 +234,8 @@ def replayed(tx: Transaction, job: Mapping[str, Any]) -> str | None:
 def repeated(job: Mapping[str, Any], new: str, caller: str, now: datetime) -> dict[str, Any]:
     """Return the record of a new job that does what another did, before anybody has worked on it."""
     return {
-        **{name: job.get(name) for name in KEPT},
+        **{name: job[name] for name in KEPT if name in job},
+        "schema": SCHEMA,
         "id": new,
         "status": JobStatus.PENDING.value,
         "phase": Phase.QUEUED.value,

@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "shared.stores": LEAVES - {"shared.config"},
     "shared.audit": {"shared.models", "shared.ports", "shared.redaction"},
     "shared.client": set(),
+    "shared.data": {"shared.bootstrap", "shared.pipeline", "shared.services", *LEAVES},
     "shared.errors": set(),
     "shared.models": set(),
     "shared.type_rules": set(),

@@ -118,7 +118,7 @@ def test_the_document_stays_small_whatever_the_traffic() -> None:
     for limit in (ROWS, POSTS):
         found = documents.get(path_of(limit))
         assert found is not None
-        assert found.data["schema"] == 1
+        assert found.data["schema"] == 2
         assert len(found.data["grants"]) < 150
         assert len(json.dumps(found.data, default=str)) < 20_000
 

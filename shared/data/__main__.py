@@ -1,0 +1,80 @@
+"""`python -m shared.data COMMAND`: backup, restore, migrate. With the settings of the export worker in the environment.
+
+Reaches Firestore and the buckets as whoever runs it (application default credentials), not through the API.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from shared.bootstrap import Services, services
+from shared.data import backup, migration
+from shared.errors import BIConnectorsError, NotFoundError
+from shared.ports import Objects
+
+
+def main(arguments: Sequence[str] | None = None, own: Services | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 1 it could not be done, 2 the command is wrong."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        sys.stdout.write(_run(parsed, own or services()) + "\n")
+    except BIConnectorsError as error:
+        sys.stderr.write(f"{error.code}: {error.message}\n")
+        return 1
+    return 0
+
+
+def _run(parsed: argparse.Namespace, own: Services) -> str:
+    stores = own.stores
+    match parsed.command:
+        case "backup":
+            count = 0
+            with _sink(stores.objects, parsed.place) as sink:
+                for line in backup.lines(stores.documents):
+                    sink.write(line)
+                    count += 1
+            return f"{count} documents in {parsed.place}"
+        case "restore":
+            with _source(stores.objects, parsed.place) as source:
+                return f"{backup.restore(stores.documents, source)} documents restored"
+        case _:
+            return f"{migration.migrate(stores.documents, own.exports.lifting)} jobs lifted"
+
+
+def _sink(objects: Objects, place: str) -> AbstractContextManager[BinaryIO]:
+    if place.startswith("gs://"):
+        bucket, _, name = place.removeprefix("gs://").partition("/")
+        return objects.writer(bucket, name, content_type="application/x-ndjson")
+    return Path(place).open("xb")
+
+
+@contextmanager
+def _source(objects: Objects, place: str) -> Iterator[BinaryIO]:
+    if place.startswith("gs://"):
+        bucket, _, name = place.removeprefix("gs://").partition("/")
+        info = objects.stat(bucket, name)
+        if info is None:
+            raise NotFoundError(f"{place} does not exist; check its name")
+        with objects.open(info) as handle:
+            yield handle
+        return
+    with Path(place).open("rb") as handle:
+        yield handle
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m shared.data", description="Care for what is stored.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, does in (("backup", "write every document into a new file"), ("restore", "read them back")):
+        commands.add_parser(name, help=does).add_argument("place", help="a path, or gs://bucket/name")
+    commands.add_parser("migrate", help="bring every document to the present form")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
