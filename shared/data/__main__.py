@@ -1,4 +1,4 @@
-"""`python -m shared.data COMMAND`: backup, restore, migrate. With the settings of the export worker in the environment.
+"""`python -m shared.data COMMAND`: backup, restore, migrate, erase. With the settings of the export worker in the environment.
 
 Reaches Firestore and the buckets as whoever runs it (application default credentials), not through the API.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shared.bootstrap import Services, services
-from shared.data import backup, migration
+from shared.data import backup, erasure, migration
 from shared.errors import BIConnectorsError, NotFoundError
 from shared.ports import Objects
 
@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None, own: Services | None = None) ->
     """Run one command; returns the exit status: 0 done, 1 it could not be done, 2 the command is wrong."""
     parsed = _parser().parse_args(arguments)
     try:
+        if parsed.command == "erase":
+            return _erase(parsed, own or services())
         sys.stdout.write(_run(parsed, own or services()) + "\n")
     except BIConnectorsError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n")
@@ -44,6 +46,15 @@ def _run(parsed: argparse.Namespace, own: Services) -> str:
                 return f"{backup.restore(stores.documents, source)} documents restored"
         case _:
             return f"{migration.migrate(stores.documents, own.exports.lifting)} jobs lifted"
+
+
+def _erase(parsed: argparse.Namespace, own: Services) -> int:
+    """Erase, and say of each job what became of it; 1 if rows may be left."""
+    person = erasure.Person(parsed.table, parsed.column, parsed.value)
+    found = erasure.erase(own.stores, own.exports.operations, person)
+    for name, jobs in (("erased", found.erased), ("running", found.running), ("unread", found.unread)):
+        sys.stdout.write(f"{name}: {', '.join(jobs) or 'none'}\n")
+    return 1 if found.running or found.unread else 0
 
 
 def _sink(objects: Objects, place: str) -> AbstractContextManager[BinaryIO]:
@@ -73,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, does in (("backup", "write every document into a new file"), ("restore", "read them back")):
         commands.add_parser(name, help=does).add_argument("place", help="a path, or gs://bucket/name")
     commands.add_parser("migrate", help="bring every document to the present form")
+    erase = commands.add_parser("erase", help="erase what jobs of a table keep if it holds such a row")
+    for name in ("table", "column", "value"):
+        erase.add_argument(name)
     return parser
 
 

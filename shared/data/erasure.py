@@ -1,0 +1,122 @@
+"""Erase a person's rows from what exports kept: requests, frozen and prepared rows, rejects, files.
+
+A job that keeps such a row loses everything that it kept. No row is cut out of a file: what is kept is what was delivered, or nothing.
+What was delivered to a BI tool, the sources themselves and this project's backups are not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared import audit
+from shared.data.backup import every
+from shared.errors import SourceError
+from shared.models import JobStatus
+from shared.pipeline.freezing import FrozenSource, frozen_before
+from shared.pipeline.preparing.job import prepared_before
+from shared.ports import Objects, Stores, Transaction
+from shared.services.job_operations import JobOperations
+
+ROWS_AT_ONCE = 10_000  # our choice: rows in memory at once
+
+
+@dataclass(frozen=True)
+class Person:
+    """Which rows: those of exports of `table` whose `column` holds `value`, written as an export to CSV writes it."""
+
+    table: str
+    column: str
+    value: str
+
+
+@dataclass
+class Erased:
+    """What became of the jobs of a table, by id.
+
+    Attributes:
+        erased: they kept such a row, and keep nothing any more.
+        running: they keep such a row and have not ended; cancel them or let them end, then erase again.
+        unread: what they kept could not be searched, for they froze nothing or it is damaged; look at them, or delete them.
+    """
+
+    erased: list[str] = field(default_factory=list)
+    running: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+
+def erase(stores: Stores, operations: JobOperations, person: Person) -> Erased:
+    """Search every job of the table that keeps rows, and erase what those with such a row keep. Repeatable."""
+    found = Erased()
+    for document in every(stores.documents, "export_jobs"):
+        job = document.data
+        if job["table_name"] != person.table or not _keeps_rows(stores.objects, job):
+            continue
+        try:
+            holds = _holds(stores.objects, job, person)
+        except SourceError:
+            holds = None
+        if holds is None:
+            found.unread.append(job["id"])
+        elif holds and JobStatus(job["status"]).is_final:
+            _forget(stores, operations, job)
+            found.erased.append(job["id"])
+        elif holds:
+            found.running.append(job["id"])
+    return found
+
+
+def _keeps_rows(objects: Objects, job: Mapping[str, Any]) -> bool:
+    """Whether there is anything of the job: a kept file outlives its frozen rows."""
+    if not job.get("frozen_erased"):
+        return True
+    return _kept_file(objects, job) is not None
+
+
+def _holds(objects: Objects, job: Mapping[str, Any], person: Person) -> bool | None:
+    """Whether a row is kept, None if that cannot be said."""
+    if job.get("frozen_erased"):
+        return None  # a file is kept, without what says how to read it
+    sources = _sources(objects, job)
+    if not sources:
+        return None
+    return any(_finds(source, person) for source in sources)
+
+
+def _sources(objects: Objects, job: Mapping[str, Any]) -> list[FrozenSource]:
+    """Everything that the job's rejects and file were made of."""
+    frozen = frozen_before(objects, job if job.get("frozen") else {**job, **(job.get("frozen_from") or {})})
+    return [source for source in (frozen, prepared_before(objects, job)) if source is not None]
+
+
+def _finds(source: FrozenSource, person: Person) -> bool:
+    from shared.pipeline.preparing.casting import as_text
+
+    if person.column not in source.scan.schema.names:
+        return False
+    tables = source.tables(0, ROWS_AT_ONCE)
+    return any(person.value in as_text(part).to_pylist() for table in tables for part in _chunks(table, person.column))
+
+
+def _chunks(table: Any, column: str) -> Iterator[Any]:
+    yield from table.column(column).chunks
+
+
+def _kept_file(objects: Objects, job: Mapping[str, Any]) -> tuple[str, str] | None:
+    bucket, _, name = (job.get("export_uri") or "").removeprefix("gs://").partition("/")
+    return (bucket, name) if bucket and objects.stat(bucket, name) is not None else None
+
+
+def _forget(stores: Stores, operations: JobOperations, job: Mapping[str, Any]) -> None:
+    operations.forget_rows(job)
+    if place := _kept_file(stores.objects, job):
+        stores.objects.delete(*place)
+    now, path = stores.clock.now(), f"export_jobs/{job['id']}"
+    gone = {"frozen_erased": True, "rows_kept": False, "export_uri": None, "rejects_uri": None, "updated_at": now}
+
+    def work(tx: Transaction) -> None:
+        tx.update(path, gone)
+        audit.record(tx, now, "job.erase_rows", path, actor="shared.data")
+
+    stores.documents.transact(work)

@@ -1,0 +1,82 @@
+"""A person's rows leave what exports kept, and nothing else does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.data.__main__ import main
+from tests.functional.conftest import World
+from tests.functional.test_job_operations import do
+from tests.functional.test_mapping import JOBS, done, export, job_of
+
+PERSON = "rina@example.org"
+WITH = [{"id": 1, "mail": PERSON}, {"id": 2, "mail": "ada@example.org"}]
+WITHOUT = [{"id": 2, "mail": "ada@example.org"}, {"id": 3, "mail": f"not-{PERSON}"}]
+
+
+def erase(world: World, column: str = "mail", value: str = PERSON) -> int:
+    return main(["erase", "volunteers", column, value], world.services)
+
+
+def objects(world: World) -> bytes:
+    return b"".join(data for _, data in world.fakes.objects._live.values())
+
+
+def test_jobs_that_keep_the_row_lose_what_they_kept_and_others_nothing(
+    registered: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_file = done(registered, rows=WITH, export_format="jsonl")
+    other = done(registered, rows=WITHOUT, export_format="jsonl")
+    elsewhere = done(registered, rows=WITH, table_name="donors")
+    assert b'"rina@example.org"' in objects(registered)
+    assert erase(registered) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == [f"erased: {with_file['id']}", "running: none", "unread: none"]
+    left = {name.split("/")[1] for _, name in registered.fakes.objects._live}
+    assert not any(with_file["id"] in name for name in left)
+    assert {other["id"], elsewhere["id"]} <= left
+    assert (
+        job_of(registered, with_file["id"])["export_uri"],
+        job_of(registered, other["id"])["export_uri"] is None,
+    ) == (
+        None,
+        False,
+    )
+    refused = do(registered, with_file["id"], "republish")
+    assert (refused.status, refused.body["code"]) == (409, "rows_erased")
+    assert do(registered, other["id"], "republish").status == 202
+    entries = registered.call("register", "GET", "/api/bi-connectors/audit").body["entries"]
+    assert [one["resource"] for one in entries if one["action"] == "job.erase_rows"] == [
+        f"export_jobs/{with_file['id']}"
+    ]
+    assert erase(registered) == 0
+
+
+@pytest.mark.parametrize("column", ["hrs", "Hours"])
+def test_a_row_that_only_the_rejects_show_is_found_by_its_source_column(registered: World, column: str) -> None:
+    contract: dict[str, Any] = {"on_breach": "discard_row"}
+    mapping = {"columns": [{"name": "id"}, {"name": "Hours", "from": "hrs", "type": "decimal(10,2)"}]}
+    job = done(registered, rows=[{"id": 1, "hrs": "8"}, {"id": 2, "hrs": "much"}], mapping=mapping, contract=contract)
+    assert b"much" in objects(registered)
+    assert erase(registered, column, "much" if column == "hrs" else "8.00") == 0
+    assert b"much" not in objects(registered)
+    answer = registered.call("export", "GET", f"{JOBS}/{job['id']}/rejects")
+    assert (answer.status, answer.body["code"]) == (409, "rows_erased")
+
+
+def test_a_job_that_has_not_ended_is_named_and_the_command_does_not_succeed(
+    registered: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done(registered, rows=[{"id": n, "mail": "x"} for n in range(9)])
+    held = done(registered, rows=WITH, max_shrink=0.5)
+    waiting = export(registered, rows=WITH)
+    assert held["status"] == "held"
+    assert erase(registered) == 1
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    assert lines == ["erased: none", f"running: {held['id']}", f"unread: {waiting['id']}"]
+    assert b'"rina@example.org"' in objects(registered)
+    do(registered, held["id"], "reject")
+    registered.work()
+    assert erase(registered) == 0
+    assert b'"rina@example.org"' not in objects(registered)
