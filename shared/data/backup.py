@@ -70,7 +70,7 @@ def restore(documents: Documents, source: Iterable[bytes]) -> int:
             found = documents.get(path)
             if found is None or found.data != data:
                 message = f"{path} holds something else already; restore into an empty database"
-                raise ConflictError(message, code="restore_conflict") from exc
+                raise ConflictError(message) from exc
         count += 1
     return count
 
@@ -82,7 +82,7 @@ def _after(documents: Documents, collection: str, page: list[Document]) -> list[
         if not found or found[0].path > last.path:
             return [document for document in found if document.path > page[-1].path]
     message = f"a whole page of {collection} was deleted meanwhile; run it again"
-    raise ConflictError(message, code="changed_meanwhile")
+    raise ConflictError(message)
 
 
 def _line(document: Document) -> bytes:
