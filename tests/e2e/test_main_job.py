@@ -131,19 +131,17 @@ def test_refreshing_a_sheet_is_refused_with_what_to_do_instead(cloud: LocalCloud
 
 
 def test_cloud_scheduler_fires_a_schedule(cloud: LocalCloud, api: Api, connectors: dict[str, str]) -> None:
-    schedule = api.schedule(connectors["looker"], "*/5 * * * *")
-    requests.post(f"{cloud.endpoints['emulator_admin']}/clock", json={"advance_s": 301}, timeout=10)
-    deadline = time.monotonic() + 20
+    schedule = api.schedule(connectors["looker"], "* * * * *")
+    deadline = time.monotonic() + 180  # on the real clock: the others of this cloud read it too
 
     runs: list[dict[str, Any]] = []
     while not runs and time.monotonic() < deadline:
         time.sleep(0.2)
         runs = [run for run in api.refresh_runs() if run["schedule_id"] == schedule["id"]]
 
-    assert len(runs) == 1
-    assert finish_refresh(api, runs[0])["status"] == "success"
-    assert runs[0]["trigger"] == "schedule"
     api.delete_schedule(schedule["id"])
+    assert finish_refresh(api, runs[-1])["status"] == "success"
+    assert runs[-1]["trigger"] == "schedule"
 
 
 def test_a_connector_with_a_schedule_is_deleted_only_by_force(

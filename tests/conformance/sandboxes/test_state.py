@@ -178,6 +178,7 @@ def test_the_process_says_ready_once_and_ends_on_sigterm_with_clients_connected(
 def test_a_taken_port_is_one_line_that_names_part_and_port(tmp_path: Path) -> None:
     base = free_base()
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", base + 16))
         taken.listen()
         process = spawn(tmp_path / "data", base)

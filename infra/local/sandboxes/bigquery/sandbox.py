@@ -124,10 +124,10 @@ class BigQuerySandbox(Sandbox):
     @route("POST", "/bigquery/v2/projects/<project>/jobs")
     def insert(self, request: Request, project: str) -> Response:
         """Run, or dry-run, a query job."""
-        body = request.json()
-        configuration = body.get("configuration", {})
+        body = _object(request.json(), "the body")
+        configuration = _object(body.get("configuration", {}), "configuration")
         query = _query_of(configuration)
-        asked = body.get("jobReference", {})
+        asked = _object(body.get("jobReference", {}), "jobReference")
         if configuration.get("dryRun"):
             return self._dry_run(project, asked, configuration, query)
         with self.transaction():
@@ -286,12 +286,18 @@ class BigQuerySandbox(Sandbox):
         return int(self.clock.time() * 1_000_000)
 
 
+def _object(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise refuse(400, "parseError", f"Parse Error: {name} is not an object")
+    return value
+
+
 def _query_of(configuration: Mapping[str, Any]) -> str:
     """The statement of a job. Raises `VendorError` for other jobs and for settings that are not imitated."""
     others = set(configuration) - {"query", "dryRun", "labels"}
     if others or "query" not in configuration:
         raise not_imitated(f"a job with {', '.join(sorted(others)) or 'no query'}")
-    query = configuration["query"]
+    query = _object(configuration["query"], "configuration.query")
     if unknown := set(query) - _QUERY_MEMBERS:
         raise not_imitated(f"a query job with {', '.join(sorted(unknown))}")
     if query.get("useLegacySql", True):
