@@ -307,7 +307,7 @@ class ExportEngine:
     def _give_back(self, held: Lease, error: BIConnectorsError, waits: int, *, gave_up: bool = False) -> Outcome:
         """Let the job rest for as long as the vendor asks, else for a while; with `gave_up` it then ends for this error."""
         asked = error.retry_after_s if isinstance(error, VendorUnavailableError) else None
-        pause = asked if asked is not None else _backoff_s(held.job["id"], waits)
+        pause = asked if asked is not None else _backoff_s(held.job, waits)
         at = self._stores.clock.now() + timedelta(seconds=pause)
         waiting = f"until {at:%Y-%m-%dT%H:%M:%SZ}: {error.message}"
         fields: dict[str, Any] = {"waits": waits, "waiting": waiting, "idle_claims": 0}
@@ -365,10 +365,10 @@ class ExportEngine:
         return Finished()
 
 
-def _backoff_s(job_id: str, waits: int) -> float:
-    """Full jitter, drawn from the job: jobs that met one trouble come back at different times, and a repeat at the same."""
+def _backoff_s(job: Mapping[str, Any], waits: int) -> float:
+    """Full jitter, drawn from the job's place in line: jobs that met one trouble come back apart, a repeat at the same time."""
     most = min(FIRST_WAIT_S * 2.0 ** (waits - 1), LONGEST_WAIT_S)
-    return random.Random(f"{job_id} {waits}").uniform(0.0, most)  # noqa: S311 - no secret
+    return random.Random(f"{job['target_key']} {job['turn']} {waits}").uniform(0.0, most)  # noqa: S311 - no secret
 
 
 def _no_rows(source: FrozenSource) -> pa.Table:

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any
 
 from shared import audit
@@ -65,6 +64,7 @@ class Lease:
         self._lock = threading.Lock()
         self._renewed_at = clock.now()
         self._is_over = False
+        self._target: Mapping[str, Any] | None = None
         self.path = path
         self.job: dict[str, Any] = dict(job)
 
@@ -135,10 +135,12 @@ class Lease:
             self._documents.transact(work)
             self._renewed_at = now
 
-    @cached_property
+    @property
     def target(self) -> Mapping[str, Any]:
         """What is known of the job's target, read once: nobody else publishes to it while this job has the turn."""
-        return self.read(f"targets/{self.job['target_key']}")
+        if self._target is None:  # no cached_property: before Python 3.12 all leases of a process would share its lock
+            self._target = self.read(f"targets/{self.job['target_key']}")
+        return self._target
 
     def read(self, path: str) -> Mapping[str, Any]:
         """Return a document beside the job, empty if it is not there."""
