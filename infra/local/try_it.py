@@ -33,6 +33,7 @@ def connector_bodies(accounts: Accounts) -> dict[str, dict[str, Any]]:
             "client_secret": accounts.entra.client_secret,
             "workspace_id": accounts.power_bi.workspace_id,
             "refresh_dataset_id": accounts.power_bi.refresh_dataset_id,
+            "capacity": "premium",  # the shared capacity allows 8 refreshes a day; the demo's schedule fires every minute
         },
         "looker": {
             "name": "looker",
