@@ -22,9 +22,8 @@ def main() -> int:
     parser.add_argument("--port-base", type=int, required=True, help="proxy on +16, TLS on +17, admin on +18")
     parser.add_argument("--no-traffic-log", action="store_true", help="count exchanges, do not write them down")
     arguments = parser.parse_args()
-    stopped: list[
-        int
-    ] = []  # no Event: set in a handler, it can wait for ever for the lock of the wait that it interrupts
+    # No Event: set in a handler, it can wait for ever for the lock of the wait that it interrupts.
+    stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopped.append(number))
     try:
