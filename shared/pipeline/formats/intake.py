@@ -41,6 +41,7 @@ _BROKEN = (
 
 _MAGIC = (
     (b"PAR1", "a Parquet file"),
+    (b"PARE", "an encrypted Parquet file"),
     (b"PK\x03\x04", "a ZIP archive or an XLSX workbook"),
     (b"\xd0\xcf\x11\xe0", "an old Excel .xls file or a password-protected workbook"),
     (b"\x1f\x8b", "gzip-compressed data"),

@@ -1,8 +1,9 @@
 """Parquet, with its own types, narrowed to the eight of this package where nothing is lost.
 
 Integers become int64 and floats double (same number); dictionaries their values; times microseconds; times with a zone the
-same instant in UTC; decimals of up to 38 digits stay. Whatever would lose something, and lists, structs, maps, binary, times
-of day and durations, is refused with the column's name, unless the column is declared `string`: see `parquet_text`. Memory:
+same instant in UTC; decimals of up to 38 digits stay; enums, JSON and UUIDs are text. Whatever would lose something, and lists,
+structs, maps, binary, times of day and durations, is refused with the column's name, unless the column is declared `string`:
+see `parquet_text`. The old INT96 times are counted in microseconds or nanoseconds: see `parquet_int96`. Memory:
 one batch and one page of each column; with pyarrow's default `pre_buffer=True` the whole file stays in memory (measured:
 840 MB against 142 MB for 10 million rows). Pages that carry a checksum are checked against it.
 """
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from shared.errors import SourceError
 from shared.pipeline.formats import Scan
 from shared.pipeline.formats.column_types import (
+    BOOL,
     DATE,
     DOUBLE,
     INT,
@@ -31,7 +33,8 @@ from shared.pipeline.formats.column_types import (
 )
 from shared.pipeline.formats.intake import Meter, check_lengths, exact_batches, opened, refuse, too_large
 from shared.pipeline.formats.parquet_footer import Footer, largest_page, read_footer
-from shared.pipeline.formats.parquet_text import as_text
+from shared.pipeline.formats.parquet_int96 import MICROSECONDS, unit_of
+from shared.pipeline.formats.parquet_text import as_text, uuid_text
 from shared.pipeline.formats.sink import CountingSink
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ _MAX_BATCH_BYTES = 1 << 27
 _MAX_RATIO, _FREE_BYTES = 2_000, 1 << 30
 """Our choice: a column of one value takes next to nothing, but no table that somebody needs is all of it."""
 _SCAN_ROWS = 10_000
+_MIXED_ROWS = 200
 _SAMPLE_ROWS = 5_000
 _GROUP_ROWS = 131_072
 _GROUP_BYTES = 1 << 25
@@ -61,21 +65,27 @@ class ParquetReader:
     """Reads everything once, so that a damaged page is met before a target is touched; then streams row groups."""
 
     def scan(self, opener: Opener, options: ReadOptions) -> Scan:
+        hints: dict[str, str] = {}
         with opened(opener, _WHAT) as intake:
-            file, footer = _open(intake)
+            file, footer = _open(intake, MICROSECONDS)
             source = file.schema_arrow
             check_names(source.names, options)
             declared = declared_types(options, source.names)
-            schema = pa.schema([(field.name, declared.get(field.name) or _natural(field)) for field in source])
+            enums = {chunk.path for chunk in footer.chunks if chunk.is_enum}
+            schema = pa.schema([(field.name, declared.get(field.name) or _natural(field, enums)) for field in source])
             _check_sizes(intake, footer, schema, options)
+            if old_times := sorted({chunk.path for chunk in footer.chunks if chunk.is_int96}):
+                unit = unit_of(lambda unit: _open(intake, unit)[0], old_times)
+                hints["int96"] = unit
+                file, footer = _open(intake, unit)
             meter = Meter(options)
             most = _MAX_RATIO * intake.size_bytes + _FREE_BYTES
-            for batch in file.iter_batches(batch_size=_SCAN_ROWS, use_threads=False):
+            for batch in file.iter_batches(batch_size=_at_once(footer, _SCAN_ROWS), use_threads=False):
                 meter.take(_typed(batch, schema, meter.rows + 1, options))
                 if meter.bytes > most:
                     raise too_large(f"its {intake.size_bytes:,} bytes unpack to more than {_MAX_RATIO:,} times as many")
             _check_rows(meter.rows, sum(footer.group_rows))
-            return Scan(schema, sum(footer.group_rows), options)
+            return Scan(schema, sum(footer.group_rows), options, hints)
 
     def batches(
         self, opener: Opener, scan: Scan, start_row: int = 0, batch_rows: int = 10_000
@@ -86,7 +96,7 @@ class ParquetReader:
             yield from exact_batches(_rows_from(intake, scan, start_row, batch_rows), scan.schema, batch_rows)
 
 
-def _open(intake: Intake) -> tuple[pq.ParquetFile, Footer]:
+def _open(intake: Intake, int96_unit: str) -> tuple[pq.ParquetFile, Footer]:
     head = intake.head()
     intake.seek(max(intake.size_bytes - 4, 0))
     tail = intake.read(4)
@@ -99,19 +109,32 @@ def _open(intake: Intake) -> tuple[pq.ParquetFile, Footer]:
     footer = read_footer(intake)
     intake.seek(0)
     # Texts stored with dictionaries are read as such: a short file cannot become gigabytes before it is measured.
-    words = sorted({chunk.path for chunk in footer.chunks if chunk.is_text_by_dictionary})
+    mixed = {chunk.path for chunk in footer.chunks if chunk.is_mixed_text}
+    words = sorted({chunk.path for chunk in footer.chunks if chunk.is_text_by_dictionary} - mixed)
     file = pq.ParquetFile(
-        intake, pre_buffer=False, buffer_size=_BUFFER_BYTES, read_dictionary=words, page_checksum_verification=True
+        intake,
+        pre_buffer=False,
+        buffer_size=_BUFFER_BYTES,
+        read_dictionary=words,
+        page_checksum_verification=True,
+        coerce_int96_timestamp_unit=int96_unit,
     )
     return file, footer
 
 
-def _natural(field: pa.Field) -> pa.DataType:
+def _at_once(footer: Footer, rows: int) -> int:
+    """How many rows to decode at once: few where long words cannot be measured before they are repeated."""
+    return min(rows, _MIXED_ROWS) if any(chunk.is_mixed_text for chunk in footer.chunks) else rows
+
+
+def _natural(field: pa.Field, enums: set[str]) -> pa.DataType:
     """The column type that a Parquet type becomes. Raises `SourceError` naming the column if there is none."""
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    if is_text or pa.types.is_null(kind):
+    if is_text or pa.types.is_null(kind) or isinstance(kind, pa.UuidType | pa.JsonType) or field.name in enums:
         return STRING
+    if isinstance(kind, pa.Bool8Type):
+        return BOOL
     if pa.types.is_integer(kind):
         return INT
     if pa.types.is_floating(kind):
@@ -151,7 +174,7 @@ def _check_sizes(intake: Intake, footer: Footer, schema: pa.Schema, options: Rea
 
 def _rows_from(intake: Intake, scan: Scan, start_row: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Yield the rows from `start_row` on in the scan's schema; row groups before it are not read."""
-    file, footer = _open(intake)
+    file, footer = _open(intake, scan.hints.get("int96", MICROSECONDS))
     sizes = footer.group_rows
     first, row = 0, 0
     while row + sizes[first] <= start_row:
@@ -160,7 +183,7 @@ def _rows_from(intake: Intake, scan: Scan, start_row: int, batch_rows: int) -> I
     drop = start_row - row
     meter = Meter(scan.options)
     groups = list(range(first, len(sizes)))
-    for batch in file.iter_batches(batch_size=batch_rows, row_groups=groups, use_threads=False):
+    for batch in file.iter_batches(batch_size=_at_once(footer, batch_rows), row_groups=groups, use_threads=False):
         kept = batch.slice(min(drop, batch.num_rows))
         drop -= batch.num_rows - kept.num_rows
         row += batch.num_rows
@@ -187,6 +210,10 @@ def _typed(batch: pa.RecordBatch, schema: pa.Schema, first_row: int, options: Re
 def _converted(values: pa.Array, field: pa.Field, first_row: int, options: ReadOptions) -> pa.Array:
     if pa.types.is_dictionary(values.type):
         values = _resolved(values, field.name, first_row, options)
+    if isinstance(values, pa.ExtensionArray):
+        values = uuid_text(values) if isinstance(values.type, pa.UuidType) else values.storage
+    if pa.types.is_float16(values.type):
+        values = pc.cast(values, DOUBLE)  # few kernels take half floats
     if pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type) or pa.types.is_null(values.type):
         values = pc.cast(values, STRING)
     if pa.types.is_string(values.type):

@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from shared.errors import SourceError
+
 if TYPE_CHECKING:
     from shared.pipeline.formats.intake import Intake
 
@@ -18,17 +20,24 @@ _MAX_FOOTER_BYTES = 1 << 27
 _MAX_DEPTH = 16
 _PAGE_HEADER_BYTES = 1 << 20
 _BYTE_ARRAY = 6
+_INT96 = 3
 _TEXT_OR_UNSAID = (None, 0)  # converted types of byte arrays; a decimal is 5
-_TYPES, _CODECS = range(8), range(8)
+_ENUM = 4
+_DELTAS_OF_TEXT = {6, 7}
+_ENCRYPTION = 8  # the footer's field `encryption_algorithm`, where the footer itself is plain
+_TYPES, _CODECS, _LZO = range(8), range(8), 3
 _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 12
 
 
 @dataclass(frozen=True)
 class ColumnChunk:
-    """One column of one row group."""
+    """One column of one row group. `is_mixed_text`: its dictionary gave way to deltas, so pyarrow cannot read it as a dictionary."""
 
     path: str
     is_text_by_dictionary: bool
+    is_mixed_text: bool
+    is_enum: bool
+    is_int96: bool
     unpacked_bytes: int
     start: int
     packed_bytes: int
@@ -56,6 +65,10 @@ def read_footer(intake: Intake) -> Footer:
 
 
 def _checked(footer: dict[int, Any], file_bytes: int) -> Footer:
+    if _ENCRYPTION in footer:
+        raise SourceError(
+            "the Parquet file is encrypted; write it without Parquet's own encryption", code="source_format"
+        )
     leaves = _leaves(footer[2])
     groups = footer.get(4, [])
     chunks = [_chunk(item, leaf, file_bytes) for group in groups for item, leaf in zip(group[1], leaves, strict=True)]
@@ -86,11 +99,18 @@ def _chunk(column: dict[int, Any], leaf: dict[int, Any], file_bytes: int) -> Col
     path = [part.decode() for part in meta[3]]
     if meta[1] != leaf[1] or meta[4] not in _CODECS or path[-1] != leaf[4].decode():
         raise ValueError(f"the metadata of column {'.'.join(path)} contradicts the schema")
+    if meta[4] == _LZO:
+        message = f"column {'.'.join(path)!r} is compressed with LZO, which is not read here; write the file with zstd or snappy"
+        raise SourceError(message, code="source_format")
     start = min(meta[9], meta.get(11, meta[9]))
     if not 0 <= start <= start + _natural(meta[7]) <= file_bytes:
         raise ValueError(f"column {'.'.join(path)} lies outside the file")
     is_text = meta[1] == _BYTE_ARRAY and leaf.get(6) in _TEXT_OR_UNSAID and 11 in meta
-    return ColumnChunk(".".join(path), is_text, _natural(meta[6]), start, _natural(meta[7]))
+    is_mixed = is_text and not _DELTAS_OF_TEXT.isdisjoint(meta[2])
+    is_enum = leaf.get(6) == _ENUM or _ENUM in leaf.get(10, {})
+    is_int96 = meta[1] == _INT96
+    name, unpacked, packed = ".".join(path), _natural(meta[6]), _natural(meta[7])
+    return ColumnChunk(name, is_text, is_mixed, is_enum, is_int96, unpacked, start, packed)
 
 
 def largest_page(intake: Intake, chunk: ColumnChunk) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import uuid
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -39,6 +40,11 @@ def as_text(values: pa.Array, column: str, first_row: int) -> pa.Array:
         return _short(pc.cast(values, STRING))
     is_binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
     return pc.cast(values, pa.binary()) if is_binary else plain_text(values)
+
+
+def uuid_text(values: pa.UuidArray) -> pa.Array:
+    """UUIDs as 36 lower-case characters."""
+    return arrow_array([None if value is None else str(value) for value in values.to_pylist()], STRING)
 
 
 def _short(texts: pa.Array) -> pa.Array:
@@ -84,7 +90,7 @@ def _plain(value: pa.Scalar) -> Any:
         return base64.b64encode(found).decode()
     if isinstance(found, datetime | date | time):
         return found.isoformat()
-    return str(found) if isinstance(found, Decimal | timedelta) else found
+    return str(found) if isinstance(found, Decimal | timedelta | uuid.UUID) else found
 
 
 def _key(value: pa.Scalar) -> str:
