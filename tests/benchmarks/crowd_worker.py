@@ -18,6 +18,7 @@ import requests
 from werkzeug.serving import make_server
 
 from infra.local.ports import Ports
+from infra.local.settings import WORKER_INSTANCES
 from shared.api.dispatch import Function
 from tests.benchmarks.skipping import services_on
 
@@ -56,11 +57,11 @@ class SkippingClock:
             return self._at_work <= len(self._sleepers)
 
     def next_event(self, tasks: list[datetime]) -> datetime | None:
-        """The moment to jump to: None while somebody works, a task is due that nobody has, or nothing is to come."""
+        """The moment to jump to: None while somebody works, a task is due that the queue can still hand out, or nothing is to come."""
         with self._moved:
             sleepers, at_work = list(self._sleepers.values()), self._at_work
         due = sum(at <= self.now() for at in tasks)
-        if at_work > len(sleepers) or due > at_work:
+        if at_work > len(sleepers) or (due > at_work and at_work < WORKER_INSTANCES):
             return None
         return min([*sleepers, *(at for at in tasks if at > self.now())], default=None)
 
