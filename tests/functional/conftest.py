@@ -205,3 +205,10 @@ def registered(world: World) -> World:
     assert world.call("register", "POST", "/api/bi-connectors/register", POWER_BI).status == 201
     assert world.call("register", "POST", "/api/bi-connectors/register", SHEETS).status == 201
     return world
+
+
+@pytest.fixture
+def schedules(registered: World) -> World:
+    """Two connectors, and a file that an export finds by the name `people`."""
+    registered.fakes.objects.put("tables", "people.csv", b"id\n1\n")
+    return registered
