@@ -37,7 +37,7 @@ done
 for name in tables frozen exports; do
   unless gcloud storage buckets describe "gs://$(bucket $name)" -- gcloud storage buckets create "gs://$(bucket $name)" --location="$REGION" --uniform-bucket-level-access --public-access-prevention --soft-delete-duration=0
 done
-for name in export refresh; do
+for name in export refresh notices; do
   unless gcloud tasks queues describe "$PREFIX-$name" --location="$REGION" -- gcloud tasks queues create "$PREFIX-$name" --location="$REGION" --max-attempts=20 --max-retry-duration=3600s --min-backoff=2s --max-backoff=120s --max-concurrent-dispatches=20
 done
 
@@ -55,7 +55,7 @@ for name in register refresh; do
   gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(account $name)" --role=roles/cloudscheduler.admin --condition=None
 done
 for name in export export-worker refresh; do
-  for queue in export refresh; do
+  for queue in export refresh notices; do
     gcloud tasks queues add-iam-policy-binding "$PREFIX-$queue" --location="$REGION" --member="serviceAccount:$(account $name)" --role=roles/cloudtasks.enqueuer
   done
   gcloud iam service-accounts add-iam-policy-binding "$(account tasks)" --member="serviceAccount:$(account $name)" --role=roles/iam.serviceAccountUser

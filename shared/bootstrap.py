@@ -21,11 +21,13 @@ from shared.telemetry import export_spans_to
 if TYPE_CHECKING:
     from shared.connectors._quota import Quota
     from shared.services.audit import Audit
+    from shared.services.channels import Channels
     from shared.services.configuration import Configurations
     from shared.services.connectors import Connectors
     from shared.services.credentials import Credentials
     from shared.services.exports import Exports
     from shared.services.freshness import Freshnesses
+    from shared.services.notice_deliveries import NoticeDeliveries
     from shared.services.occurrences import Occurrences
     from shared.services.quotas import Quotas
     from shared.services.readiness import Readiness
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from shared.services.sources import Sources
     from shared.services.sweeper import Sweeper
     from shared.services.tables import Tables
+
+
+NOTICE_ANSWER_S = 15.0  # our choice: who takes notices answers at once and works on them afterwards
 
 
 class _OnFirstUse:
@@ -223,6 +228,28 @@ class Services:
         from shared.services.freshness import Freshnesses
 
         return Freshnesses(self.stores)
+
+    @cached_property
+    def channels(self) -> Channels:
+        from shared.connectors._outgoing import Outgoing
+        from shared.services.channels import Channels
+
+        allowed = Outgoing(
+            self.resolver,
+            self.settings.notice_hosts,
+            "NOTICE_HOSTS",
+            frozenset({443}),
+            longest_answer_s=NOTICE_ANSWER_S,
+            hides_path=True,
+        )
+        return Channels(self.stores, self.settings.prefix, allowed)
+
+    @cached_property
+    def notices(self) -> NoticeDeliveries:
+        from shared.services.notice_deliveries import NoticeDeliveries, NoticeSettings
+
+        settings = NoticeSettings(self.settings.urls["refresh"], self.settings.notice_queue)
+        return NoticeDeliveries(self.stores, self.channels, settings)
 
     @cached_property
     def reconciler(self) -> Reconciler:

@@ -33,6 +33,7 @@ class Settings:
     scheduler_service_account: str
     export_queue: str
     refresh_queue: str
+    notice_queue: str
     tables_bucket: str
     frozen_bucket: str
     exports_bucket: str
@@ -47,6 +48,7 @@ class Settings:
     bigquery_max_bytes_billed: int
     longest_wait_s: float = 60.0
     looker_hosts: tuple[str, ...] = ()
+    notice_hosts: tuple[str, ...] = ()
     resolver_table: Mapping[str, str] | None = None
     trace_export_url: str | None = None
     secret_manager_emulator: str | None = None
@@ -96,6 +98,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         scheduler_service_account=env["SCHEDULER_SERVICE_ACCOUNT"],
         export_queue=env.get("EXPORT_QUEUE", f"{prefix}-export"),
         refresh_queue=env.get("REFRESH_QUEUE", f"{prefix}-refresh"),
+        notice_queue=env.get("NOTICE_QUEUE", f"{prefix}-notices"),
         tables_bucket=env["TABLES_BUCKET"],
         frozen_bucket=env["FROZEN_BUCKET"],
         exports_bucket=env["EXPORTS_BUCKET"],
@@ -108,6 +111,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         threads=int(env.get("THREADS", "8")),
         longest_wait_s=float(env.get("MAX_WAIT_S", "60")),
         looker_hosts=tuple(sorted(_words(env.get("LOOKER_HOSTS", ".looker.com")))),
+        notice_hosts=tuple(sorted(_words(env.get("NOTICE_HOSTS", "hooks.slack.com")))),
         resolver_table=_table(env["RESOLVER_TABLE"]) if env.get("RESOLVER_TABLE") else None,
         bigquery_queries=env.get("BIGQUERY_QUERIES", "false") == "true",
         bigquery_max_bytes_billed=int(env.get("BIGQUERY_MAX_BYTES_BILLED", str(MAX_BYTES_BILLED))),

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-CANARIES = ("s3cret-value-of-the-app", "canary-of-the-key-file", "canary-of-looker", "canary-of-the-warehouse")
+CANARIES = ("s3cret-value-of-the-app", "canary-of-the-key-file", "canary-of-looker", "canary-of-the-warehouse",
+            "canary-of-a-channel", "canary-of-slack")  # fmt: skip
 """Values that test bodies send as credentials; the local cloud's own are looked for by `tests/e2e/test_secrets.py`."""
 
 

@@ -23,13 +23,14 @@ BUCKETS = {
     "FROZEN_BUCKET": f"{PROJECT}-frozen",
     "EXPORTS_BUCKET": f"{PROJECT}-exports",
 }
-QUEUES = {"EXPORT_QUEUE": "bi-export", "REFRESH_QUEUE": "bi-refresh"}
+QUEUES = {"EXPORT_QUEUE": "bi-export", "REFRESH_QUEUE": "bi-refresh", "NOTICE_QUEUE": "bi-notices"}
 TASKS_SERVICE_ACCOUNT = f"bi-tasks@{PROJECT}.iam.gserviceaccount.com"
 SCHEDULER_SERVICE_ACCOUNT = f"bi-scheduler@{PROJECT}.iam.gserviceaccount.com"
 WORKER_INSTANCES = 3
 """Processes of the export worker, each with one request at a time: what Cloud Run would start for three jobs at once."""
 
-USER_SET_HOSTS = ("demo.cloud.looker.com",)
+RECEIVERS = ("hooks.slack.com", "hooks.example.org")
+USER_SET_HOSTS = ("demo.cloud.looker.com", *RECEIVERS)
 """The sandboxes that a user's own URL leads to: the functions resolve these names by a table, to the sandboxes' address."""
 
 API_THREADS = 8
@@ -98,6 +99,7 @@ def function_environment(layout: Layout, part: str) -> dict[str, str]:
         "TASKS_SERVICE_ACCOUNT": TASKS_SERVICE_ACCOUNT,
         "SCHEDULER_SERVICE_ACCOUNT": SCHEDULER_SERVICE_ACCOUNT,
         "WAREHOUSE_HOSTS": "127.0.0.1",
+        "NOTICE_HOSTS": ",".join(RECEIVERS),
         "RESOLVER_TABLE": ",".join(f"{host}={SANDBOX_ADDRESS}" for host in USER_SET_HOSTS),
         "BIGQUERY_EMULATOR_HOST": "https://bigquery.googleapis.com",
         "BIGQUERY_QUERIES": "true",

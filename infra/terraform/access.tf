@@ -35,6 +35,7 @@ locals {
     "export-worker refresh" = { function = "export-worker", queue = "refresh" }
     "refresh export"        = { function = "refresh", queue = "export" }
     "refresh refresh"       = { function = "refresh", queue = "refresh" }
+    "refresh notices"       = { function = "refresh", queue = "notices" }
   }
 
   on_buckets = merge(

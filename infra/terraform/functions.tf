@@ -72,6 +72,7 @@ locals {
     FIRESTORE_DATABASE        = google_firestore_database.main.name
     EXPORT_QUEUE              = google_cloud_tasks_queue.work["export"].name
     REFRESH_QUEUE             = google_cloud_tasks_queue.work["refresh"].name
+    NOTICE_QUEUE              = google_cloud_tasks_queue.work["notices"].name
     TABLES_BUCKET             = google_storage_bucket.data["tables"].name
     FROZEN_BUCKET             = google_storage_bucket.data["frozen"].name
     EXPORTS_BUCKET            = google_storage_bucket.data["exports"].name

@@ -2,6 +2,7 @@ locals {
   queues = {
     export  = { at_once = var.max_workers, a_second = 50 }
     refresh = { at_once = 50, a_second = 50 }
+    notices = { at_once = 20, a_second = 20 }
   }
 }
 

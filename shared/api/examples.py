@@ -44,6 +44,14 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "upsert": {**_EXPORT, "mode": "upsert", "key": ["id"], "source": {"uri": "gs://ymca-tables/volunteers.csv"}},
     },
     "put_table": {"csv": {"source": {"uri": "gs://ymca-tables/volunteers.csv"}, "description": "All volunteers"}},
+    "put_channel": {
+        "webhook": {
+            "type": "webhook",
+            "url": "https://hooks.example.org/bi",
+            "secret": "<openssl rand -hex 32, and keep it>",
+        },
+        "slack": {"type": "slack", "url": "https://hooks.slack.com/services/<from Slack>"},
+    },
     "apply": {
         "one_of_each": {
             "connectors": [
@@ -127,6 +135,30 @@ REPLIES: dict[str, Any] = {
         "items": [
             {"kind": "table", "name": "volunteers", "action": "change", "outcome": "planned", "changes": ["source"]}
         ],
+    },
+    "Channel": {"name": "on_call", "type": "webhook", "host": "hooks.example.org", **_TIMES},
+    "ChannelTest": {
+        "channel": "on_call",
+        "ok": False,
+        "message": "hooks.example.org answered 404: no such hook",
+        "latency_ms": 84.2,
+        "tested_at": "2026-01-05T12:00:00Z",
+    },
+    "NoticePage": {
+        "notices": [
+            {
+                "id": "01ke70ehg03b9xt6wmd9ph875g",
+                "event": "freshness.late",
+                "at": "2026-01-05T12:00:00Z",
+                "message": "what readers see of table 'volunteers' on 'ymca_sheets' is 1561 minutes old",
+                "subject": {
+                    "schedule_id": "01ke70ehg0cnc",
+                    "connector_name": "ymca_sheets",
+                    "table_name": "volunteers",
+                },
+                "deliveries": {"on_call": {"status": "sent", "attempts": 1, "ended_at": "2026-01-05T12:00:01Z"}},
+            }
+        ]
     },
     "AuditPage": {
         "entries": [

@@ -32,9 +32,21 @@ def fire_schedule(call: Call) -> Reply:
 
 
 def tend_schedules(call: Call) -> Reply:
-    """Every minute: see to what Cloud Scheduler did not call for, to runs that ended and what waits, and to freshness."""
-    call.services.occurrences.tend_all()
-    call.services.freshness.evaluate_all()
+    """Every minute: see to what Cloud Scheduler did not call for, to runs that ended and what waits, to freshness, and to notices."""
+    try:
+        call.services.occurrences.tend_all()
+        call.services.freshness.evaluate_all()
+    finally:  # what is wrong with one of them must not keep people from hearing of the rest
+        call.services.notices.tend()
+    return Reply(status=204)
+
+
+def send_notice(call: Call) -> Reply:
+    """Send one notice to one channel."""
+    channel, number = call.body.get("channel"), call.body.get("number")
+    if isinstance(channel, str) and isinstance(number, int):
+        bind(notice_id=call.path["id"])
+        call.services.notices.send(call.path["id"], channel, number)
     return Reply(status=204)
 
 

@@ -30,7 +30,7 @@ ROWS = """
 | `forbidden` | the identity lacks the role |
 | `formula_in_the_way` | a formula lies where rows would go |
 | `header_drift` | the sheet's header is not the one that the rows have |
-| `host_not_allowed` | the host is not on the administrator's list: WAREHOUSE_HOSTS, LOOKER_HOSTS |
+| `host_not_allowed` | the host is not on the administrator's list: WAREHOUSE_HOSTS, LOOKER_HOSTS, NOTICE_HOSTS |
 | `idempotency_key_reused` | the Idempotency-Key was used with another body |
 | `if_match_required` | send If-Match with the ETag that you read |
 | `illegal_transition` | a fault of ours: a job in an impossible state |
@@ -62,6 +62,7 @@ ROWS = """
 | `query_too_expensive` | a dry run says that the query would read more than the limit; nothing was billed |
 | `quota_wait` | our share of the vendor's quota is used up until the time that is said; the job goes on by itself |
 | `read_time_too_old` | Firestore does not keep the moment that the job reads at any more |
+| `receiver_refused` | who a channel leads to refused the notice for good; mend the receiver, or put the channel with its present URL and secret |
 | `redirected` | a host of a user's choice answered with a redirect; name the final address |
 | `refresh_cancelled` | the refresh was cancelled, by request or at the vendor |
 | `refresh_failed` | the vendor ended the refresh badly; the message is the vendor's reason |
@@ -102,6 +103,7 @@ ROWS = """
 | `target_changed` | the target changed while the job ran |
 | `target_refused` | the vendor refused the data or the place |
 | `too_scattered` | the rows of an upsert lie in too many separate places; sort the source by the key, or replace |
+| `too_many_channels` | there are 20 channels, the most there can be; delete one first |
 | `too_many_rejects` | more was left out than `max_rejects` allows; the rejects say what and why |
 | `type_not_supported` | the target has no type for a column |
 | `types_mixed` | a column holds values of several types; declare its type |

@@ -87,7 +87,7 @@ PRUNE = Parameter("prune", "boolean", "Delete what the sections of the configura
 
 VIEW, OPERATE, ADMIN = Permission.VIEWER, Permission.OPERATOR, Permission.ADMIN
 _CONNECTORS, _EXPORTS, _REFRESHES = "shared.api.connectors", "shared.api.exports", "shared.api.refreshes"
-_SCHEDULES = "shared.api.schedules"
+_SCHEDULES, _CHANNELS = "shared.api.schedules", "shared.api.channels"
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", "*", Permission.PUBLIC, "shared.api.meta:health", "Tell that this function answers",
@@ -117,6 +117,17 @@ ROUTES: tuple[Route, ...] = (
           "List audit entries, newest first", reply="AuditPage", query=(*AUDIT_FILTERS, *PAGE)),
     Route("GET", f"{API}/audit:verify", "register", ADMIN, "shared.api.audit:verify",
           "Check the audit log against its seals, 20 a call", reply="AuditVerification", query=(PAGE[1],)),
+    Route("PUT", f"{API}/channels/{{name}}", "register", ADMIN, f"{_CHANNELS}:put_channel",
+          "Make or replace a channel that notices are sent to", request="ChannelBody", reply="Channel", also=(201,),
+          errors=(409, 412, 422), if_match=True),
+    Route("GET", f"{API}/channels", "register", VIEW, f"{_CHANNELS}:list_channels", "List channels",
+          reply="ChannelPage", query=PAGE),
+    Route("GET", f"{API}/channels/{{name}}", "register", VIEW, f"{_CHANNELS}:get_channel", "Get one channel",
+          reply="Channel", errors=(404,)),
+    Route("DELETE", f"{API}/channels/{{name}}", "register", ADMIN, f"{_CHANNELS}:delete_channel",
+          "Delete a channel with its URL and secret", status=204, errors=(404, 412), if_match=True),
+    Route("POST", f"{API}/channels/{{name}}:test", "register", OPERATE, f"{_CHANNELS}:test_channel",
+          "Send a test notice to a channel", reply="ChannelTest", errors=(404,)),
     Route("POST", f"{API}/export", "export", OPERATE, f"{_EXPORTS}:start_export", "Export a table",
           request="ExportRequest", reply="Job", status=202, errors=(404, 422), idempotency=True,
           max_body_bytes=LARGE_BODY_BYTES),
@@ -170,6 +181,8 @@ ROUTES: tuple[Route, ...] = (
           "Cancel a refresh, where the vendor can", reply="RefreshRun", errors=(404, 409, 422, 503)),
     Route("GET", f"{API}/freshness", "refresh", VIEW, f"{_SCHEDULES}:list_freshness",
           "List how old what readers see is", reply="FreshnessPage", query=(OF_CONNECTOR, *PAGE)),
+    Route("GET", f"{API}/notices", "refresh", VIEW, f"{_CHANNELS}:list_notices",
+          "List notices, newest first, with what became of them on each channel", reply="NoticePage", query=PAGE),
     Route("POST", f"{API}/schedules", "refresh", OPERATE, f"{_SCHEDULES}:create_schedule", "Create a schedule",
           request="ScheduleRequest", reply="Schedule", status=201, errors=(404, 422), idempotency=True),
     Route("GET", f"{API}/schedules", "refresh", VIEW, f"{_SCHEDULES}:list_schedules", "List schedules",
@@ -199,10 +212,12 @@ ROUTES: tuple[Route, ...] = (
           "Wake what nobody drives", request="object", status=204, body_required=False),
     Route("POST", "/internal/refresh-runs/{id}:look", "refresh", Permission.TASKS, "shared.api.internal:look_at_run",
           "Trigger or follow a refresh", request="object", status=204, errors=(404,), body_required=False),
+    Route("POST", "/internal/notices/{id}:send", "refresh", Permission.TASKS, "shared.api.internal:send_notice",
+          "Send a notice to a channel", request="object", status=204, body_required=False),
     Route("POST", "/internal/schedules/{id}:fire", "refresh", Permission.SCHEDULER, "shared.api.internal:fire_schedule",
           "See to what is due of a schedule", request="object", reply="OccurrencePage", errors=(503,), body_required=False),
     Route("POST", "/internal/freshness", "refresh", Permission.SCHEDULER, "shared.api.internal:tend_schedules",
-          "See to schedules whose time has come and to how fresh their data is", request="object", status=204,
+          "See to schedules whose time has come, to how fresh their data is, and to notices of both", request="object", status=204,
           body_required=False),
 )  # fmt: skip
 

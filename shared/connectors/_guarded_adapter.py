@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from urllib3.connection import HTTPSConnection
 
 from shared.connectors._http import VendorAdapter
 from shared.connectors._outgoing import Bounded, Outgoing
@@ -30,7 +35,7 @@ class GuardedAdapter(VendorAdapter):
                 f"{host} answered {response.status_code}, a redirect; redirects are not followed, name the final address",
                 code="redirected",
             )
-        response.raw = Bounded(response.raw, self._outgoing.most_answer_bytes, host)
+        response.raw = Bounded(response.raw, self._outgoing, host)
         return response
 
     def build_connection_pool_key_attributes(
@@ -40,3 +45,38 @@ class GuardedAdapter(VendorAdapter):
         place, options = super().build_connection_pool_key_attributes(request, verify, cert)
         checked = self._outgoing.address(place["host"])
         return {**place, "host": checked}, {**options, "server_hostname": place["host"]}
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pool, whose connections end when a host takes too long over the head of its answer."""
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        pool.ConnectionCls = partial(_Timed, longest_s=self._outgoing.longest_answer_s)
+        return pool
+
+    def shown_path(self, path: str) -> str:
+        return "(hidden)" if self._outgoing.hides_path else path
+
+
+class _Timed(HTTPSConnection):
+    """A connection that is cut when the head of an answer takes too long: a socket's time-out starts anew with every byte of it."""
+
+    def __init__(self, *args: Any, longest_s: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._longest_s = longest_s
+        self._is_cut = False
+
+    def getresponse(self) -> Any:
+        timer = threading.Timer(self._longest_s, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            response = super().getresponse()
+        finally:
+            timer.cancel()
+        if self._is_cut:  # headers that were cut off look like headers that ended
+            raise TimeoutError(f"no whole answer within {self._longest_s} s")
+        return response
+
+    def _cut(self) -> None:
+        self._is_cut = True
+        with contextlib.suppress(OSError, AttributeError):  # closed meanwhile, or not open yet
+            self.sock.shutdown(socket.SHUT_RDWR)

@@ -43,11 +43,15 @@ class VendorAdapter(HTTPAdapter):
                 vendor=self._vendor,
                 method=request.method,
                 host=url.hostname,
-                path=url.path,
+                path=self.shown_path(url.path),
                 status=status,
                 sent_bytes=_length(request.body),
                 latency_ms=round((time.monotonic() - started) * 1000, 1),
             )
+
+    def shown_path(self, path: str) -> str:
+        """Return what the log says of a URL's path."""
+        return path
 
 
 def vendor_session(vendor: str) -> requests.Session:

@@ -29,7 +29,7 @@ GOOGLE_APIS = ipaddress.ip_network(
 )  # private.googleapis.com and restricted.googleapis.com: public by form
 NAT64, NAT64_LOCAL = ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48")
 MOST_ANSWER_BYTES = 64 * 1024 * 1024  # our choice: above what an API of configuration and status answers
-LONGEST_ANSWER_S = 180.0  # our choice: one answer, headers to last byte
+LONGEST_ANSWER_S = 180.0  # our choice: above what such an API takes to answer
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Outgoing:
     Attributes:
         hosts: exact names, or `.suffix` for every name below it; none means nothing is allowed.
         setting: what an administrator changes to allow another host.
+        longest_answer_s: for the headers of one answer, and again for its body.
+        hides_path: whether URLs are secrets themselves: then no log line says more of them than the host.
     """
 
     resolver: Resolver
@@ -46,6 +48,8 @@ class Outgoing:
     setting: str
     ports: frozenset[int] = PORTS
     most_answer_bytes: int = MOST_ANSWER_BYTES
+    longest_answer_s: float = LONGEST_ANSWER_S
+    hides_path: bool = False
 
     def require(self, url: str) -> str:
         """Return the host of a URL that may be called.
@@ -139,11 +143,11 @@ def guarded_session(vendor: str, outgoing: Outgoing) -> requests.Session:
 class Bounded:
     """A response's body that ends with an error after so many bytes or so long. Stands for urllib3's response."""
 
-    def __init__(self, raw: Any, most_bytes: int, host: str) -> None:
+    def __init__(self, raw: Any, outgoing: Outgoing, host: str) -> None:
         self._raw = raw
-        self._left = most_bytes
+        self._left = outgoing.most_answer_bytes
         self._host = host
-        self._ends_at = time.monotonic() + LONGEST_ANSWER_S
+        self._ends_at = time.monotonic() + outgoing.longest_answer_s
 
     def stream(self, amt: int = 65536, **options: Any) -> Iterator[bytes]:
         for part in self._raw.stream(amt, **options):
@@ -167,4 +171,5 @@ class Bounded:
 
 def _shown(url: str) -> str:
     """Return scheme and host of a URL for a message: the rest may hold a secret."""
-    return repr(url.partition("?")[0].rpartition("@")[2][:100])
+    scheme, mark, rest = url.partition("://")
+    return repr(f"{scheme}{mark}{re.split('[/?#]', rest, maxsplit=1)[0].rpartition('@')[2]}"[:100])

@@ -22,6 +22,7 @@ COLLECTIONS = (
     "export_jobs",
     "refresh_runs",
     "occurrences",
+    "channels",
     "notices",
     "idempotency_keys",
     "file_links",

@@ -1,4 +1,4 @@
-"""Connector, table, job, refresh run and schedule: plain typed data, as the API shows it and Firestore keeps it.
+"""Connector, table, job, refresh run, schedule and notice: plain typed data, as the API shows it and Firestore keeps it.
 
 Times are aware UTC. Field names of the brief are kept. Every stored document carries `schema`.
 """
@@ -46,6 +46,15 @@ from shared.models.mapping import Others as Others
 from shared.models.mapping import Reject as Reject
 from shared.models.mapping import RejectPage as RejectPage
 from shared.models.mapping import ReplayRequest as ReplayRequest
+from shared.models.notice import Channel as Channel
+from shared.models.notice import ChannelBody as ChannelBody
+from shared.models.notice import ChannelPage as ChannelPage
+from shared.models.notice import ChannelTest as ChannelTest
+from shared.models.notice import ChannelType as ChannelType
+from shared.models.notice import DeliveryStatus as DeliveryStatus
+from shared.models.notice import Notice as Notice
+from shared.models.notice import NoticeDelivery as NoticeDelivery
+from shared.models.notice import NoticePage as NoticePage
 from shared.models.refresh import RefreshRequest as RefreshRequest
 from shared.models.refresh import RefreshRun as RefreshRun
 from shared.models.refresh import RefreshRunPage as RefreshRunPage

@@ -1,4 +1,4 @@
-"""Notices: what people are to hear of, written in the transaction of the change of state; sending is somebody else's."""
+"""Notices: what people are to hear of, written in the transaction of the change of state. `notice_deliveries` sends them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ LIFETIME = timedelta(days=30)
 
 
 def announce(tx: Transaction, event: str, now: datetime, message: str, subject: Mapping[str, Any]) -> None:
-    """Add a notice to the transaction. `event` is `<noun>.<state>`; `subject` names what changed; no secret in either."""
+    """Add a notice to the transaction. `event` is `<noun>.<state>`; `subject` is as of `subject_of`; no secret in any."""
     notice_id = new_id(now)
+    topic = f"{event.partition('.')[0]} {subject['schedule_id']}"
     notice = {"id": notice_id, "event": event, "at": now, "message": message, "subject": dict(subject)}
-    state = {"schema": SCHEMA, "open": True, "sent": {}, "expire_at": now + LIFETIME}
+    state = {"schema": SCHEMA, "topic": topic, "open": True, "expire_at": now + LIFETIME}
     tx.create(f"notices/{notice_id}", {**notice, **state})
 
 

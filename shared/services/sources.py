@@ -18,8 +18,8 @@ MAX_FILES = 1_000  # our choice: one table's files; their list stays small and i
 MAX_LISTED = 10_000  # our choice: names looked at under a pattern's prefix
 RESERVED = re.compile(r"__.*__")
 OWN_COLLECTIONS = frozenset(
-    {"audit", "audit_seals", "breakers", "chunks", "connectors", "export_jobs", "file_links", "idempotency_keys", "notices", "occurrences",
-     "quotas", "refresh_runs", "schedules", "tables", "targets"}
+    {"audit", "audit_seals", "breakers", "channels", "chunks", "connectors", "export_jobs", "file_links", "idempotency_keys", "notices",
+     "occurrences", "quotas", "refresh_runs", "schedules", "tables", "targets"}
 )  # fmt: skip
 TABLE = re.compile(r"(?:(?P<project>[a-z][a-z0-9.:-]{4,62})\.)?(?P<dataset>\w{1,1024})\.(?P<table>[\w -]{1,1024})")
 ENDINGS = {"ndjson": "jsonl", "tsv": "csv"}

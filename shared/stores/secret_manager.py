@@ -48,7 +48,7 @@ class SecretManagerSecrets:
             payload = self._client.access_secret_version(request={"name": version_name}).payload
         except (google.NotFound, google.FailedPrecondition) as exc:
             raise CredentialError(
-                f"the credentials in {version_name} are gone or disabled; register the connector's credentials again",
+                f"the credentials in {version_name} are gone or disabled; send those of the connector or channel again",
                 code="credential_missing",
             ) from exc
         except google.PermissionDenied as exc:

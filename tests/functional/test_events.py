@@ -16,6 +16,7 @@ from shared.connectors._http import vendor_session
 from shared.errors import CredentialError, TargetError, VendorUnavailableError
 from shared.services.breakers import Breakers
 from shared.services.connectors import Connectors
+from shared.services.notices import announce
 from tests.fakes.connector import InMemoryConnector
 from tests.fakes.log_filter import entry, matches
 from tests.functional.conftest import World
@@ -78,6 +79,17 @@ def job_held(world: World) -> None:
     world.work()
 
 
+def notices_fail(world: World) -> None:
+    channel = {"type": "slack", "url": "https://hooks.slack.com/services/T0/B0/canary-of-slack"}
+    assert world.call("register", "PUT", "/api/bi-connectors/channels/team", channel).status == 201
+    subject = {"schedule_id": "s1"}
+    documents, now = world.fakes.documents, world.fakes.clock.now()
+    documents.transact(lambda tx: announce(tx, "freshness.late", now, "late", subject))
+    world.minute()
+    assert world.call("register", "DELETE", "/api/bi-connectors/channels/team").status == 204
+    world.work()
+
+
 CAUSES: dict[str, Callable[[World], None]] = {
     "exports-fail": exports_fail,
     "fault-of-ours": fault_of_ours,
@@ -87,6 +99,7 @@ CAUSES: dict[str, Callable[[World], None]] = {
     "callers-refused": callers_refused,
     "credential-refused": credential_refused,
     "job-held": job_held,
+    "notices-fail": notices_fail,
 }
 
 

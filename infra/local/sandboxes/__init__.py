@@ -1,4 +1,4 @@
-"""Sandboxes of the vendors: Entra ID, Google tokens, Power BI, Looker, Google Sheets, BigQuery. See `_base.py`."""
+"""Sandboxes of the vendors: Entra ID, Google tokens, Power BI, Looker, Google Sheets, BigQuery; receivers of notices. See `_base.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib.util
 
 from ._base import Sandbox
 
-MODULES = ("entra_id", "google_identity", "power_bi", "looker", "google_sheets", "bigquery")
+MODULES = ("entra_id", "google_identity", "power_bi", "looker", "google_sheets", "bigquery", "receivers")
 
 
 def sandbox_classes() -> list[type[Sandbox]]:
