@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,4 +20,5 @@ def _may_have_nul(chunk: pa.Array) -> bool:
     if data is None or not len(chunk):
         return False
     ends = memoryview(offsets).cast("i")
-    return b"\0" in memoryview(data)[ends[chunk.offset] : ends[chunk.offset + len(chunk)]].tobytes()
+    letters = np.frombuffer(data, np.uint8)[ends[chunk.offset] : ends[chunk.offset + len(chunk)]]
+    return bool(len(letters)) and not letters.min()

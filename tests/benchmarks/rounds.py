@@ -1,5 +1,7 @@
 """CPU seconds of ours and of pandas, in turn in one process on one processor (as a function of one vCPU has), and their ratio.
 
+The least of several rounds counts on both sides: what else the machine does can only add to either.
+
 Import this before anything that imports Polars: it takes its number of threads then.
 """
 
@@ -7,13 +9,12 @@ from __future__ import annotations
 
 import gc
 import os
-import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-ROUNDS = 7
+ROUNDS = 11
 os.environ["POLARS_MAX_THREADS"] = "1"
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
@@ -30,7 +31,7 @@ class Contest:
 
 
 def run(contests: list[Contest], rounds: int = ROUNDS) -> bool:
-    """Print medians of each contest and whether the wanted ratio is met; return whether all are."""
+    """Print the least time of each side of each contest and whether the wanted ratio is met; return whether all are."""
     print(f"{'':28} {'rows':>8} {'ours, CPU ms':>13} {'pandas':>9} {'ratio':>7} {'wanted':>7}")
     met = True
     for contest in contests:
@@ -42,7 +43,7 @@ def run(contests: list[Contest], rounds: int = ROUNDS) -> bool:
                 work()
                 if number:  # the first round warms up
                     seconds[who].append(time.process_time() - start)
-        ours, theirs = (statistics.median(seconds[who]) * 1_000 for who in ("ours", "pandas"))
+        ours, theirs = (min(seconds[who]) * 1_000 for who in ("ours", "pandas"))
         is_met = theirs / ours >= contest.wanted
         met = met and is_met
         told = "" if is_met else "  NOT MET"

@@ -114,6 +114,8 @@ def test_times_are_rounded_to_a_three_hundredth_of_a_second() -> None:
         (pa.array(["x", "x\0"]), "NUL"),
         (pa.array(["x" * 4000, "x" * 4001]), "4,000 is the limit"),
         (pa.array(["😀" * 2000, "😀" * 2001]), "4,000 is the limit"),
+        (pa.array([-719_162, -719_163], pa.int32()).cast(pa.date32()), "a year outside 1 to 9999"),
+        (pa.array([2_932_896, 2_932_897], pa.int32()).cast(pa.date32()), "a year outside 1 to 9999"),
         (pa.array([Decimal("1.00010"), Decimal("1.00001")], pa.decimal128(10, 5)), "more than 4 places"),
         (pa.array([Decimal(10**24 - 1), Decimal(10**24)], pa.decimal128(38, 0)), "24 digits"),
     ],

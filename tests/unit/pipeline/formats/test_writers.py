@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import openpyxl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from shared.errors import SourceError
@@ -130,6 +131,15 @@ def test_json_is_an_array_that_any_parser_reads() -> None:
     assert rows[0]["decimal"] == "123456789.120"
     assert list(rows[1].values()) == [None] * 8
     assert json.loads(written(Format.JSON, _SOURCE.slice(0, 0))) == []
+
+
+def test_parquet_keeps_the_bounds_of_numbers_and_times_and_a_dictionary_of_what_comes_again() -> None:
+    source = pa.table(
+        {"id": range(3_000), "group": [f"g{n % 7}" for n in range(3_000)], "text": [f"t{n}" for n in range(3_000)]}
+    )
+    group = pq.ParquetFile(io.BytesIO(written(Format.PARQUET, source))).metadata.row_group(0)
+    assert [(group.column(0).statistics.min, group.column(0).statistics.max)] == [(0, 2_999)]
+    assert ["RLE_DICTIONARY" in group.column(index).encodings for index in range(3)] == [False, True, False]
 
 
 def test_rechunk_gives_exact_tables_in_order() -> None:
