@@ -20,13 +20,16 @@ BIConnectorsError
 └── InternalError            500  report it
 ```
 
-A message says what happened, what was expected and what to do. It never holds a secret. A job that fails for one of these
-keeps `code`, `message` and `retryable` in its record.
+A message says what happened, what was expected and what to do. It never holds a secret: a vendor's words, which may quote one,
+are redacted here, for they go into answers, logs and records alike. A job that fails for one of these keeps `code`, `message`
+and `retryable` in its record.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
+
+from shared.redaction import redact, redact_value
 
 
 class BIConnectorsError(Exception):
@@ -44,10 +47,10 @@ class BIConnectorsError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, code: str | None = None, **details: object) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = redact(message)
+        super().__init__(self.message)
         self.code = code or self.default_code
-        self.details = {key: value for key, value in details.items() if value is not None}
+        self.details = {key: redact_value(value) for key, value in details.items() if value is not None}
 
 
 class InvalidRequestError(BIConnectorsError):

@@ -72,3 +72,12 @@ def remember(secrets: Mapping[str, object]) -> None:
 def redact(text: str) -> str:
     """Return the text with every registered secret replaced by `[redacted]`."""
     return _known.redact(text)
+
+
+def redact_value(value: object) -> object:
+    """Return a JSON value with `redact` done to every text in it."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: redact_value(part) for key, part in value.items()}
+    return [redact_value(part) for part in value] if isinstance(value, list | tuple) else value

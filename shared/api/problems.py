@@ -45,5 +45,5 @@ def of_error(error: BIConnectorsError) -> tuple[dict[str, Any], dict[str, str]]:
     headers = {}
     if isinstance(error, VendorUnavailableError) and error.retry_after_s:
         headers["Retry-After"] = str(int(error.retry_after_s) + 1)
-    members = json.loads(redact(json.dumps(error.details, default=str)))
+    members = json.loads(json.dumps(error.details, default=str))
     return problem(error.status, error.code, error.message, retryable=error.retryable, **members), headers

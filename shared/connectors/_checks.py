@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from shared.connectors._base import Check
 from shared.errors import BIConnectorsError
+from shared.redaction import redact
 
 
 def run_checks(steps: Sequence[tuple[str, Callable[[], str]]]) -> list[Check]:
@@ -22,7 +23,7 @@ def run_checks(steps: Sequence[tuple[str, Callable[[], str]]]) -> list[Check]:
             continue
         started = time.monotonic()
         try:
-            message, ok = step(), True
+            message, ok = redact(step()), True
         except BIConnectorsError as error:
             message, ok, failed = error.message, False, name
         checks.append(Check(name, ok, round((time.monotonic() - started) * 1000, 1), message))

@@ -18,6 +18,7 @@ from shared.errors import (
 )
 from shared.models import RefreshRun, RefreshRunPage, RunStatus, age, new_id
 from shared.ports import Document, Query, Stores, Task, Transaction
+from shared.redaction import redact
 from shared.services.connectors import Connectors
 from shared.services.records import (
     Once,
@@ -368,5 +369,6 @@ def _failed_by(error: BIConnectorsError) -> dict[str, Any]:
 
 
 def _failure(code: str, message: str, *, retryable: bool = False) -> dict[str, Any]:
-    error = {"code": code, "message": message, "retryable": retryable, "details": {}}
-    return {"error_message": message, "error": error}
+    told = redact(message)  # it may be the vendor's reason
+    error = {"code": code, "message": told, "retryable": retryable, "details": {}}
+    return {"error_message": told, "error": error}

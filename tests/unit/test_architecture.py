@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "shared.audit": {"shared.models", "shared.ports", "shared.redaction"},
     "shared.client": set(),
     "shared.data": {"shared.bootstrap", "shared.pipeline", "shared.services", *LEAVES},
-    "shared.errors": set(),
+    "shared.errors": {"shared.redaction"},
     "shared.models": set(),
     "shared.type_rules": set(),
     "shared.redaction": set(),
