@@ -8,17 +8,22 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import flask
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from google.auth import crypt, jwt
+from werkzeug.test import create_environ
 
 from shared.api.auth import Authenticator
+from shared.api.dispatch import Function
 from shared.api.routes import ROUTES
+from shared.bootstrap import Services
 from shared.config import read_settings
 from shared.errors import UnauthenticatedError
+from tests.fakes.stores import InMemoryStores
 from tests.functional.conftest import ENVIRONMENT
 
 ROUTE = next(route for route in ROUTES if route.handler.endswith(":list_connectors"))
@@ -104,3 +109,17 @@ def test_a_token_for_another_or_of_another_is_refused(
 def test_a_token_of_another_key_is_refused(check: Callable[[str], str]) -> None:
     with pytest.raises(UnauthenticatedError):
         check(_Signer()())
+
+
+@pytest.mark.parametrize("name", ["register", "export", "export_worker", "refresh"])
+def test_each_function_takes_tokens_for_its_own_url_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("google.oauth2.id_token.verify_token", lambda *_, audience, **__: asked.append(audience) or {})
+    services = Services(
+        read_settings({**ENVIRONMENT, "ENVIRONMENT": "production", "BI_ADMINS": "boss@example.org"}),
+        InMemoryStores().stores(),
+    )
+    environ = create_environ("/ready", headers={"Authorization": "Bearer x"})
+    assert Function(name, lambda: services)(flask.Request(environ)).status_code == 401
+    own = {"export_worker": "http://worker"}
+    assert asked == [own.get(name, f"http://{name}")]
