@@ -42,12 +42,13 @@ def change_connector(call: Call) -> Reply:
 
 def delete_connector(call: Call) -> Reply:
     """Delete one connector, its credentials, and with `force` its schedules."""
-    name, force = call.path["name"], bool(call.query.get("force"))
-    call.services.connectors.get(name)
+    name, force, version = call.path["name"], bool(call.query.get("force")), call.if_match()
+    present = call.services.connectors.get(name).version
+    if version is not None and version != present:
+        raise PreconditionFailedError(f"connector {name!r} changed since it was read; read it again")
     if force:
         call.services.schedules.delete_of(name)
-    version = call.if_match()
-    call.services.connectors.delete(name, force=force, version=_valid(version) if version else None)
+    call.services.connectors.delete(name, force=force, version=version)
     return Reply(status=204)
 
 

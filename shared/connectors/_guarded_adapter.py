@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 import socket
-import threading
+import time
 from functools import partial
+from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,7 +48,7 @@ class GuardedAdapter(VendorAdapter):
         return {**place, "host": checked}, {**options, "server_hostname": place["host"]}
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the pool, whose connections end when a host takes too long over the head of its answer."""
+        """Return the pool, whose connections end when a host takes too long over its answer."""
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         pool.ConnectionCls = partial(_Timed, longest_s=self._outgoing.longest_answer_s)
         return pool
@@ -57,26 +58,38 @@ class GuardedAdapter(VendorAdapter):
 
 
 class _Timed(HTTPSConnection):
-    """A connection that is cut when the head of an answer takes too long: a socket's time-out starts anew with every byte of it."""
+    """A connection whose answers end in time."""
 
     def __init__(self, *args: Any, longest_s: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._longest_s = longest_s
-        self._is_cut = False
+        self.response_class = partial(_TimedAnswer, longest_s=longest_s)  # type: ignore[assignment]  # it is only ever called
 
-    def getresponse(self) -> Any:
-        timer = threading.Timer(self._longest_s, self._cut)
-        timer.daemon = True
-        timer.start()
-        try:
-            response = super().getresponse()
-        finally:
-            timer.cancel()
-        if self._is_cut:  # headers that were cut off look like headers that ended
-            raise TimeoutError(f"no whole answer within {self._longest_s} s")
-        return response
 
-    def _cut(self) -> None:
-        self._is_cut = True
-        with contextlib.suppress(OSError, AttributeError):  # closed meanwhile, or not open yet
-            self.sock.shutdown(socket.SHUT_RDWR)
+class _TimedAnswer(HTTPResponse):
+    """An answer whose reading, headers to last byte, raises `TimeoutError` once it took too long."""
+
+    def __init__(self, sock: socket.socket, *args: Any, longest_s: float, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_TimedReads(sock, self.fp.detach(), longest_s))
+
+
+class _TimedReads(io.RawIOBase):
+    """A socket's file for so many seconds in all: the socket's own time-out starts anew with every byte."""
+
+    def __init__(self, sock: socket.socket, raw: io.RawIOBase, longest_s: float) -> None:
+        self._sock, self._raw = sock, raw
+        self._most_s, self._ends_at = sock.gettimeout() or longest_s, time.monotonic() + longest_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer took too long")
+        self._sock.settimeout(min(left, self._most_s))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

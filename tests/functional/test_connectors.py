@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -179,3 +180,30 @@ def test_a_looker_instance_is_accepted(world: World) -> None:
             world.call("register", "POST", f"{API}/register", {**LOOKER, "name": name, "base_url": base_url}).status
             == 201
         )
+
+
+def test_delete_with_a_stale_if_match_deletes_nothing(registered: World) -> None:
+    schedule = {"connector_name": "ymca_powerbi", "cron_expression": "0 6 * * *"}
+    schedule_id = registered.call("refresh", "POST", f"{API}/schedules", schedule).body["id"]
+    path = f"{API}/ymca_powerbi?force=true"
+    for stale in ('"1.000000001"', '"x"'):
+        refused = registered.call("register", "DELETE", path, If_Match=stale)
+        assert (refused.status, refused.body["code"]) == (412, "precondition_failed")
+    assert registered.call("refresh", "GET", f"{API}/schedules/{schedule_id}").status == 200
+    etag = registered.call("register", "GET", f"{API}/ymca_powerbi").headers["ETag"]
+    assert registered.call("register", "DELETE", path, If_Match=etag).status == 204
+
+
+def test_a_connector_that_changed_while_it_was_deleted_is_kept(registered: World) -> None:
+    etag = registered.call("register", "GET", f"{API}/ymca_powerbi").headers["ETag"]
+    documents = registered.fakes.documents
+    inner = documents.transact
+
+    def late(work: Any) -> Any:
+        """Somebody else changes it between this request's look and its write."""
+        documents.update("connectors/ymca_powerbi", {"updated_at": registered.fakes.clock.now()})
+        return inner(work)
+
+    documents.transact = late  # type: ignore[method-assign]
+    assert registered.call("register", "DELETE", f"{API}/ymca_powerbi", If_Match=etag).status == 412
+    assert registered.call("register", "GET", f"{API}/ymca_powerbi").status == 200

@@ -132,14 +132,25 @@ def test_an_allowed_url_passes() -> None:
 
 
 def test_no_request_reaches_a_metadata_server_by_any_name_or_address() -> None:
+    """The listener is the proxy of the session too, so that it sees every dial, wherever it would have gone."""
     with listening() as metadata:
         hosts = {f"h{index}.looker.com": address for index, address in enumerate(NOT_PUBLIC)}
         session = direct(outgoing(hosts, frozenset({metadata.port})))
+        session.proxies = dict.fromkeys(("http", "https"), f"http://127.0.0.1:{metadata.port}")
         urls = [f"https://{host}:{metadata.port}/computeMetadata/v1/" for host in hosts]
         urls += [url.rstrip("/") + f":{metadata.port}/" for url in REFUSED_URLS + FOREIGN_HOSTS]
         for url in urls:
-            with pytest.raises((BIConnectorsError, requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)):
+            with pytest.raises((BIConnectorsError, requests.exceptions.RequestException)):
                 session.get(url, timeout=5)
+        assert metadata.lines == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1"])
+def test_no_request_reaches_a_metadata_server_of_this_machine_without_a_proxy(address: str) -> None:
+    with listening() as metadata:
+        session = direct(outgoing({"acme.looker.com": address}, frozenset({metadata.port})))
+        with pytest.raises((TargetError, requests.exceptions.RequestException)):
+            session.get(f"https://acme.looker.com:{metadata.port}/computeMetadata/v1/", timeout=5)
         assert metadata.lines == []
 
 

@@ -26,8 +26,8 @@ DRIPS = 300
 class Dripping:
     """A CONNECT proxy that leads to a server which never comes to an end; counts the bytes that it got rid of."""
 
-    def __init__(self, context: ssl.SSLContext | None) -> None:
-        self._context = context
+    def __init__(self, context: ssl.SSLContext | None, start: bytes) -> None:
+        self._context, self._start = context, start
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.sent = 0
@@ -47,11 +47,11 @@ class Dripping:
                 plain.recv(4096)
                 plain.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
                 if self._context is None:
-                    self._drip(plain, b"\x16\x03\x03\x10\x00")  # the head of a TLS record of 4,096 bytes
+                    self._drip(plain, self._start)
                     return
                 with self._context.wrap_socket(plain, server_side=True) as secure:
                     secure.recv(4096)
-                    self._drip(secure, b"HTTP/1.1 200 OK\r\nX-Long: ")
+                    self._drip(secure, self._start)
 
     def _drip(self, connection: socket.socket, start: bytes) -> None:
         connection.sendall(start)
@@ -61,12 +61,20 @@ class Dripping:
             time.sleep(0.05)
 
 
-@pytest.mark.parametrize("place", ["handshake", "head of the answer"])
+STARTS = {
+    "handshake": b"\x16\x03\x03\x10\x00",  # the head of a TLS record of 4,096 bytes
+    "head of the answer": b"HTTP/1.1 200 OK\r\nX-Long: ",
+    "body of the answer": b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n",
+    "a chunk of the body": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n12C\r\n",
+}
+
+
+@pytest.mark.parametrize("place", STARTS)
 def test_a_host_that_drips_is_hung_up_on(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ca_file, leaf = ensure_certificates(tmp_path, [HOST])
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_file))
     outgoing = Outgoing(TableResolver({HOST: SANDBOX_ADDRESS}), (HOST,), "NOTICE_HOSTS", longest_answer_s=1.0)
-    with Dripping(None if place == "handshake" else server_context(leaf)).running() as server:
+    with Dripping(None if place == "handshake" else server_context(leaf), STARTS[place]).running() as server:
         session = guarded_session("receiver", outgoing)
         session.proxies = {"https": server.url}
         with pytest.raises((requests.ConnectionError, requests.Timeout)):
