@@ -18,6 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Protocol
 
@@ -165,22 +166,22 @@ class GatewayHandler(BaseHTTPRequestHandler):
 
     def _route(self, path: str) -> None:
         if not self.path.startswith("/"):
-            self._problem(400, "bad_path", "expected a path that starts with /")
+            self._problem(400, "invalid_request", "expected a path that starts with /")
             return
         if is_internal(path):
-            self._problem(404, "not_found", f"{path} is for Cloud Tasks and Cloud Scheduler only")
+            self._problem(404, "route_not_found", f"{path} is for Cloud Tasks and Cloud Scheduler only")
             return
         try:
             function = self.functions.function_for(self.command, path)
         except BadPathError as exc:
-            self._problem(400, "bad_path", str(exc))
+            self._problem(400, "invalid_request", str(exc))
             return
         if function is not None:
             self._forward(function)
         elif down := self.functions.unknown():
             self._problem(502, "function_unreachable", f"function {', '.join(down)} does not answer; see its log")
         else:
-            self._problem(404, "not_found", f"no function answers {path}; GET /openapi.json lists the paths")
+            self._problem(404, "route_not_found", f"no function answers {path}; GET /openapi.json lists the paths")
 
     def _forward(self, function: str) -> None:
         try:
@@ -188,7 +189,7 @@ class GatewayHandler(BaseHTTPRequestHandler):
                 function, self.command, self.path, self._request_headers(), self._request_body()
             )
         except BadBodyError as exc:
-            self._problem(400, "bad_body", str(exc))
+            self._problem(400, "invalid_request", str(exc))
             return
         except urllib3.exceptions.HTTPError:
             self._problem(502, "function_unreachable", f"function {function} did not answer; see its log")
@@ -258,13 +259,12 @@ class GatewayHandler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _problem(self, status: int, code: str, detail: str) -> None:
-        title = {400: "Bad request", 404: "Not found", 502: "Bad gateway"}[status]
         retryable = status == 502
         self._answer_json(
             status,
             {
                 "type": f"/problems/{code}",
-                "title": title,
+                "title": HTTPStatus(status).phrase,
                 "status": status,
                 "code": code,
                 "detail": detail,

@@ -42,6 +42,8 @@ OCTETS = "application/octet-stream"
 PIECE_BYTES = 1 << 20
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 DURATION = re.compile(r"^(\d{1,4})s?$")
+FRAMEWORK_CODES = {404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "not_json"}
+"""Our codes for what the framework refuses by itself; every other refusal of its is `invalid_request`, every fault `internal`."""
 
 
 @dataclass(frozen=True)
@@ -316,4 +318,5 @@ def _http_problem(error: HTTPException) -> flask.Response:
     if isinstance(error, _Problem):
         return _problem_response(error.document, error.headers)
     status = error.code or 500
-    return _problem_response(problem(status, f"http_{status}", error.description or "the request was refused"), {})
+    code = FRAMEWORK_CODES.get(status, "invalid_request" if status < 500 else "internal")
+    return _problem_response(problem(status, code, error.description or "the request was refused"), {})

@@ -7,7 +7,7 @@ from __future__ import annotations
 ROWS = """
 | `address_not_allowed` | the host has an address that is not public; calls go to public addresses only |
 | `answer_cut_off` | Power BI cut its answer off at its size limit; nothing can be verified from it |
-| `answer_too_large` | what a host of a user's choice answered is over the limit in size or time |
+| `answer_too_large` | what a host of a user's choice answered is over the limit in size |
 | `append_not_exact` | sequence numbers do not work on this push table, so an append cannot be exactly once; ask for `delivery: at_least_once` or replace |
 | `body_too_large` | the request body is over the limit; send a file instead of rows |
 | `breaker_open` | the vendor failed too often in a row; calls pause until the time that is said |
@@ -29,6 +29,7 @@ ROWS = """
 | `file_not_found` | the job keeps no file; export with `export_format` |
 | `forbidden` | the identity lacks the role |
 | `formula_in_the_way` | a formula lies where rows would go |
+| `function_unreachable` | a function gives no answer to the gateway in front of it; the message says which, its log why |
 | `header_drift` | the sheet's header is not the one that the rows have |
 | `host_not_allowed` | the host is not on the administrator's list: WAREHOUSE_HOSTS, LOOKER_HOSTS, NOTICE_HOSTS |
 | `idempotency_key_reused` | the Idempotency-Key was used with another body |

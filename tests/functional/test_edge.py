@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import flask
 import pytest
 from openapi_spec_validator import validate
+from werkzeug import exceptions
+from werkzeug.test import create_environ
 
 from shared.api.routes import ROUTES
 from tests.functional.conftest import World
@@ -66,10 +69,27 @@ def test_a_body_over_the_limit_is_413(world: World) -> None:
     assert (answer.status, answer.body["code"]) == (413, "body_too_large")
 
 
-def test_broken_json_is_400(world: World) -> None:
-    import flask
-    from werkzeug.test import create_environ
+def test_a_body_is_not_read_past_its_bound(world: World) -> None:
+    class Endless:
+        """A chunked body that never ends."""
 
+        count = 0
+
+        def read(self, size: int) -> bytes:
+            self.count += size
+            return b"x" * size
+
+        readline = readlines = __iter__ = None
+
+    body = Endless()
+    environ = create_environ(f"{API}/register", method="POST", content_type="application/json")
+    environ |= {"wsgi.input": body, "wsgi.input_terminated": True}
+    environ.pop("CONTENT_LENGTH", None)
+    assert world._functions["register"](flask.Request(environ)).status_code == 413
+    assert body.count <= 1024 * 1024 + 1
+
+
+def test_broken_json_is_400(world: World) -> None:
     environ = create_environ(
         f"{API}/export", method="POST", data=b'{"connector_name": ', content_type="application/json"
     )
@@ -119,7 +139,7 @@ def test_internal_routes_need_the_service_account_that_calls_them(world: World) 
 
 
 def test_without_administrators_everything_but_health_is_403(make_world: Callable[..., World]) -> None:
-    world = make_world(ENVIRONMENT="production")
+    world = make_world(ENVIRONMENT="production", BI_VIEWERS="someone@example.org", BI_OPERATORS="someone@example.org")
     world.claims["t"] = claims("someone@example.org", "http://register")
     assert world.call("register", "GET", "/health").status == 200
     assert world.call("register", "GET", API).status == 401
@@ -147,6 +167,28 @@ def test_local_relaxations_are_refused_on_google_cloud() -> None:
         read_settings({**ENVIRONMENT, "K_SERVICE": "register"})
     with pytest.raises(InternalError, match="SECRET_MANAGER_EMULATOR_HOST"):
         read_settings({**ENVIRONMENT, "ENVIRONMENT": "production", "SECRET_MANAGER_EMULATOR_HOST": "127.0.0.1:1"})
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (exceptions.BadRequest, "invalid_request"),
+        (exceptions.ClientDisconnected, "invalid_request"),
+        (exceptions.RequestEntityTooLarge, "body_too_large"),
+        (exceptions.UnsupportedMediaType, "not_json"),
+        (exceptions.ImATeapot, "invalid_request"),
+        (exceptions.BadGateway, "internal"),
+    ],
+)
+def test_what_the_framework_raises_has_a_code_of_ours(
+    world: World, error: type[exceptions.HTTPException], code: str
+) -> None:
+    def refuse(name: str) -> None:
+        raise error
+
+    world.services.__dict__["connectors"] = type("Connectors", (), {"get": staticmethod(refuse)})
+    answer = world.call("register", "GET", f"{API}/ymca")
+    assert (answer.status, answer.body["code"], answer.body["type"]) == (error.code, code, f"/problems/{code}")
 
 
 def test_a_fault_of_ours_is_a_problem_without_its_inside(world: World) -> None:

@@ -11,8 +11,8 @@ from shared.api.routes import ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-CODE_ARGUMENT = {"_Problem": 1, "problem": 1, "_failure": 0, "_ended": 1, "_end": 2}
-"""Functions of shared/ that take an error code by position."""
+CODE_ARGUMENT = {"_Problem": 1, "_problem": 1, "problem": 1, "_failure": 0, "_ended": 1, "_end": 2}
+"""Functions that take an error code by position."""
 
 
 def section(title: str) -> str:
@@ -23,9 +23,9 @@ def section(title: str) -> str:
 
 
 def codes_in_code() -> set[str]:
-    """Return every error code that shared/ can answer: `code="…"`, `default_code`, and the dispatcher's problems."""
+    """Return every error code that an answer can carry: `code="…"`, `default_code`, the problems of dispatcher and gateway."""
     found: set[str] = set()
-    for path in ROOT.glob("shared/**/*.py"):
+    for path in [*ROOT.glob("shared/**/*.py"), ROOT / "infra" / "local" / "gateway.py"]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 found |= {k.value.value for k in node.keywords if k.arg == "code" and isinstance(k.value, ast.Constant)}  # type: ignore[misc]

@@ -155,13 +155,13 @@ def test_an_answer_before_the_body_was_read_does_not_turn_the_body_into_a_reques
 def test_internal_paths_are_not_forwarded(gateway: http.client.HTTPConnection, path: str) -> None:
     status, problem = call(gateway, "POST", path)
 
-    assert (status, problem["code"]) == (404, "not_found")
+    assert (status, problem["code"]) == (404, "route_not_found")
 
 
 def test_an_unknown_path_is_a_problem_that_says_where_the_paths_are(gateway: http.client.HTTPConnection) -> None:
     status, problem = call(gateway, "GET", "/api/nothing")
 
-    assert (status, problem["code"], problem["retryable"]) == (404, "not_found", False)
+    assert (status, problem["code"], problem["retryable"]) == (404, "route_not_found", False)
     assert "/openapi.json" in problem["detail"]
 
 
