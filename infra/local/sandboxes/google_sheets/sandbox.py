@@ -112,7 +112,7 @@ class GoogleSheetsSandbox(Sandbox):
                 answer["updatedSpreadsheet"] = spreadsheet(changed, {}, ranges, grid_data=wants_data)
             return answer
 
-    @api("GET", BOOK + "/values/<path:text>", "read", "ReadQuery", None, "ValueRange")
+    @api("GET", BOOK + "/values/<text>", "read", "ReadQuery", None, "ValueRange")
     def values_get(self, call: Call, book: str, text: str) -> dict[str, Any]:
         with self.lock:
             return values.get(self._open(call, book, "read"), text, call.query)
@@ -127,7 +127,7 @@ class GoogleSheetsSandbox(Sandbox):
             parts = [values.get(found, text, call.query) for text in ranges]
             return {"spreadsheetId": book, "valueRanges": parts}
 
-    @api("PUT", BOOK + "/values/<path:text>", "write", "UpdateQuery", ("ValueRange", "data"), "UpdateValuesResponse")
+    @api("PUT", BOOK + "/values/<text>", "write", "UpdateQuery", ("ValueRange", "data"), "UpdateValuesResponse")
     def values_update(self, call: Call, book: str, text: str) -> dict[str, Any]:
         with self.transaction():
             changed = self._open(call, book, "write").clone()
@@ -172,7 +172,7 @@ class GoogleSheetsSandbox(Sandbox):
 
     @api(
         "POST",
-        BOOK + "/values/<path:text>:append",
+        BOOK + "/values/<text>:append",
         "write",
         "AppendQuery",
         ("ValueRange", "data"),
@@ -192,7 +192,7 @@ class GoogleSheetsSandbox(Sandbox):
 
     @api(
         "POST",
-        BOOK + "/values/<path:text>:clear",
+        BOOK + "/values/<text>:clear",
         "write",
         "NoQuery",
         ("ClearValuesRequest", ""),
