@@ -1,4 +1,4 @@
-"""Secrets of the tests are canaries: one in what a passing test printed, log lines above all, makes it fail."""
+"""Secrets of the tests are canaries: one in what a passing test printed, or in a file that the run left, makes the run fail."""
 
 from __future__ import annotations
 
@@ -6,22 +6,35 @@ from collections.abc import Iterator
 
 import pytest
 
-CANARIES = ("s3cret-value-of-the-app", "canary-of-the-key-file", "canary-of-looker", "canary-of-the-warehouse",
-            "canary-of-a-channel", "canary-of-slack")  # fmt: skip
-"""Values that test bodies send as credentials; the local cloud's own are looked for by `tests/e2e/test_secrets.py`."""
+from tests.canaries import left_in, shown_in
 
-
-def found_in(text: str) -> list[str]:
-    """Return the canaries in a text."""
-    return [canary for canary in CANARIES if canary in text]
+LEFT = pytest.StashKey[list[str]]()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report: pytest.TestReport = yield  # type: ignore[misc]  # pluggy sends the report in
-    if report.passed and "plants_a_canary" not in item.keywords:
-        leaked = found_in(report.capstdout + report.capstderr)
+    if report.passed:
+        leaked = shown_in(report.capstdout + report.capstderr)
         if leaked:
             report.outcome = "failed"
             report.longrepr = f"{', '.join(leaked)} in what {item.nodeid} printed: a secret reached the log"
     return report  # type: ignore[return-value]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Search what all tests left; with xdist once, where the workers' folders lie below this process's own."""
+    if hasattr(session.config, "workerinput"):
+        return
+    factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]  # no other way to it
+    if getattr(factory, "_basetemp", None) is None:
+        return  # no test took a folder
+    session.config.stash[LEFT] = left_in(factory.getbasetemp())
+    if session.config.stash[LEFT] and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(LEFT, []):
+        terminalreporter.write_line(f"FAILED: the run left a secret: {line}", red=True)

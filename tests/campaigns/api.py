@@ -19,6 +19,7 @@ from pathlib import Path
 from infra.local.ports import free_base
 from infra.local.supervisor import LocalCloud
 from tests.campaigns.report import Report
+from tests.canaries import left_in
 
 CHECKS = (
     "not_a_server_error",
@@ -94,6 +95,8 @@ def local_cloud() -> Iterator[list[str]]:
         try:
             functions = cloud.endpoints["functions"]
             yield [cloud.endpoints["gateway"], *(functions[name] for name in ("register", "export", "refresh"))]
+            if left := left_in(Path(folder)):
+                raise RuntimeError(f"the campaign left a secret: {left[0]}")
         finally:
             cloud.stop()
             del os.environ["MAX_WAIT_S"]

@@ -21,6 +21,7 @@ from tests.campaigns.spot import ANYWHERE, Spot, replay
 from tests.campaigns.targets import TARGETS, Make, Target
 from tests.campaigns.verdict import Verdict
 from tests.campaigns.worker import Workshop, warm
+from tests.canaries import left_in
 
 BITTEN_RUNS = 12
 """Runs without a guard until that must have been noticed."""
@@ -48,6 +49,8 @@ def machine() -> Iterator[Machine]:
         Path(folder).chmod(0o755)
         with Machine(Path(folder)) as running:
             yield running
+        if left := left_in(Path(folder)):
+            raise RuntimeError(f"the campaign left a secret: {left[0]}")
 
 
 def run(report: Report, part: str, plan: Plan) -> None:

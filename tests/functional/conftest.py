@@ -13,11 +13,13 @@ import pytest
 from werkzeug.test import create_environ
 
 from shared.api.dispatch import Function
+from shared.api.problem_codes import meanings
+from shared.api.problems import MEDIA_TYPE
 from shared.bootstrap import Services
 from shared.config import read_settings
 from shared.connectors._base import Runtime
 from shared.services.connectors import Connectors
-from tests.conftest import found_in
+from tests.canaries import shown_in
 from tests.fakes.connector import InMemoryConnector, InMemoryVendor
 from tests.fakes.stores import InMemoryStores
 
@@ -110,6 +112,8 @@ class World:
         response = self._functions[function](flask.Request(environ))
         text = response.get_data(as_text=True)
         self.answers.append(f"{text} {dict(response.headers)}")
+        if response.mimetype == MEDIA_TYPE:
+            assert json.loads(text)["code"] in meanings(), f"this code has no page: {text}"
         return Answer(response.status_code, json.loads(text) if text else None, dict(response.headers))
 
     def status(self, function: str, method: str, path: str, body: Any, **headers: str) -> int:
@@ -192,7 +196,7 @@ def make_world() -> Iterator[Callable[..., World]]:
         return made[-1]
 
     yield make
-    assert [canary for world in made for canary in found_in(world.left())] == []
+    assert [canary for world in made for canary in shown_in(world.left())] == []
 
 
 @pytest.fixture

@@ -68,6 +68,8 @@ def _run(data: Path, screen: Screen) -> bool:
                 cloud.start(stop_requested)
             agreed = Story(cloud, screen).run()
             found = canaries.leaks(cloud.accounts, cloud.layout.data)
+            if not canaries.finds_what_is_planted(cloud.accounts, cloud.layout.data / "logs"):
+                found.append("the search for secrets does not find one that was planted")
             screen.step(
                 "; ".join(found) if found else "no secret in any log, document, table or file, nor in a command line"
             )
