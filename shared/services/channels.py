@@ -14,7 +14,7 @@ from shared.connectors._webhook import post
 from shared.errors import BIConnectorsError, ConflictError, PreconditionFailedError
 from shared.models import Channel, ChannelBody, ChannelPage, ChannelTest, ChannelType, new_id
 from shared.ports import Document, Query, Stores, Transaction
-from shared.redaction import redact, remember
+from shared.redaction import remember
 from shared.services.notice_forms import slack, webhook
 from shared.services.records import Page, from_record, list_page, require, to_record
 
@@ -102,7 +102,7 @@ class Channels:
         try:
             self.send(document, notice)
         except BIConnectorsError as error:
-            failure = redact(error.message)
+            failure = error.message
         latency_ms = round((time.monotonic() - started) * 1000, 1)
         return ChannelTest(channel=name, ok=failure is None, message=failure, latency_ms=latency_ms, tested_at=now)
 

@@ -16,7 +16,6 @@ from typing import Any
 from shared.errors import BIConnectorsError, CredentialError, VendorUnavailableError
 from shared.models import DeliveryStatus, Notice, NoticeDelivery, NoticePage
 from shared.ports import Document, Query, Stores, Task, Transaction
-from shared.redaction import redact
 from shared.services.channels import Channels
 from shared.services.records import Page, from_record, list_page, to_builtins
 from shared.telemetry import log_event
@@ -139,7 +138,7 @@ class NoticeDeliveries:
         except CredentialError as error:  # the channel was put anew while it was read, or may be mended
             return _again(error, 0.0)
         except BIConnectorsError as error:
-            return {"status": DeliveryStatus.REFUSED, "reason": redact(error.message)}
+            return {"status": DeliveryStatus.REFUSED, "reason": error.message}
         return {"status": DeliveryStatus.SENT, "reason": None}
 
     def _record(
@@ -173,7 +172,7 @@ class NoticeDeliveries:
 
 
 def _again(error: BIConnectorsError, wait_s: float) -> dict[str, Any]:
-    return {"status": DeliveryStatus.WAITING, "reason": redact(error.message), "wait_s": wait_s}
+    return {"status": DeliveryStatus.WAITING, "reason": error.message, "wait_s": wait_s}
 
 
 def _delivery(now: datetime) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from tests.campaigns import api, crashes, faults, flights, reconciling, replies, schedules, simulated, states, zones
+from tests.campaigns.guards import run as guards
 from tests.campaigns.malformed import run as malformed
 from tests.campaigns.report import EXCEPTED, Report
 from tests.campaigns.spot import Spot
@@ -61,6 +62,10 @@ def every_malformed_file(report: Report, options: argparse.Namespace) -> None:
     malformed.run(report, each=25 if options.quick else 250, first_seed=options.seed or 0)
 
 
+def every_guard(report: Report, options: argparse.Namespace) -> None:
+    guards.run(report, every=15 if options.quick else 1)
+
+
 def ticking(report: Report, options: argparse.Namespace) -> None:
     seeds = 1 if options.seed is not None else 20 if options.quick else 200
     schedules.run(report, first_seed=options.seed or 0, seeds=seeds)
@@ -89,6 +94,7 @@ PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "api": generated_requests,
     "tables": every_table,
     "malformed": every_malformed_file,
+    "guards": every_guard,
 }
 
 

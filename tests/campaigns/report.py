@@ -101,7 +101,7 @@ class Report:
             for line in [*notes[:4], *log[-20:]]:
                 self.say(f"    {line[:300]}")
 
-    def tooth(self, guard: str, verdict: Verdict, *, is_noticed: bool) -> None:
+    def tooth(self, guard: str, verdict: Verdict | str, *, is_noticed: bool) -> None:
         self.teeth[guard] = is_noticed
         found = "noticed" if self.teeth[guard] else "NOT NOTICED"
         self.say(f"  without {guard}: {found} ({verdict})")

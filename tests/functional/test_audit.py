@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from shared.connectors._base import RefreshStatus, VendorRefresh
-from tests.functional.conftest import POWER_BI, World
+from shared.services.audit import _hash
+from tests.functional.conftest import POWER_BI, SHEETS, World
 
 API = "/api/bi-connectors"
 ROWS = [{"id": 1, "name": "Ada"}]
@@ -42,7 +43,7 @@ def sealed(world: World) -> World:
     return world
 
 
-def test_every_change_and_run_leaves_one_entry(registered: World) -> None:
+def everything_that_is_audited(registered: World) -> None:
     registered.vendor.refreshes = [VendorRefresh("v", RefreshStatus.SUCCEEDED, "Completed")]
     etag = registered.call("register", "GET", f"{API}/ymca_powerbi").headers["ETag"]
     registered.call("register", "PATCH", f"{API}/ymca_powerbi", {"client_id": "other"}, If_Match=etag)
@@ -57,6 +58,10 @@ def test_every_change_and_run_leaves_one_entry(registered: World) -> None:
     schedule_id = registered.call("refresh", "POST", f"{API}/schedules", schedule).body["id"]
     registered.call("refresh", "DELETE", f"{API}/schedules/{schedule_id}")
     registered.call("register", "DELETE", f"{API}/ymca_sheets")
+
+
+def test_every_change_and_run_leaves_one_entry(registered: World) -> None:
+    everything_that_is_audited(registered)
 
     assert actions(registered) == [
         ("connector.change", "connectors"),
@@ -147,6 +152,49 @@ def test_entries_are_sealed_once_they_have_settled(registered: World) -> None:
     registered.sweep()
     verified = registered.call("register", "GET", f"{API}/audit:verify").body
     assert (verified["ok"], verified["seals"], verified["entries"]) == (True, 1, 2)
+
+
+def test_a_seal_that_was_made_anew_with_its_entries_does_not_fit_the_next(registered: World) -> None:
+    """Somebody changes an entry, and gives its seal the hash that now fits, and the next seal that hash as its previous."""
+    sealed(registered)
+    export(registered)
+    sealed(registered)
+    documents = registered.fakes.documents
+    path = sorted(path for path in documents._documents if path.startswith("audit/"))[0]
+    documents.update(path, {"actor": "somebody@else.example"})
+    first = documents._documents["audit_seals/000000000001"][0]
+    of_it = [data for path, (data, _) in sorted(documents._documents.items()) if path.startswith("audit/")]
+    forged = _hash(first["previous"], [entry for entry in of_it if entry["id"] <= first["last_id"]])
+    documents.update("audit_seals/000000000001", {"hash": forged})
+    documents.update("audit_seals/000000000002", {"previous": forged})
+    problems = registered.call("register", "GET", f"{API}/audit:verify").body["problems"]
+    assert [problem.split(" does")[0] for problem in problems] == ["seal 2"]
+
+
+def test_an_entry_is_written_in_the_commit_of_the_change_that_it_tells_of(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each commit's documents are kept as it ends; an entry outside the commit of what it names could be lost or lie."""
+    documents = world.fakes.documents
+    commits: list[set[str]] = []
+    inner = documents.transact
+
+    def transact(work: Any) -> Any:
+        before = {path: version for path, (_, version) in documents._documents.items()}
+        result = inner(work)
+        after = {path: version for path, (_, version) in documents._documents.items()}
+        commits.append({path for path in before.keys() | after.keys() if before.get(path) != after.get(path)})
+        return result
+
+    monkeypatch.setattr(documents, "transact", transact)
+    for body in (POWER_BI, SHEETS):
+        assert world.call("register", "POST", f"{API}/register", body).status == 201
+    everything_that_is_audited(world)
+    told = {entry["id"]: entry for entry in entries(world, "?page_size=100")}
+    assert len(told) == 13
+    for entry_id, entry in told.items():
+        (commit,) = (one for one in commits if f"audit/{entry_id}" in one)
+        assert entry["resource"] in commit, f"{entry['action']} was not written with {entry['resource']}"
 
 
 @pytest.mark.parametrize("what", ["changed", "removed", "put in", "seal removed"])

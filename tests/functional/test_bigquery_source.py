@@ -224,3 +224,10 @@ def test_sql_over_a_bigquery_source_needs_leave_for_it_reads_with_our_rights(reg
     assert registered.fakes.warehouse.dry_runs == []
     answer = registered.call("export", "PUT", f"{API}/tables/people", {"source": TABLE, "mapping": {"sql": "select 1"}})
     assert (answer.status, answer.body["code"]) == (403, "queries_not_allowed")
+
+
+def test_a_column_name_that_would_end_its_quotes_is_refused(registered: World) -> None:
+    registered.fakes.warehouse.columns = (WarehouseColumn("x` FROM secrets --", "BYTES"),)
+    found = done(registered, TABLE)
+    assert (found["status"], found["error"]["code"]) == ("failed", "columns_invalid")
+    assert registered.fakes.warehouse.started == {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema
@@ -16,7 +18,7 @@ from shared.api.dispatch import model
 from shared.api.openapi import operation_id, statuses_of
 from shared.api.problem_codes import meanings
 from shared.api.routes import ROUTES, Route
-from tests.functional.conftest import POWER_BI, World
+from tests.functional.conftest import POWER_BI, SHEETS, World
 
 API = "/api/bi-connectors"
 FUNCTIONS = ("register", "export", "refresh")
@@ -155,3 +157,72 @@ def test_a_page_token_whose_item_is_gone_is_refused(registered: World) -> None:
     assert registered.call("register", "DELETE", f"{API}/{first['connectors'][0]['name']}").status == 204
     answer = registered.call("register", "GET", f"{API}?page_size=1&page_token={first['next_page_token']}")
     assert (answer.status, answer.body["field"]) == (400, "page_token")
+
+
+def test_a_page_token_that_leads_into_another_collection_is_refused(registered: World) -> None:
+    first = registered.call("register", "GET", f"{API}?page_size=1").body["next_page_token"]
+    filters, path = json.loads(base64.urlsafe_b64decode(first + "=" * (-len(first) % 4)))
+    assert path == "connectors/ymca_powerbi"
+    entry = next(path for path in registered.fakes.documents._documents if path.startswith("audit/"))
+    for elsewhere in (entry, "connectors/ymca_powerbi/chunks/1"):
+        registered.fakes.documents.transact(lambda tx, path=elsewhere: tx.set(path, {"schema": 1}))
+        forged = base64.urlsafe_b64encode(json.dumps([filters, elsewhere]).encode()).decode().rstrip("=")
+        answer = registered.call("register", "GET", f"{API}?page_size=1&page_token={forged}")
+        assert (answer.status, answer.body.get("field")) == (400, "page_token")
+
+
+def test_an_idempotency_key_is_its_callers_own(make_world: Callable[..., World]) -> None:
+    world = make_world(ENVIRONMENT="production", BI_ADMINS="ann@example.org,bob@example.org")
+    for name in ("ann", "bob"):
+        world.claims[name] = {
+            "aud": "http://register", "iss": "https://accounts.google.com", "email": f"{name}@example.org", "email_verified": True
+        }  # fmt: skip
+    answers = [
+        world.call("register", "POST", f"{API}/register", body, Idempotency_Key="k", Authorization=f"Bearer {name}")
+        for name, body in (("ann", POWER_BI), ("bob", {**POWER_BI, "name": "another"}))
+    ]
+    assert [answer.status for answer in answers] == [201, 201]
+
+
+def test_an_idempotency_key_of_register_keeps_nothing_of_a_secret(world: World) -> None:
+    """Another secret under the same key is the name's matter; a key that could tell it would hold a digest of it."""
+    assert world.call("register", "POST", f"{API}/register", POWER_BI, Idempotency_Key="k").status == 201
+    other = {**POWER_BI, "client_secret": "another-secret-of-the-app"}
+    answer = world.call("register", "POST", f"{API}/register", other, Idempotency_Key="k")
+    assert (answer.status, answer.body["code"]) == (409, "name_taken")
+
+
+def _started(world: World) -> str:
+    body = {"connector_name": "ymca_sheets", "table_name": "people", "rows": [{"id": 1}]}
+    return f"{API}/export-jobs/{world.call('export', 'POST', f'{API}/export', body).body['id']}"
+
+
+def test_a_waiting_request_reads_the_job_at_most_once_a_second(registered: World) -> None:
+    path, asked = _started(registered), []
+    documents = registered.fakes.documents
+    inner = documents.get
+    documents.get = lambda name: (asked.append(name), inner(name))[1]  # type: ignore[method-assign]
+    assert registered.call("export", "GET", f"{path}?wait=10s").status == 200
+    assert len(asked) == 11
+
+
+def test_a_quarter_of_the_threads_may_wait_and_others_are_answered_at_once(make_world: Callable[..., World]) -> None:
+    world = make_world(THREADS="8")
+    assert world.call("register", "POST", f"{API}/register", SHEETS).status == 201
+    path, clock = _started(world), world.fakes.clock
+    waiting, most, inner = 0, 0, clock.sleep
+
+    def sleep(seconds: float) -> None:
+        """While one request waits, another comes."""
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        if waiting < 5:
+            answer = world.call("export", "GET", f"{path}?wait=1s")
+            assert (answer.status, answer.headers["Retry-After"]) == (200, "2")
+        waiting -= 1
+        inner(seconds)
+
+    clock.sleep = sleep  # type: ignore[method-assign]
+    assert world.call("export", "GET", f"{path}?wait=1s").status == 200
+    assert most == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from shared.errors import InternalError
@@ -61,3 +63,26 @@ def test_secrets_of_others_are_not_touched(registered: World) -> None:
 def test_deleting_a_connector_deletes_its_credentials(registered: World, force: str) -> None:
     assert registered.call("register", "DELETE", f"{API}/ymca_powerbi{force}").status == 204
     assert [name for name in kept(registered) if "powerbi" in name] == []
+
+
+def test_a_change_that_is_refused_leaves_no_credentials(registered: World) -> None:
+    path, before = f"{API}/ymca_powerbi", kept(registered)
+    change = {"client_secret": "the-next-one"}
+    assert registered.call("register", "PATCH", path, change, If_Match='"1.000000001"').status == 412
+    assert kept(registered) == before
+
+
+def test_a_register_that_loses_a_race_leaves_no_credentials(world: World) -> None:
+    documents = world.fakes.documents
+    inner = documents.transact
+
+    def late(work: Any) -> Any:
+        """Another request registers the name between this one's look and its write."""
+        documents.transact = inner  # type: ignore[method-assign]
+        assert world.call("register", "POST", f"{API}/register", {**POWER_BI, "client_id": "other"}).status == 201
+        return inner(work)
+
+    documents.transact = late  # type: ignore[method-assign]
+    assert world.call("register", "POST", f"{API}/register", POWER_BI).status == 409
+    assert kept(world) == ["bi-connector-ymca_powerbi/versions/2"]
+    assert world.call("register", "GET", f"{API}/ymca_powerbi").body["credentials"].endswith("/versions/2")

@@ -360,3 +360,12 @@ def test_a_job_whose_task_gave_up_for_good_is_found_and_goes_on(registered: Worl
     registered.sweep()
     registered.work()
     assert job(registered, job_id)["status"] == "success"
+
+
+def test_an_idempotency_key_belongs_to_the_job_that_it_was_used_on(registered: World) -> None:
+    registered.vendor.errors = [("publish", TargetError("no"))] * 2
+    first, second = start(registered), start(registered)
+    registered.work()
+    assert do(registered, first, "retry", Idempotency_Key="r1").status == 202
+    other = do(registered, second, "retry", Idempotency_Key="r1")
+    assert (other.status, other.body["code"]) == (422, "idempotency_key_reused")

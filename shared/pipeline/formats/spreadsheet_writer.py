@@ -38,8 +38,7 @@ class XlsxWriter:
         if len(schema) > MAX_COLUMNS:
             raise _refused(f"{len(schema):,} columns; a sheet has {MAX_COLUMNS:,}")
         out = CountingSink(sink)
-        settings = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
-        book = xlsxwriter.Workbook(out, {**settings, "strings_to_numbers": False})
+        book = xlsxwriter.Workbook(out, {"constant_memory": True})
         try:
             _fill(book, schema, batches)
         finally:
@@ -67,7 +66,7 @@ def _fill(book: Any, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> No
 
 def _writer(sheet: Any, kind: pa.DataType, formats: dict[pa.DataType, Any]) -> _Write:
     if pa.types.is_string(kind):
-        return cast("_Write", sheet.write_string)
+        return cast("_Write", sheet.write_string)  # not `write`, which makes formulas, links and numbers of some texts
     if pa.types.is_boolean(kind):
         return cast("_Write", sheet.write_boolean)
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):

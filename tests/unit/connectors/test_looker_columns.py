@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from shared.connectors.looker.columns import Column, TargetColumn, compare, postgres_columns, postgres_type
-from shared.connectors.looker.staging import staging_name
+from shared.connectors.looker.delivery import _names
+from shared.connectors.looker.staging import definition, staging_name
 from shared.errors import TargetError
 
 
@@ -76,3 +77,9 @@ def test_staging_name_is_stable_and_fits_whatever_the_job_is_called() -> None:
     assert staging_name("job-1") == "_bi_stage_" + "1b3998e5437f338643436877"
     assert staging_name("job-1") != staging_name("job-2")
     assert len(staging_name("é" * 500)) == 34
+
+
+def test_a_column_name_is_quoted_where_it_stands_in_sql() -> None:
+    column = Column('x" int); DROP TABLE people; --', "text")
+    assert definition(column).as_string(None) == '"x"" int); DROP TABLE people; --" text'
+    assert _names([column, Column("y", "text")]).as_string(None) == '"x"" int); DROP TABLE people; --", "y"'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from decimal import Decimal
@@ -9,9 +10,10 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
+from shared.connectors import looker
 from shared.connectors.looker.checksum import lines
 from shared.connectors.looker.encode import copy_text
-from shared.connectors.looker.warehouse import require_allowed
+from shared.connectors.looker.warehouse import Warehouse, require_allowed
 from shared.errors import TargetError
 
 
@@ -105,3 +107,17 @@ def test_light_part_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_warehouse_off_the_list_is_never_dialled() -> None:
+    """A listener stands for a machine that only this service can reach."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.3)
+        at = looker.Warehouse(host="127.0.0.1", port=server.getsockname()[1], database="d", user="u", sslmode="disable")
+        with (
+            pytest.raises(TargetError, match="WAREHOUSE_HOSTS"),
+            Warehouse(at, "pw", ("10.0.0.0/8",)).connect("trying"),
+        ):
+            pass
+        with pytest.raises(TimeoutError):
+            server.accept()

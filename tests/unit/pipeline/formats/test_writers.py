@@ -80,11 +80,11 @@ def test_csv_of_one_column_has_no_blank_line_for_a_null() -> None:
 
 def test_xlsx_text_is_never_a_formula_or_a_link() -> None:
     texts = ["=1+1", "https://example.org", "12", "{=A1}", "mailto:x@example.org"]
-    sheet = openpyxl.load_workbook(io.BytesIO(written(Format.XLSX, pa.table({"a": texts})))).active
-    cells = [sheet.cell(row=row, column=1) for row in range(2, 7)]
-    assert [cell.value for cell in cells] == texts
+    sheet = openpyxl.load_workbook(io.BytesIO(written(Format.XLSX, pa.table({"=a+1": texts})))).active
+    cells = [sheet.cell(row=row, column=1) for row in range(1, 7)]
+    assert [cell.value for cell in cells] == ["=a+1", *texts]
     assert {cell.data_type for cell in cells} == {"s"}
-    assert [cell.hyperlink for cell in cells] == [None] * 5
+    assert [cell.hyperlink for cell in cells] == [None] * 6
 
 
 def test_xlsx_dates_are_date_cells() -> None:

@@ -214,3 +214,9 @@ def test_no_child_is_left() -> None:
         rows("select nope")
     mine = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     assert [child for child in mine if "sql_child" in Path(f"/proc/{child}/cmdline").read_text()] == []
+
+
+def test_sql_takes_no_more_than_its_memory() -> None:
+    text = "select list(range) as a from range(4000000)"
+    with pytest.raises(duckdb.OutOfMemoryException):
+        sql_child.select(sql_child.connect(20 * 10**6), text).read_all()
