@@ -21,6 +21,8 @@ MAX_LOGGED_BYTES = 256_000  # of a larger body, lists keep their first 50 items
 KEPT_ITEMS = 50
 _REDACTED = "(redacted)"
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+_SECRET_PATHS = frozenset({"hooks.slack.com"})
+"""Hosts where whoever knows an address may use it: docs.slack.dev/messaging/sending-messages-using-incoming-webhooks"""
 _SECRET_FIELDS = frozenset(
     {"client_secret", "client_assertion", "assertion", "access_token", "refresh_token", "id_token", "password"}
 )
@@ -134,6 +136,8 @@ def _as_line(exchange: Exchange) -> dict[str, Any]:
         "bytes_out": len(exchange.response_body),
         "fault": exchange.fault,
     }
+    if request.host in _SECRET_PATHS:
+        line |= {"path": _REDACTED, "response_body": _REDACTED}  # an answer may quote the path
     if len(request.body) > MAX_LOGGED_BYTES:
         line["request_body_truncated"] = True
     if len(exchange.response_body) > MAX_LOGGED_BYTES:
