@@ -34,6 +34,35 @@ class ChangedError(Exception):
     """Between the decision and the start somebody else decided; decide again."""
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How a schedule's active run stands, and what of that its records do not say yet."""
+
+    status: str
+    message: str
+    schedule: Mapping[str, Any]
+    stale_occurrence: str | None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in ("success", "failed", "cancelled", "gone")
+
+    def write(self, tx: Transaction, announce: Announce, now: datetime) -> dict[str, Any]:
+        """Record it on the occurrence, tell people if runs fail now or work again; return the changes of the schedule."""
+        changes: dict[str, Any] = {}
+        if self.has_ended:
+            changes["active"] = None
+        before = self.schedule.get("health")
+        health = {"success": "ok", "failed": "failing", "held": "failing"}.get(self.status)
+        if health and health != before:
+            changes["health"] = health
+            if "failing" in (health, before):
+                announce(tx, self.schedule, health, self.message, now)
+        if self.stale_occurrence:
+            tx.update(self.stale_occurrence, {"run_status": self.status})
+        return changes
+
+
 @dataclass
 class Attempt:
     """One occurrence on its way: a `Once` of the transaction that starts its run.
@@ -41,6 +70,7 @@ class Attempt:
     What `decide` read is kept here for the writes that follow it in the same transaction.
     """
 
+    announce: Announce
     schedule_id: str
     id: str
     planned_at: datetime
@@ -53,6 +83,8 @@ class Attempt:
     """Whether it was queued before and is to start now."""
     schedule: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    before: Standing | None = None
+    """The run before this one, whose end nobody may have recorded yet."""
 
     @property
     def path(self) -> str:
@@ -87,7 +119,8 @@ class Attempt:
     def _among_others(self, tx: Transaction) -> Verdict:
         active, queued = self.schedule.get("active"), self.schedule.get("queued")
         overlap = Overlap(self.schedule["overlap"])
-        if active is None or has_ended(tx.get, active):
+        self.before = standing(tx.get, self.schedule)
+        if active is None or self.before is None or self.before.has_ended:
             if queued and not self.waited and overlap is not Overlap.CANCEL_RUNNING:
                 return self._left_out("another occurrence waits to start")
             return Verdict.START
@@ -128,18 +161,25 @@ class Attempt:
         active = {"kind": kind, "id": result, "occurrence": self.id}
         run = {"run_kind": kind, "run_id": result, "run_status": RunStatus.PENDING.value}
         last = {"last_run_at": now, "last_run_id": result}
-        self._write(tx, OccurrenceStatus.STARTED, run, active=active, queued=None, **last)
+        self._write(
+            tx, OccurrenceStatus.STARTED, run, **{**self._end_before(tx), "active": active, "queued": None, **last}
+        )
 
-    def fail(self, tx: Transaction, error: BIConnectorsError, announce: Announce) -> None:
+    def fail(self, tx: Transaction, error: BIConnectorsError) -> None:
         """Record that the run cannot be started and that repeating would not help."""
         if self.decide(tx) is not Verdict.START:
             return
         told = {"code": error.code, "message": error.message, "retryable": False, "details": {}}
-        health = {} if self.schedule.get("health") == "failing" else {"health": "failing"}
-        if health:
-            announce(tx, self.schedule, "failing", error.message, self.now)
+        changes = self._end_before(tx)
+        if changes.get("health", self.schedule.get("health")) != "failing":
+            changes["health"] = "failing"
+            self.announce(tx, self.schedule, "failing", error.message, self.now)
         waiting = {"queued": None} if self.waited else {}
-        self._write(tx, OccurrenceStatus.FAILED, {"error": told}, **health, **waiting)
+        self._write(tx, OccurrenceStatus.FAILED, {"error": told}, **changes, **waiting)
+
+    def _end_before(self, tx: Transaction) -> dict[str, Any]:
+        """Record how the run before ended, which this one takes the place of; return the changes of the schedule."""
+        return {} if self.before is None else self.before.write(tx, self.announce, self.now)
 
     def _overtake(self, tx: Transaction) -> None:
         """Leave an occurrence out that waits, because a newer one takes its place."""
@@ -171,10 +211,15 @@ class Attempt:
 Get = Callable[[str], Document | None]
 
 
-def has_ended(get: Get, active: Mapping[str, Any]) -> bool:
-    """Whether a run is over: an export with the refresh that follows it."""
-    status, _ = outcome(get, active)
-    return status in ("success", "failed", "cancelled", "gone")
+def standing(get: Get, schedule: Mapping[str, Any]) -> Standing | None:
+    """Return how the schedule's active run stands, None if there is none: an export with the refresh that follows it. Only reads."""
+    active = schedule.get("active")
+    if active is None:
+        return None
+    status, message = outcome(get, active)
+    occurrence = get(f"occurrences/{active['occurrence']}")
+    is_stale = occurrence is not None and occurrence.data.get("run_status") != status
+    return Standing(status, message, schedule, occurrence.path if occurrence is not None and is_stale else None)
 
 
 def outcome(get: Get, active: Mapping[str, Any]) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from shared.models import ExportRequest, Missed, Occurrence, OccurrencePage, Ove
 from shared.ports import Query, Stores, Transaction
 from shared.services.cron import Cron
 from shared.services.exports import Exports
-from shared.services.occurrence_attempt import EXPORT, Announce, Attempt, ChangedError, Verdict, has_ended, outcome
+from shared.services.occurrence_attempt import EXPORT, Announce, Attempt, ChangedError, Verdict, standing
 from shared.services.occurrence_plan import occurrence_id, plan
 from shared.services.records import Idempotency, Page, from_record, list_page, require
 from shared.services.refreshes import Refreshes
@@ -126,6 +126,7 @@ class Occurrences:
             return []
         waits = document.data
         attempt = Attempt(
+            self._announce,
             schedule["id"],
             waits["id"],
             waits["planned_at"],
@@ -168,7 +169,7 @@ class Occurrences:
             if error.retryable or isinstance(error, InternalError):
                 raise
             cause = error
-            self._stores.documents.transact(lambda tx: attempt.fail(tx, cause, self._announce))
+            self._stores.documents.transact(lambda tx: attempt.fail(tx, cause))
             log_event("occurrence_failed", severity="ERROR", schedule_id=attempt.schedule_id, code=error.code)
 
     def _cancel(self, attempt: Attempt, active: Mapping[str, Any]) -> None:
@@ -188,23 +189,12 @@ class Occurrences:
 
         def work(tx: Transaction) -> None:
             document = tx.get(f"schedules/{schedule_id}")
-            active = document.data.get("active") if document else None
-            if document is None or active is None:
+            found = standing(tx.get, document.data) if document else None
+            if document is None or found is None:
                 return
-            status, message = outcome(tx.get, active)
-            health = {"success": "ok", "failed": "failing", "held": "failing"}.get(status)
-            occurrence = tx.get(f"occurrences/{active['occurrence']}")
-            changes: dict[str, Any] = {}
-            if has_ended(tx.get, active):
-                changes["active"] = None
-            if health and health != document.data.get("health"):
-                changes["health"] = health
-                if health == "failing" or document.data.get("health") == "failing":
-                    self._announce(tx, document.data, health, message, self._stores.clock.now())
+            changes = found.write(tx, self._announce, self._stores.clock.now())
             if changes:
                 tx.update(document.path, changes)
-            if occurrence is not None and occurrence.data.get("run_status") != status:
-                tx.update(occurrence.path, {"run_status": status})
 
         self._stores.documents.transact(work)
 
@@ -212,7 +202,7 @@ class Occurrences:
         self, schedule_id: str, key: str | datetime, planned_at: datetime, trigger: str, caller: str
     ) -> Attempt:
         now = self._stores.clock.now()
-        return Attempt(schedule_id, occurrence_id(schedule_id, key), planned_at, trigger, caller, now)
+        return Attempt(self._announce, schedule_id, occurrence_id(schedule_id, key), planned_at, trigger, caller, now)
 
 
 def cancel_run(stores: Stores, exports: Exports, refreshes: Refreshes, active: Mapping[str, Any]) -> None:

@@ -237,3 +237,18 @@ def test_export_and_refresh_exports_and_then_refreshes(schedules: World) -> None
     schedules.work()
     assert [(job["status"], job["requested_by"]) for job in jobs(schedules)] == [("success", f"schedule:{schedule_id}")]
     assert len(schedules.call("refresh", "GET", f"{API}/refresh-runs").body["refresh_runs"]) == 1
+
+
+def test_a_run_whose_end_nobody_recorded_before_the_next_began_is_told_of(schedules: World) -> None:
+    """The next planned time and the minute's job come in any order; at every minute they come together."""
+    schedules.vendor.refreshes = [FAILED, DONE]
+    schedule_id = create(schedules)
+    for at in ("2026-01-05T18:00:00", "2026-01-06T00:00:00"):
+        schedules.go_to(f"{at}+00:00")
+        assert schedules.fire(schedule_id, f"{at}Z").status == 200
+        schedules.work()
+    schedules.minute()
+    found = schedules.call("refresh", "GET", f"{API}/schedules/{schedule_id}/occurrences").body["occurrences"]
+    assert [one["run_status"] for one in found] == ["success", "failed"]
+    notices = schedules.call("refresh", "GET", f"{API}/notices").body["notices"]
+    assert [one["event"] for one in notices] == ["schedule.recovered", "schedule.failing"]
