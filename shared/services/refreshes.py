@@ -186,7 +186,7 @@ class Refreshes:
             self._enqueue(run_id, run["polls"], run["next_look_at"])
             return
         try:
-            self._record(run, self._ask(self._open(run), run))
+            self._record(*self._ask(self._open(run), run))
         except VendorUnavailableError as error:
             self._look_later(run, error)
         except BIConnectorsError as error:
@@ -196,16 +196,17 @@ class Refreshes:
         connector: Connector = self._connectors.open(self._connectors.get(run["connector_name"]))
         return connector
 
-    def _ask(self, connector: Connector, run: Mapping[str, Any]) -> VendorRefresh:
-        """Return how the run stands at the vendor, started if it was not."""
+    def _ask(self, connector: Connector, run: Mapping[str, Any]) -> tuple[Mapping[str, Any], VendorRefresh]:
+        """Return the run and how it stands at the vendor, started if it was not, stopped (see `stopping`) if it takes too long."""
         vendor_id = run.get("vendor_id")
         if vendor_id is None:
-            return self._begin(connector, run)
+            return run, self._begin(connector, run)
         overdue = self._stores.clock.now() - run["created_at"] > _limit(run)
         if overdue or (run.get("cancel_requested") and not run.get("cancel_sent")):
-            said = _stop(connector, vendor_id)
-            self._stores.documents.update(f"refresh_runs/{run['id']}", {"cancel_sent": True, "waiting": said})
-        return connector.poll_refresh(vendor_id)
+            stopping = {"cancel_sent": True, "waiting": _stop(connector, vendor_id)}
+            self._stores.documents.update(f"refresh_runs/{run['id']}", stopping)
+            run = {**run, "stopping": stopping["waiting"]}
+        return run, connector.poll_refresh(vendor_id)
 
     def _begin(self, connector: Connector, run: Mapping[str, Any]) -> VendorRefresh:
         """Start the refresh once. That we are about to call is written first: who finds it written asks the vendor instead."""
@@ -233,7 +234,7 @@ class Refreshes:
             if error.code != "refresh_running":
                 raise
             message = f"{error.message}; it may be ours, whose answer was lost, and does not show in the history yet"
-            raise VendorUnavailableError(message, code="refresh_running") from error
+            raise VendorUnavailableError(message, code="refresh_running", retry_after_s=LONGEST_POLL_S) from error
 
     def _record(self, run: Mapping[str, Any], seen: VendorRefresh) -> None:
         now = self._stores.clock.now()
@@ -242,6 +243,7 @@ class Refreshes:
             "vendor_id": seen.vendor_id,
             "vendor_status": seen.vendor_status,
             "attempts": seen.attempts or run.get("attempts"),
+            "was_seen": run.get("was_seen") or (run.get("vendor_id") is not None and seen.is_seen),
             "started_at": seen.started_at or run.get("started_at") or now,
             "polls": run["polls"] + 1,
             "failed_looks": 0,
@@ -328,17 +330,21 @@ def _end_of(run: Mapping[str, Any], seen: VendorRefresh, now: datetime) -> dict[
     """Return the fields that end a run, empty while it goes on."""
     if seen.status is RefreshStatus.SUCCEEDED:
         return {"ended_at": seen.ended_at or now}
+    overdue = now - run["created_at"] > _limit(run)
+    if seen.status is RefreshStatus.CANCELLED and overdue and not run.get("cancel_requested"):
+        message = f"it had not ended after {_limit(run)} and was cancelled at the vendor"
+        return {**_ended(RunStatus.FAILED, now), **_failure("refresh_timeout", message, retryable=True)}
     if seen.status is RefreshStatus.CANCELLED:
         message = BY_REQUEST if run.get("cancel_requested") else "somebody cancelled the refresh at the vendor"
         return {"ended_at": seen.ended_at or now, **_failure("refresh_cancelled", message)}
     if seen.status is RefreshStatus.FAILED:
         message = seen.reason or f"the vendor ended the refresh as {seen.vendor_status} and gave no reason"
         return {"ended_at": seen.ended_at or now, **_failure("refresh_failed", message, retryable=True)}
-    if not seen.is_seen and now - run["created_at"] > UNSEEN:
+    if not seen.is_seen and not run.get("was_seen") and now - run["created_at"] > UNSEEN:
         message = f"the vendor accepted the refresh and has not shown it in its history for {UNSEEN}; nobody knows how it went"
         return {**_ended(RunStatus.FAILED, now), **_failure("refresh_not_seen", message, retryable=True)}
-    if now - run["created_at"] > _limit(run):
-        message = f"the vendor still says {seen.vendor_status} after {_limit(run)}"
+    if overdue and "stopping" in run:
+        message = f"the vendor still says {seen.vendor_status} after {_limit(run)}; {run['stopping']}"
         return {**_ended(RunStatus.FAILED, now), **_failure("refresh_timeout", message, retryable=True)}
     return {}
 

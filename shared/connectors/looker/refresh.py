@@ -129,9 +129,14 @@ class LookerRefresh:
         )
 
     def _poll_pdt(self, vendor_id: str, build: str) -> VendorRefresh:
-        answer = self._client.call(
-            "asking about the PDT build", lambda sdk: sdk.check_pdt_build(build), needs="develop"
-        )
+        try:
+            answer = self._client.call(
+                "asking about the PDT build", lambda sdk: sdk.check_pdt_build(build), needs="develop"
+            )
+        except TargetError as error:
+            if error.details.get("vendor_status") != 404:
+                raise
+            return VendorRefresh(vendor_id, RefreshStatus.RUNNING, "not shown", is_seen=False)
         word, message = _text(answer.resp_text)
         status = PDT_STATES.get(word, RefreshStatus.RUNNING)
         ended_at = None if status is RefreshStatus.RUNNING else self._clock.now()

@@ -122,7 +122,7 @@ class Model:
             started_at=_moment(entry.get("startTime")),
             ended_at=_moment(entry.get("endTime")),
             reason=reason,
-            attempts=len(attempts) if isinstance(attempts, list) and attempts else None,
+            attempts=_counted(attempts),
         )
 
     def cancel(self, vendor_id: str) -> None:
@@ -188,16 +188,22 @@ def _start_refused(error: BIConnectorsError, dataset_id: str) -> BIConnectorsErr
     told, status = error.message.casefold(), error.details.get("vendor_status")
     if status == 409 or "another refresh request is already executing" in told:
         return ConflictError(
-            f"A refresh of dataset {dataset_id} is running already; wait for its end, or follow that one",
+            f"A refresh of dataset {dataset_id} is running already; wait for its end, or follow that one ({error.message})",
             code="refresh_running",
         )
     if "number of refresh requests in last 24 hours exceeded" in told:
         return TargetError(
             f"The refreshes of dataset {dataset_id} for today are used up (8 a day on shared capacity, scheduled ones included); "
-            "wait, or move the workspace to Premium or Fabric capacity",
+            f"wait, or move the workspace to Premium or Fabric capacity ({error.message})",
             code="refresh_quota",
         )
     return error
+
+
+def _counted(attempts: Json) -> int | None:
+    """How many attempts there were; one may have two entries, Data and Query: rest/api/power-bi/datasets/get-refresh-history."""
+    told = attempts if isinstance(attempts, list) else []
+    return len({entry.get("attemptId") for entry in told if isinstance(entry, dict)}) or None
 
 
 def _exceptions(entry: Mapping[str, Json]) -> list[str]:

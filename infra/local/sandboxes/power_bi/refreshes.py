@@ -188,6 +188,10 @@ def _entry(row: sqlite3.Row, now: float) -> dict[str, Any]:
         if row["exception"] and status != "Completed":
             entry["serviceExceptionJson"] = attempt["serviceExceptionJson"] = row["exception"]
         entry["refreshAttempts"] = [attempt]
+        if (
+            state == "Completed"
+        ):  # the queries of reports and tiles are run anew after the data, in an entry of the same attempt
+            entry["refreshAttempts"].append({**attempt, "startTime": entry["endTime"], "type": "Query"})
     return entry
 
 
