@@ -141,7 +141,7 @@ class ExportEngine:
             held.save({}, release=True)
             return Continue()
         verification = manifest.verify(held, delivery)
-        self._keep_file(held, source)
+        self._keep_file(held, source, held.job["chunk_rows"])
         held.save({"phase": Phase.PUBLISH.value, "publishing": True, "verification": verification, "idle_claims": 0})
         return self._publish(held, delivery)
 
@@ -210,6 +210,7 @@ class ExportEngine:
         delivery.preflight()
         if not delivery.is_staged:
             check_rows(delivery, source)
+            self._keep_file(held, source, delivery.chunk_rows)
             held.save({"touched": True})
         begun = delivery.begin()
         rows = delivery.chunk_rows
@@ -256,13 +257,13 @@ class ExportEngine:
             index += 1
         return True
 
-    def _keep_file(self, held: Lease, source: FrozenSource) -> None:
-        """Write the rows as a file of `export_format`, before publishing: a failure here leaves the target as it was."""
+    def _keep_file(self, held: Lease, source: FrozenSource, batch_rows: int) -> None:
+        """Write the rows as a file of `export_format` while the target is still as it was, for a format may refuse a value."""
         wanted = held.job.get("export_format")
         if not wanted or held.job.get("export_uri"):
             return
         name = f"{held.job['table_name']}/{held.job['id']}.{wanted}"
-        batches = (batch for table in source.tables(0, held.job["chunk_rows"]) for batch in table.to_batches())
+        batches = (batch for table in source.tables(0, batch_rows) for batch in table.to_batches())
         media = CONTENT_TYPES[Format(wanted)]
         with self._stores.objects.writer(self._exports_bucket, name, content_type=media) as sink:
             size = writer(Format(wanted)).write(source.scan.schema, batches, sink)

@@ -243,6 +243,19 @@ def test_export_format_keeps_the_rows_as_a_file(registered: World) -> None:
     assert registered.fakes.objects.open(info).read().splitlines()[0] == b"id,name"
 
 
+def test_a_value_that_the_kept_format_refuses_leaves_a_target_without_staging_as_it_was(registered: World) -> None:
+    registered.vendor.is_staged = False
+    start(registered, connector_name="ymca_powerbi")
+    registered.work()
+    rows = [{"id": 2**53 + 1, "name": "A"}, {"id": 2, "name": "B"}]
+    job_id = start(registered, connector_name="ymca_powerbi", rows=rows, export_format="xlsx")
+    registered.work()
+    failed = job(registered, job_id)
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "value_invalid")  # type: ignore[index]
+    assert registered.vendor.live == {"people": ROWS}
+    assert failed["repair_job_id"] is None
+
+
 def test_a_link_to_the_kept_file_needs_no_identity_and_expires(registered: World) -> None:
     job_id = start(registered, export_format="csv")
     assert registered.call("export", "POST", f"{API}/export-jobs/{job_id}:linkFile").body["code"] == "file_not_found"

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 from shared.connectors._fingerprint import Fingerprint
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Number = int | float | str
 EXACT_SUM_LIMIT = 2**40  # our choice: five million such values stay under 2^63
 COLUMNS_A_QUERY = 15  # our choice: keeps one query near 5 KB
+_WIDE = Context(prec=80)  # Decimal's own 28 digits are too few for a sum
 _DAY_ZERO_MS = -2_209_161_600_000  # 1899-12-30, day 0 of DAX, in ms of the Unix epoch
 _DATE_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,7}))?(?:Z|\+00:00)?")
 
@@ -220,7 +221,7 @@ def _column_extremes(series: pl.Series) -> tuple[Number, Number] | None:
 
 
 def _scaled(value: Any) -> int:
-    return int(Decimal(value) * 10_000)
+    return int(_WIDE.multiply(Decimal(value), 10_000))
 
 
 def _text(moment: Any) -> str:

@@ -55,7 +55,7 @@ _MAX_BATCH_BYTES = 1 << 27
 _MAX_RATIO, _FREE_BYTES = 2_000, 1 << 30
 """Our choice: a column of one value takes next to nothing, but no table that somebody needs is all of it."""
 _SCAN_ROWS = 10_000
-_MIXED_ROWS = 200
+_SPREAD_ROWS = 200
 _SAMPLE_ROWS = 1_000
 _GROUP_ROWS = 131_072
 _GROUP_BYTES = 1 << 25
@@ -109,8 +109,8 @@ def _open(intake: Intake, int96_unit: str) -> tuple[pq.ParquetFile, Footer]:
     footer = read_footer(intake)
     intake.seek(0)
     # Texts stored with dictionaries are read as such: a short file cannot become gigabytes before it is measured.
-    mixed = {chunk.path for chunk in footer.chunks if chunk.is_mixed_text}
-    words = sorted({chunk.path for chunk in footer.chunks if chunk.is_text_by_dictionary} - mixed)
+    spread = {chunk.path for chunk in footer.chunks if chunk.is_text_spread_out}
+    words = sorted({chunk.path for chunk in footer.chunks if chunk.is_text_by_dictionary} - spread)
     file = pq.ParquetFile(
         intake,
         pre_buffer=False,
@@ -124,7 +124,7 @@ def _open(intake: Intake, int96_unit: str) -> tuple[pq.ParquetFile, Footer]:
 
 def _at_once(footer: Footer, rows: int) -> int:
     """How many rows to decode at once: few where long words cannot be measured before they are repeated."""
-    return min(rows, _MIXED_ROWS) if any(chunk.is_mixed_text for chunk in footer.chunks) else rows
+    return min(rows, _SPREAD_ROWS) if any(chunk.is_text_spread_out for chunk in footer.chunks) else rows
 
 
 def _natural(field: pa.Field, enums: set[str]) -> pa.DataType:

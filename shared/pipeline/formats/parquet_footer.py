@@ -31,11 +31,15 @@ _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class ColumnChunk:
-    """One column of one row group. `is_mixed_text`: its dictionary gave way to deltas, so pyarrow cannot read it as a dictionary."""
+    """One column of one row group.
+
+    `is_text_by_dictionary`: pyarrow can hand over its dictionary; `is_text_spread_out`: it has one, but pyarrow cannot, because
+    the column is nested or the dictionary gave way to deltas.
+    """
 
     path: str
     is_text_by_dictionary: bool
-    is_mixed_text: bool
+    is_text_spread_out: bool
     is_enum: bool
     is_int96: bool
     unpacked_bytes: int
@@ -106,11 +110,11 @@ def _chunk(column: dict[int, Any], leaf: dict[int, Any], file_bytes: int) -> Col
     if not 0 <= start <= start + _natural(meta[7]) <= file_bytes:
         raise ValueError(f"column {'.'.join(path)} lies outside the file")
     is_text = meta[1] == _BYTE_ARRAY and leaf.get(6) in _TEXT_OR_UNSAID and 11 in meta
-    is_mixed = is_text and not _DELTAS_OF_TEXT.isdisjoint(meta[2])
+    is_spread = is_text and (len(path) > 1 or not _DELTAS_OF_TEXT.isdisjoint(meta[2]))
     is_enum = leaf.get(6) == _ENUM or _ENUM in leaf.get(10, {})
     is_int96 = meta[1] == _INT96
     name, unpacked, packed = ".".join(path), _natural(meta[6]), _natural(meta[7])
-    return ColumnChunk(name, is_text, is_mixed, is_enum, is_int96, unpacked, start, packed)
+    return ColumnChunk(name, is_text, is_spread, is_enum, is_int96, unpacked, start, packed)
 
 
 def largest_page(intake: Intake, chunk: ColumnChunk) -> int:

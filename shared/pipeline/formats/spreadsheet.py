@@ -239,7 +239,7 @@ def _array(values: tuple[Any, ...], field: pa.Field, first_row: int) -> pa.Array
     kind, found = field.type, set(map(type, values)) - {type(None)}
     if kind.equals(DOUBLE) and found <= {int, float}:
         return arrow_array([None if value is None else float(value) for value in values], DOUBLE)
-    if kind.equals(INT) and found <= {int, float} and all(value is None or value == int(value) for value in values):
+    if kind.equals(INT) and found <= {int, float} and all(value is None or _is_int64(value) for value in values):
         return arrow_array([None if value is None else int(value) for value in values], INT)
     if kind.equals(BOOL) and found <= {bool}:
         return arrow_array(values, BOOL)
@@ -252,6 +252,10 @@ def _array(values: tuple[Any, ...], field: pa.Field, first_row: int) -> pa.Array
         return cast_column(stamps, kind, field.name, first_row)
     texts = arrow_array([None if value is None else _as_text(value) for value in values], STRING)
     return cast_column(texts, kind, field.name, first_row)
+
+
+def _is_int64(value: float) -> bool:
+    return value == int(value) and -(2**63) <= value < 2**63
 
 
 def _as_text(value: Any) -> str:

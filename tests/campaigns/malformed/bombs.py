@@ -48,6 +48,27 @@ def _part(name: str, content: bytes) -> bytes:
     return rezipped(lambda path, data: content if path.endswith(name) else data)
 
 
+def _far_cell() -> bytes:
+    """The least that is a workbook: a header, and one value in the last row of its column."""
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    link = '<Relationships xmlns="{}/relationships"><Relationship Id="r1" Type="{}/{}" Target="{}"/></Relationships>'
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types"/>',
+        "_rels/.rels": link.format(package, office, "officeDocument", "xl/w.xml"),
+        "xl/w.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet name="a" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/w.xml.rels": link.format(package, office, "worksheet", "s.xml"),
+        "xl/s.xml": f'<worksheet xmlns="{main}"><dimension ref="A1:A1048576"/><sheetData><row r="1"><c r="A1" t="str"><v>a</v></c></row>'
+        '<row r="1048576"><c r="A1048576"><v>1</v></c></row></sheetData></worksheet>',
+    }
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as book:
+        for name, content in parts.items():
+            book.writestr(name, content)
+    return out.getvalue()
+
+
 def _endless_texts() -> bytes:
     return b"<sst>" + (b"<si><t>" + b"y" * (MIB // 2) + b"</t></si>") * 400 + b"</sst>"
 
@@ -122,7 +143,8 @@ BOMBS: dict[str, dict[str, Callable[[], bytes]]] = {
         ),
     },
     "xlsx": {
-        "1.4 KB that claim a million rows": lambda: _sheet(
+        "1.4 KB that claim a million rows": _far_cell,
+        "a cell at the far end without a header": lambda: _sheet(
             b'<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="IV1048576"><v>1</v></c></row>'
         ),
         "a sheet of zeros": lambda: _part("sheet1.xml", b"\0" * (300 * MIB)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import select
 import shutil
@@ -139,11 +138,13 @@ def isolated(path: Path, fmt: str, kind: str) -> Outcome:
         os.kill(pid, signal.SIGKILL)
         outcome.died = f"took more than {MOST_S:.0f} s"
     os.close(reading)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    _, status, used = os.wait4(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    outcome.peak_mib = used.ru_maxrss // 1024
     if told:
         for name, value in json.loads(told).items():
             setattr(outcome, name, value)
-    elif not outcome.died:
+    if not outcome.died and (code or not told):
         outcome.died = f"ended with {code}"
     return outcome
 
@@ -157,9 +158,7 @@ def _child(path: Path, fmt: str, reading: int, writing: int) -> None:
                 told = export(path, fmt)
         except BaseException as error:  # noqa: BLE001 - told to the parent, whatever it is
             told = {"died": f"raised {type(error).__name__}: {error}"[:500]}
-        status = Path("/proc/self/status").read_text()
-        peak = re.search(r"VmHWM:\s+(\d+)", status)
-        os.write(writing, json.dumps({**told, "peak_mib": int(peak[1]) // 1024 if peak else 0}).encode())
+        os.write(writing, json.dumps(told).encode())
     finally:
         os._exit(0)
 

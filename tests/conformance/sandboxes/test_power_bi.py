@@ -150,6 +150,14 @@ def test_a_dataset_is_deleted_with_its_rows(client: Client) -> None:
     assert client.call("GET", dataset).status_code == 404
 
 
+def test_a_new_dataset_shows_nothing_of_a_deleted_one(client: Client) -> None:
+    old = client.create(COLUMNS[:1])
+    assert client.rows(old) == []
+    client.call("DELETE", old)
+    new = client.create(COLUMNS[:2])
+    assert client.query(new, "EVALUATE ROW(\"a\", MIN('T'[x]))").status_code == 200
+
+
 def test_columns_are_replaced_and_a_column_with_rows_keeps_its_type(client: Client) -> None:
     dataset = client.create(COLUMNS[:2])
     client.push(dataset, [{"n": 1, "x": 0.5}])

@@ -67,6 +67,12 @@ def test_every_type_has_its_aggregates() -> None:
     }
 
 
+def test_sums_of_decimals_are_exact_beyond_28_digits() -> None:
+    most = Decimal(10**28 - 1).scaleb(-4)
+    money = pa.table({"money": pa.array([most, most, most], pa.decimal128(28, 4))})
+    assert fingerprint(money).aggregates["sum:money"] == 3 * (10**28 - 1)
+
+
 def test_chunks_add_up_to_the_whole() -> None:
     empty = fingerprint(TABLE.slice(0, 0))
     parts = empty + fingerprint(TABLE.slice(0, 1)) + fingerprint(TABLE.slice(1, 1)) + fingerprint(TABLE.slice(2, 1))

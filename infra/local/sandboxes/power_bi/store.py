@@ -65,7 +65,7 @@ class Store:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db
-        self._frames: OrderedDict[tuple[int, int, tuple[str, ...]], pl.DataFrame] = OrderedDict()
+        self._frames: OrderedDict[tuple[str, int, int, tuple[str, ...]], pl.DataFrame] = OrderedDict()
         db.executescript(SCHEMA)
 
     def add_dataset(
@@ -143,7 +143,7 @@ class Store:
     def frame(self, table: Table, order: Iterable[str] = ()) -> pl.DataFrame:
         """All rows in the order of arrival, or sorted by columns (blank first); cached until they change."""
         by = tuple(order)
-        key = (table.id, table.version, by)
+        key = (table.dataset_id, table.id, table.version, by)  # SQLite gives a deleted table's id again
         cached = self._frames.get(key)
         if cached is None:
             if by:
@@ -173,7 +173,7 @@ class Store:
 
     def _touched(self, table: Table) -> Table:
         self.db.execute("UPDATE tables SET version = version + 1 WHERE id = ?", (table.id,))
-        for key in [key for key in self._frames if key[0] == table.id]:
+        for key in [key for key in self._frames if key[1] == table.id]:
             del self._frames[key]
         version = self.db.execute("SELECT version FROM tables WHERE id = ?", (table.id,)).fetchone()[0]
         return Table(table.id, table.dataset_id, table.name, table.schema, version)

@@ -39,6 +39,11 @@ def test_nulls_at_every_level_stay_apart() -> None:
         assert _read(_file(column, data_page_version=page_version), schema=TEXT)[1] == texts
 
 
+def test_text_inside_structs_is_read_over_many_row_groups() -> None:
+    column = pa.array([{"x": "a"}, {"x": None}, None, {"x": "b"}] * 5)
+    assert _read(_file(column, row_group_size=3), schema=TEXT)[1] == ['{"x":"a"}', '{"x":null}', None, '{"x":"b"}'] * 5
+
+
 def test_old_list_structure_is_a_list_of_lists() -> None:
     schema = [
         Element("a", None, OPTIONAL, 1, converted=LIST),

@@ -56,6 +56,11 @@ def test_cells_keep_their_types(values: list[Any], kind: str, expected: list[Any
     assert columns(XLSX, data)["a"] == (kind, expected)
 
 
+def test_a_whole_number_beyond_64_bits_is_refused_where_the_column_is_declared_whole() -> None:
+    error = refused(XLSX, _book([["n", "a"], [1, 5], [2, float(2**63)]]), schema={"a": "int64"})
+    assert (error.code, error.row, error.column) == ("value_invalid", 2, "a")
+
+
 def test_both_epochs_give_the_same_dates() -> None:
     def to_1904(book: openpyxl.Workbook) -> None:
         book.epoch = CALENDAR_MAC_1904
