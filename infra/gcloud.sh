@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The deployment without Terraform, for a first look: no monitoring, no audit sink, no budget, no load balancer, no backups.
+# The deployment without Terraform, for a first look: no monitoring, no audit sink, no budget, no load balancer, no backups, no spans,
+# no BigQuery sources. Each function holds the permissions of infra/terraform/access.json and no other.
 # Usage: infra/gcloud.sh PROJECT REGION PREFIX ADMIN_EMAIL   (after `make package`). Running it again changes what changed.
 set -euo pipefail
 PROJECT=$1 REGION=$2 PREFIX=$3 ADMIN=$4
@@ -41,29 +42,33 @@ for name in export refresh notices; do
   unless gcloud tasks queues describe "$PREFIX-$name" --location="$REGION" -- gcloud tasks queues create "$PREFIX-$name" --location="$REGION" --max-attempts=20 --max-retry-duration=3600s --min-backoff=2s --max-backoff=120s --max-concurrent-dispatches=20
 done
 
-own="expression=resource.name.startsWith(\"projects/$NUMBER/secrets/$PREFIX-\"),title=own-secrets"
-for name in register export export-worker refresh; do
-  gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(account $name)" --role=roles/datastore.user --condition="expression=resource.name==\"projects/$PROJECT/databases/$DATABASE\",title=own-database"
-done
-for name in register export-worker refresh; do
-  gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(account $name)" --role=roles/secretmanager.secretAccessor --condition="$own"
-done
-gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(account register)" --role=roles/secretmanager.admin --condition="$own"
-gcloud iam roles describe "${PREFIX}_secretMaker" --project="$PROJECT" >/dev/null 2>&1 || gcloud iam roles create "${PREFIX}_secretMaker" --project="$PROJECT" --permissions=secretmanager.secrets.create
-gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(account register)" --role="projects/$PROJECT/roles/${PREFIX}_secretMaker" --condition=None
-for name in register refresh; do
-  gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(account $name)" --role=roles/cloudscheduler.admin --condition=None
-done
-for name in export export-worker refresh; do
-  for queue in export refresh notices; do
-    gcloud tasks queues add-iam-policy-binding "$PREFIX-$queue" --location="$REGION" --member="serviceAccount:$(account $name)" --role=roles/cloudtasks.enqueuer
-  done
-  gcloud iam service-accounts add-iam-policy-binding "$(account tasks)" --member="serviceAccount:$(account $name)" --role=roles/iam.serviceAccountUser
-  gcloud storage buckets add-iam-policy-binding "gs://$(bucket tables)" --member="serviceAccount:$(account $name)" --role=roles/storage.objectViewer
-  gcloud storage buckets add-iam-policy-binding "gs://$(bucket frozen)" --member="serviceAccount:$(account $name)" --role=roles/storage.objectUser
-  gcloud storage buckets add-iam-policy-binding "gs://$(bucket exports)" --member="serviceAccount:$(account $name)" --role=roles/storage.objectUser
-done
-gcloud iam service-accounts add-iam-policy-binding "$(account scheduler)" --member="serviceAccount:$(account refresh)" --role=roles/iam.serviceAccountUser
+while IFS='|' read -r role title permissions; do
+  unless gcloud iam roles describe "${PREFIX}_$role" --project="$PROJECT" -- gcloud iam roles create "${PREFIX}_$role" --project="$PROJECT" --title="BI connectors ($PREFIX): $title" --permissions="$permissions"
+  gcloud iam roles update "${PREFIX}_$role" --project="$PROJECT" --permissions="$permissions"
+done < <(python3 -c '
+import json
+for name, role in json.load(open("infra/terraform/access.json")).items():
+    print(name, role["title"], ",".join(role["permissions"]), sep="|")')
+own_secrets="expression=resource.name.startsWith(\"projects/$NUMBER/secrets/$PREFIX-\"),title=own-secrets"
+own_database="expression=resource.name==\"projects/$PROJECT/databases/$DATABASE\",title=own-database"
+while read -r scope name role place; do
+  grant=(--member="serviceAccount:$(account "$name")" --role="projects/$PROJECT/roles/${PREFIX}_$role")
+  case $scope in
+    project) gcloud projects add-iam-policy-binding "$PROJECT" "${grant[@]}" --condition=None ;;
+    secrets) gcloud projects add-iam-policy-binding "$PROJECT" "${grant[@]}" --condition="$own_secrets" ;;
+    database) gcloud projects add-iam-policy-binding "$PROJECT" "${grant[@]}" --condition="$own_database" ;;
+    queue) gcloud tasks queues add-iam-policy-binding "$PREFIX-$place" --location="$REGION" "${grant[@]}" ;;
+    account) gcloud iam service-accounts add-iam-policy-binding "$(account "$place")" "${grant[@]}" ;;
+    bucket) gcloud storage buckets add-iam-policy-binding "gs://$(bucket "$place")" "${grant[@]}" ;;
+    queries | datasets | traces) ;; # not offered here
+    *) echo "infra/terraform/access.json: what is the scope $scope?" >&2; exit 1 ;;
+  esac
+done < <(python3 -c '
+import json
+for name, role in json.load(open("infra/terraform/access.json")).items():
+    for function, places in role["functions"].items():
+        for place in places or [role["scope"]]:
+            print(role["scope"], function, name, place)')
 
 settings="LOCATION=$REGION,GOOGLE_CLOUD_PROJECT=$PROJECT,NAME_PREFIX=$PREFIX,FIRESTORE_DATABASE=$DATABASE,BI_ADMINS=$ADMIN"
 settings+=",REGISTER_URL=$(url register),EXPORT_URL=$(url export),EXPORT_WORKER_URL=$(url export-worker),REFRESH_URL=$(url refresh)"

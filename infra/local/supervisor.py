@@ -18,7 +18,7 @@ import shutil
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,10 +49,20 @@ class DataFolderInUseError(Exception):
 class LocalCloud:
     """One local cloud: a data folder and a block of ports. Not for use from several threads."""
 
-    def __init__(self, data: Path, port_base: int, say: Callable[[str], object] = str) -> None:
-        """Start nothing yet. `say` is called with one line for each step; by default the lines go nowhere."""
+    def __init__(
+        self,
+        data: Path,
+        port_base: int,
+        say: Callable[[str], object] = str,
+        settings_of: Callable[[str], Mapping[str, str]] = lambda _: {},
+    ) -> None:
+        """Start nothing yet. `say` is called with one line for each step; by default the lines go nowhere.
+
+        `settings_of` gives settings of one function, by its name in `FUNCTIONS`, that replace those of the local cloud.
+        """
         self.layout = Layout(data.resolve(), Ports(port_base))
         self._say = say
+        self._settings_of = settings_of
         self._children: dict[str, Child] = {}
         self._guardian: Guardian | None = None
         self._lock: IO[str] | None = None
@@ -185,7 +195,7 @@ class LocalCloud:
         return Part(
             name,
             tuple(settings.function_command(self.layout, name)),
-            settings.function_environment(self.layout, name),
+            settings.function_environment(self.layout, name) | dict(self._settings_of(name)),
             self.layout.log(name),
             lambda: _answers(self.layout.ports.url(name) + "/health"),
         )

@@ -1,24 +1,24 @@
-# What each function may do: exactly the permissions that its client calls need (tests derive those from a run of the local cloud).
-# Google's ready-made roles hold more, so each grant has a role of its own here.
+# What each function may do: exactly the permissions that its calls need. tests/e2e/test_permissions.py derives those from a run of the
+# local cloud and holds them to access.json, both ways. Google's ready-made roles hold more, so each grant has a role of its own here.
 locals {
   roles = jsondecode(file("${path.module}/access.json"))
+
+  # One for each role, function, and place of the role's scope: a queue, account or bucket by name; other scopes have one place.
+  grants = flatten([for name, role in local.roles : [for function, places in role.functions : [
+    for place in coalescelist(places, [role.scope]) : { role = name, scope = role.scope, function = function, place = place }
+  ]]])
+  on = { for scope in distinct([for role in local.roles : role.scope]) : scope => [for grant in local.grants : grant if grant.scope == scope] }
 
   # On the project; documents and secrets under a condition. Creating and listing secrets is asked of the project, and Scheduler jobs know none.
   conditions = {
     database = local.own_database
     secrets  = local.own_secrets
     project  = null
-    datasets = null
+    queries  = null
     traces   = null
   }
-  scopes = concat(["database", "secrets", "project"], var.trace_export ? ["traces"] : [])
-
-  in_project = merge(
-    merge([for name, role in local.roles : { for function in role.functions : "${function} ${name}" => {
-      function = function, role = name, condition = local.conditions[role.scope]
-    } } if contains(local.scopes, role.scope)]...),
-    length(var.source_datasets) == 0 ? {} : { "export-worker queryRunner" = { function = "export-worker", role = "queryRunner", condition = null } },
-  )
+  scopes     = concat(["database", "secrets", "project"], var.trace_export ? ["traces"] : [], length(var.source_datasets) > 0 ? ["queries"] : [])
+  in_project = { for grant in flatten([for scope in local.scopes : local.on[scope]]) : "${grant.function} ${grant.role}" => grant }
 
   own_database = {
     title      = "own-database"
@@ -29,28 +29,10 @@ locals {
     expression = "resource.name.startsWith(\"${local.secret_prefix}\")"
   }
 
-  on_queues = {
-    "export export"         = { function = "export", queue = "export" }
-    "export-worker export"  = { function = "export-worker", queue = "export" }
-    "export-worker refresh" = { function = "export-worker", queue = "refresh" }
-    "refresh export"        = { function = "refresh", queue = "export" }
-    "refresh refresh"       = { function = "refresh", queue = "refresh" }
-    "refresh notices"       = { function = "refresh", queue = "notices" }
-  }
+  accounts = { tasks = google_service_account.tasks.name, scheduler = google_service_account.scheduler.name }
 
-  on_buckets = merge(
-    {
-      "export tables"         = { function = "export", bucket = "tables", role = "objectReader" }
-      "export frozen"         = { function = "export", bucket = "frozen", role = "objectKeeper" }
-      "export exports"        = { function = "export", bucket = "exports", role = "objectWriter" }
-      "export-worker tables"  = { function = "export-worker", bucket = "tables", role = "objectReader" }
-      "export-worker frozen"  = { function = "export-worker", bucket = "frozen", role = "objectKeeper" }
-      "export-worker exports" = { function = "export-worker", bucket = "exports", role = "objectKeeper" }
-      "refresh tables"        = { function = "refresh", bucket = "tables", role = "objectReader" }
-    },
-  )
-
-  on_source_buckets = { for pair in setproduct(["export", "export-worker", "refresh"], var.source_buckets) : "${pair[0]} ${pair[1]}" => { function = pair[0], bucket = pair[1] } }
+  # What a function may do with the tables bucket, it may do with the other buckets that exports may read.
+  on_source_buckets = [for pair in setproduct([for grant in local.on["bucket"] : grant if grant.place == "tables"], var.source_buckets) : { role = pair[0].role, function = pair[0].function, bucket = pair[1] }]
 }
 
 resource "google_project_iam_custom_role" "own" {
@@ -71,7 +53,7 @@ resource "google_project_iam_member" "function" {
   member  = google_service_account.function[each.value.function].member
 
   dynamic "condition" {
-    for_each = each.value.condition == null ? [] : [each.value.condition]
+    for_each = local.conditions[each.value.scope] == null ? [] : [local.conditions[each.value.scope]]
     content {
       title      = condition.value.title
       expression = condition.value.expression
@@ -79,49 +61,43 @@ resource "google_project_iam_member" "function" {
   }
 }
 
-resource "google_cloud_tasks_queue_iam_member" "enqueuer" {
-  for_each = local.on_queues
+resource "google_cloud_tasks_queue_iam_member" "function" {
+  for_each = { for grant in local.on["queue"] : "${grant.function} ${grant.place} ${grant.role}" => grant }
 
-  name     = google_cloud_tasks_queue.work[each.value.queue].name
+  name     = google_cloud_tasks_queue.work[each.value.place].name
   location = var.region
-  role     = google_project_iam_custom_role.own["enqueuer"].name
+  role     = google_project_iam_custom_role.own[each.value.role].name
   member   = google_service_account.function[each.value.function].member
 }
 
-resource "google_service_account_iam_member" "tasks_caller" {
-  for_each = toset(distinct([for grant in local.on_queues : grant.function]))
+resource "google_service_account_iam_member" "function" {
+  for_each = { for grant in local.on["account"] : "${grant.function} ${grant.place} ${grant.role}" => grant }
 
-  service_account_id = google_service_account.tasks.name
-  role               = google_project_iam_custom_role.own["callerUser"].name
-  member             = google_service_account.function[each.key].member
-}
-
-resource "google_service_account_iam_member" "scheduler_caller" {
-  service_account_id = google_service_account.scheduler.name
-  role               = google_project_iam_custom_role.own["callerUser"].name
-  member             = google_service_account.function["refresh"].member
+  service_account_id = local.accounts[each.value.place]
+  role               = google_project_iam_custom_role.own[each.value.role].name
+  member             = google_service_account.function[each.value.function].member
 }
 
 resource "google_storage_bucket_iam_member" "function" {
-  for_each = local.on_buckets
+  for_each = { for grant in local.on["bucket"] : "${grant.function} ${grant.place} ${grant.role}" => grant }
 
-  bucket = google_storage_bucket.data[each.value.bucket].name
+  bucket = google_storage_bucket.data[each.value.place].name
   role   = google_project_iam_custom_role.own[each.value.role].name
   member = google_service_account.function[each.value.function].member
 }
 
 resource "google_storage_bucket_iam_member" "source" {
-  for_each = local.on_source_buckets
+  for_each = { for grant in local.on_source_buckets : "${grant.function} ${grant.bucket} ${grant.role}" => grant }
 
   bucket = each.value.bucket
-  role   = google_project_iam_custom_role.own["objectReader"].name
+  role   = google_project_iam_custom_role.own[each.value.role].name
   member = google_service_account.function[each.value.function].member
 }
 
 resource "google_bigquery_dataset_iam_member" "source" {
-  for_each = toset(var.source_datasets)
+  for_each = { for pair in setproduct(local.on["datasets"], var.source_datasets) : "${pair[0].function} ${pair[1]} ${pair[0].role}" => { role = pair[0].role, function = pair[0].function, dataset = pair[1] } }
 
-  dataset_id = each.key
-  role       = google_project_iam_custom_role.own["tableReader"].name
-  member     = google_service_account.function["export-worker"].member
+  dataset_id = each.value.dataset
+  role       = google_project_iam_custom_role.own[each.value.role].name
+  member     = google_service_account.function[each.value.function].member
 }

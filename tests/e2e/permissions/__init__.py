@@ -1,0 +1,1 @@
+"""What each function asks of Google Cloud, and what it is granted."""

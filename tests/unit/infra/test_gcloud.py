@@ -1,0 +1,40 @@
+"""The deployment by gcloud alone grants what Terraform grants."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from infra.check.gcloud import commands_of_script
+from tests.e2e.permissions.granted import granted, roles
+
+NOT_OFFERED = {"queries", "datasets", "traces"}
+
+
+def test_every_function_gets_the_rights_that_access_json_lists() -> None:
+    commands = [shlex.split(command) for command in commands_of_script(missing=True)]
+    made = {
+        words[4].removeprefix("bi_"): words[-1].removeprefix("--permissions=").split(",")
+        for words in commands
+        if words[1:4] == ["iam", "roles", "create"]
+    }
+    assert made == {name: role["permissions"] for name, role in roles().items()}
+    found = set()
+    for words in commands:
+        line = " ".join(words)
+        grant = re.search(r"serviceAccount:bi-([\w-]+)@.* --role=projects/example-project/roles/bi_(\w+)", line)
+        if grant:
+            on = words[words.index("add-iam-policy-binding") + 1]
+            found |= {(grant.group(1), permission, _place(on, line)) for permission in made[grant.group(2)]}
+    assert found == {(r.function, r.permission, r.on) for r in granted(roles()) if r.on not in NOT_OFFERED}
+
+
+def _place(on: str, line: str) -> str:
+    """Return what a grant is on, as `granted` names it."""
+    if on.startswith("gs://"):
+        return f"bucket {on.rpartition('-')[2]}"
+    if "@" in on:
+        return f"account {on.partition('@')[0].removeprefix('bi-')}"
+    if on.startswith("bi-"):
+        return f"queue {on.removeprefix('bi-')}"
+    return "secrets" if "own-secrets" in line else "database" if "own-database" in line else "project"
