@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infra.check import guide
 from infra.check.gcloud import lint
 from infra.check.mutants import MUTANTS, survivor
 from infra.check.policies import POLICIES, violations
@@ -148,6 +149,16 @@ def _gcloud(session: Session) -> str:  # noqa: ARG001 - every step is called ali
     return lint()
 
 
+def _guide(session: Session) -> str:
+    found = guide.steps(guide.GUIDE.read_text(encoding="utf-8"))
+    seen = guide.walk(found)
+    held = (
+        guide.of_make(seen) + guide.of_git(seen) + guide.of_script(seen) + guide.of_terraform(seen, session.terraform)
+    )
+    planned = guide.of_environments(seen, session.terraform, session.place)
+    return f"{len(found)} steps walked, {held} lines are make's, git's, Terraform's and ours, {planned} environments planned"
+
+
 def _offline() -> dict[str, str]:
     return {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -173,6 +184,7 @@ STEPS: tuple[Callable[[Session], str], ...] = (
     _tested,
     _checkov,
     _gcloud,
+    _guide,
     _mutated,
 )
 

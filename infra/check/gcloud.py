@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
+from infra.check.guide import gcloud_of_guide
 from infra.check.terraform import ROOT, CheckError
 
 SCRIPT = ROOT / "infra" / "gcloud.sh"
-GUIDE = ROOT / "infra" / "DEPLOY.md"
 ARGUMENTS = ("example-project", "europe-west1", "bi", "ada@example.org")
 _NOTES = r"""
 gcloud() {
@@ -44,23 +43,6 @@ def commands_of_script(*, missing: bool) -> list[str]:
         if done.returncode:
             raise CheckError(f"infra/gcloud.sh ended with {done.returncode}:\n{done.stderr[-2000:]}")
         return notes.read().splitlines()
-
-
-def shell_of_guide() -> list[str]:
-    """The command lines of the guide's `sh` blocks, continued lines joined."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
-
-
-def gcloud_of_guide() -> list[str]:
-    """The gcloud commands in it, those inside `$(…)` too, variables filled in."""
-    found = []
-    for line in shell_of_guide():
-        found += re.findall(r"\$\((gcloud [^()]*)\)", line)
-        outer = re.sub(r"\$\([^()]*\)", "example", line)
-        found += re.findall(r"(?:^|\| |&& )(gcloud [^|&>]*)", outer)
-    return [re.sub(r"\$\{?[A-Z_]+\}?", "example", command).strip() for command in found]
 
 
 def lint() -> str:

@@ -1,0 +1,233 @@
+"""The deployment guide, walked: every line of its steps runs in bash, where the programs are stand-ins that note what they are asked.
+
+So loops, variables and substitutions are expanded as they would be, and the files that steps write are written. What was noted is then
+held to the real programs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.check.terraform import ROOT, CheckError, Terraform
+
+GUIDE = ROOT / "infra" / "DEPLOY.md"
+NEVER_APPLIED = "What was never applied"
+EXECUTED = {"cat": shutil.which("cat"), "sed": shutil.which("sed"), "python3": str(Path(sys.executable).resolve())}
+"""What runs as it is: it only reads and writes files of the walk."""
+
+STAND_INS = ("make", "git", "gcloud", "terraform", "curl", ".venv/bin/python", "infra/gcloud.sh")
+ANSWERS = r"""
+case "$NAME $*" in
+  "gcloud projects describe"*projectNumber*) echo 123456789012 ;;
+  "gcloud auth print-identity-token"*) echo token ;;
+  "gcloud firestore backups list"*) echo projects/my-project/locations/europe-west1/backups/b ;;
+  "terraform "*"output -json urls"*) echo '{"register": "https://register.example", "refresh": "https://refresh.example"}' ;;
+  "terraform "*"output -raw worker_settings"*) echo "export GOOGLE_CLOUD_PROJECT='my-project'" ;;
+  "curl "*"/schedules?"*) echo '{"schedules": [{"id": "0123"}, {"id": "4567"}]}' ;;
+  "curl "*"/channels?"*) echo '{"channels": [{"name": "slack"}]}' ;;
+  "curl "*"/bi-connectors?"*) echo '{"connectors": [{"name": "sheets"}]}' ;;
+esac
+"""
+_STAND_IN = """#!/bin/bash
+NAME='…'
+printf '%s\\0' "$NAME" "$@" >>"$NOTES"; printf '\\n' >>"$NOTES"
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A `###` of the guide and the text of its `sh` blocks, joined."""
+
+    title: str
+    commands: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One program that a step runs, with its arguments as bash expanded them."""
+
+    step: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What the guide asks of programs, in order, and the files that its steps wrote, by name."""
+
+    asked: tuple[Asked, ...]
+    files: Mapping[str, str]
+
+    def of(self, program: str) -> Iterator[Asked]:
+        """Yield what one program is asked."""
+        return (asked for asked in self.asked if asked.words[0] == program)
+
+
+def steps(text: str) -> list[Step]:
+    """Return the guide's steps in order. Raises `CheckError` for one that has no command, and for commands outside of steps."""
+    found = []
+    for part in re.split(r"^(?=#{1,3} )", text, flags=re.MULTILINE):
+        title = part.partition("\n")[0].lstrip("# ")
+        commands = "".join(re.findall(r"^```sh\n(.*?)^```", part, re.MULTILINE | re.DOTALL))
+        if part.startswith("### ") != bool(commands):
+            raise CheckError(f"infra/DEPLOY.md, {title!r}: a `###` is a step and has commands, nothing else has")
+        if commands:
+            found.append(Step(title, commands))
+    if text.count(f"## {NEVER_APPLIED}\n") != 1:
+        raise CheckError(f"infra/DEPLOY.md needs one section {NEVER_APPLIED!r}")
+    return found
+
+
+def walk(found: list[Step]) -> Walk:
+    """Run all steps in one bash, in a folder of their own. Raises `CheckError` with bash's complaint about the first that fails."""
+    with tempfile.TemporaryDirectory(prefix="guide-") as name:
+        folder = Path(name)
+        place, notes = folder / "checkout", folder / "notes"
+        (place / "infra").mkdir(parents=True)
+        shutil.copytree(ROOT / "infra" / "terraform", place / "infra" / "terraform", ignore=_unpublished)
+        before = {path for path in place.rglob("*") if path.is_file()}
+        for program in STAND_INS:
+            _write_stand_in(place if "/" in program else folder / "bin", program)
+        for program, path in EXECUTED.items():
+            (folder / "bin" / program).symlink_to(path or f"/bin/{program}")
+        script = "set -eu\n" + "".join(
+            f"printf '# %s\\n' {index} >>\"$NOTES\"\n{step.commands}" for index, step in enumerate(found)
+        )
+        done = subprocess.run(
+            [shutil.which("bash") or "bash", "-c", script],
+            cwd=place,
+            env={"PATH": str(folder / "bin"), "NOTES": str(notes), "HOME": name, "LC_ALL": "C"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        noted = notes.read_text(encoding="utf-8") if notes.exists() else ""
+        if done.returncode:
+            last = found[int(re.findall(r"^# (\d+)$", noted, re.MULTILINE)[-1])].title if noted else "bash"
+            raise CheckError(f"infra/DEPLOY.md, {last!r}: ended with {done.returncode}: {done.stderr[-1000:]}")
+        programs = {place / program for program in STAND_INS}
+        written = {path for path in place.rglob("*") if path.is_file()} - before - programs
+        return Walk(
+            tuple(_asked(noted, found)),
+            {str(path.relative_to(place)): path.read_text(encoding="utf-8") for path in written},
+        )
+
+
+def _unpublished(_: str, names: list[str]) -> set[str]:
+    return {name for name in names if name.endswith((".tfvars", ".tfstate")) or name.startswith(".terraform")}
+
+
+def _write_stand_in(folder: Path, name: str) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_STAND_IN.replace("…", name) + ANSWERS, encoding="utf-8")
+    path.chmod(0o755)
+
+
+def _asked(noted: str, found: list[Step]) -> Iterator[Asked]:
+    title = ""
+    for line in noted.split("\n"):
+        if line.startswith("# "):
+            title = found[int(line[2:])].title
+        elif line:
+            yield Asked(title, tuple(line.rstrip("\0").split("\0")))
+
+
+def of_make(seen: Walk) -> int:
+    """Let make read every target that is asked for. Returns how many. Raises `CheckError`."""
+    count = 0
+    for asked in seen.of("make"):
+        for name in re.findall(r"ENV=(\S+)", " ".join(asked.words)):
+            if f"infra/terraform/{name}.tfvars" not in seen.files:
+                raise CheckError(f"infra/DEPLOY.md, {asked.step!r}: no step writes infra/terraform/{name}.tfvars")
+        _run("make", asked, ["make", "--dry-run", *asked.words[1:]], expected=0)
+        count += 1
+    return count
+
+
+def of_git(seen: Walk) -> int:
+    """Ask git for the usage of its subcommands."""
+    asked = list(seen.of("git"))
+    for one in asked:
+        _run("git", one, ["git", one.words[1], "-h"], expected=129)
+    return len(asked)
+
+
+def of_script(seen: Walk) -> int:
+    """Hold the arguments of infra/gcloud.sh to its usage."""
+    usage = re.search(
+        r"^# Usage: infra/gcloud\.sh ([A-Z_ ]+?) *(?:\(|$)",
+        (ROOT / "infra" / "gcloud.sh").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    asked = list(seen.of("infra/gcloud.sh"))
+    for one in asked:
+        if usage is None or len(usage.group(1).split()) != len(one.words) - 1:
+            raise CheckError(f"infra/DEPLOY.md, {one.step!r}: infra/gcloud.sh takes {usage and usage.group(1)}")
+    return len(asked)
+
+
+def of_terraform(seen: Walk, terraform: Terraform) -> int:
+    """Hold folders, subcommands, flags, variables and outputs to Terraform and to the configuration. Returns how many."""
+    asked = list(seen.of("terraform"))
+    for one in asked:
+        chdir, command, *rest = one.words[1:]
+        folder = ROOT / chdir.removeprefix("-chdir=")
+        if not chdir.startswith("-chdir=") or not list(folder.glob("*.tf")):
+            raise CheckError(f"infra/DEPLOY.md, {one.step!r}: {chdir} is no folder of Terraform's")
+        usage = terraform.run(terraform.folder, command, "-help", check=False).stdout
+        declared = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.tf"))
+        for word in rest:
+            flag, _, value = word.partition("=")
+            if word.startswith("-") and not re.search(rf"^ +{re.escape(flag)}\b", usage, re.MULTILINE):
+                raise CheckError(f"infra/DEPLOY.md, {one.step!r}: terraform {command} has no {flag}")
+            if flag == "-var" and f'variable "{value.partition("=")[0]}"' not in declared:
+                raise CheckError(f"infra/DEPLOY.md, {one.step!r}: {folder.name} has no variable {value}")
+            if command == "output" and not word.startswith("-") and f'output "{word}"' not in declared:
+                raise CheckError(f"infra/DEPLOY.md, {one.step!r}: there is no output {word!r}")
+    return len(asked)
+
+
+def of_environments(seen: Walk, terraform: Terraform, place: Path) -> int:
+    """Plan with each environment that the guide describes. Returns how many."""
+    described = [name for name in seen.files if name.endswith(".tfvars")]
+    for name in described:
+        variables = terraform.folder / Path(name).name
+        variables.write_text(seen.files[name], encoding="utf-8")
+        terraform.plan(place, variables)
+    return len(described)
+
+
+def gcloud_of_guide() -> list[str]:
+    """Every gcloud command of the guide, as lines of shell."""
+    seen = walk(steps(GUIDE.read_text(encoding="utf-8")))
+    return [" ".join(_quoted(word) for word in asked.words) for asked in seen.of("gcloud")]
+
+
+def _quoted(word: str) -> str:
+    return word if re.fullmatch(r"[\w@%+=:,./-]+", word) else json.dumps(word)
+
+
+def _run(program: str, asked: Asked, command: list[str], *, expected: int) -> None:
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={"PATH": os.environ.get("PATH", os.defpath), "HOME": tempfile.gettempdir(), "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if done.returncode != expected:
+        raise CheckError(
+            f"infra/DEPLOY.md, {asked.step!r}: {program} does not take {' '.join(asked.words)}: {done.stderr[-500:]}"
+        )

@@ -1,0 +1,84 @@
+"""The deployment guide: every step has commands, and they are the programs' own. Terraform's and gcloud's: `make infra-check`."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+import pytest
+
+from infra.check import guide
+from infra.check.terraform import ROOT, CheckError
+from shared.api.routes import ROUTES
+from shared.data.__main__ import _parser
+
+URLS = {"register.example": "register", "refresh.example": "refresh"}
+
+
+@pytest.fixture(scope="module")
+def seen() -> guide.Walk:
+    return guide.walk(guide.steps(guide.GUIDE.read_text()))
+
+
+def test_every_line_runs_and_make_git_and_our_script_take_what_they_are_asked(seen: guide.Walk) -> None:
+    assert guide.of_make(seen) >= 8
+    assert guide.of_git(seen) >= 1
+    assert guide.of_script(seen) == 1
+
+
+def test_every_address_is_a_route_of_the_function_that_is_called(seen: guide.Walk) -> None:
+    asked = list(seen.of("curl"))
+    for one in asked:
+        words = one.words[1:]
+        verb = words[words.index("-X") + 1] if "-X" in words else "GET"
+        url = urlsplit(next(word for word in words if word.startswith("https://")))
+        assert [
+            route
+            for route in ROUTES
+            if route.method == verb
+            and route.function in ("*", URLS[url.netloc])
+            and re.fullmatch(re.sub(r"\{\w+\}", r"[\\w-]+", route.path), url.path)
+        ], one
+    assert len(asked) >= 7
+
+
+def test_our_own_commands_take_what_they_are_asked(seen: guide.Walk) -> None:
+    commands = [asked.words[3:] for asked in seen.of(".venv/bin/python") if asked.words[1:3] == ("-m", "shared.data")]
+    assert len(commands) == len(list(seen.of(".venv/bin/python")))
+    assert {_parser().parse_args(words).command for words in commands} == {"backup", "restore", "migrate", "erase"}
+
+
+def test_the_described_environments_set_variables_that_there_are(seen: guide.Walk) -> None:
+    declared = set(re.findall(r'^variable "(\w+)"', (ROOT / "infra/terraform/variables.tf").read_text(), re.MULTILINE))
+    files = {name: text for name, text in seen.files.items() if name.endswith(".tfvars")}
+    assert set(files) == {"infra/terraform/prod.tfvars", "infra/terraform/test.tfvars"}
+    for text in files.values():
+        assert set(re.findall(r"^(\w+) *=", text, re.MULTILINE)) <= declared
+    assert 'project_number = "123456789012"' in files["infra/terraform/prod.tfvars"]
+
+
+def judge(text: str) -> None:
+    seen = guide.walk(guide.steps(text))
+    for held in (guide.of_make, guide.of_git, guide.of_script):
+        held(seen)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ("make deploy ENV=prod\n", "make depoly ENV=prod\n", "make does not take"),
+        ("make deploy ENV=prod\n", "make deploy ENV=other\n", "no step writes infra/terraform/other.tfvars"),
+        ("git pull\n", "git pul\n", "git does not take"),
+        ("make package\n", "maek package\n", "ended with 127"),
+        ("for bucket in tables frozen exports; do", "for bucket in tables frozen exports do", "ended with"),
+        ("infra/gcloud.sh $PROJECT $REGION $PREFIX", "infra/gcloud.sh $PROJECT $REGION", "infra/gcloud.sh takes"),
+        ("$PREFIX $ADMIN\n", "$PREFIX $NOBODY\n", "NOBODY: unbound variable"),
+        ("```sh\ngit pull\nmake infra-check\nmake deploy ENV=prod\n```\n", "Pull and deploy.\n", "is a step and has commands"),
+        ("## What was never applied\n", "## Notes\n", "needs one section"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_guide_is_found(before: str, after: str, complaint: str) -> None:
+    text = guide.GUIDE.read_text()
+    assert before in text
+    with pytest.raises(CheckError, match=complaint):
+        judge(text.replace(before, after))
