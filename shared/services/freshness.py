@@ -13,6 +13,7 @@ from shared.models import Freshness, FreshnessPage, FreshnessState, JobStatus, R
 from shared.ports import Query, Stores, Transaction
 from shared.services.notices import announce, subject_of
 from shared.services.records import Page, list_page
+from shared.telemetry import log_event
 
 LIVE = ("deleting", "==", False)
 LOOKED_AT = 5  # our choice: exports that succeeded lately, among them the last whose refresh succeeded too
@@ -32,13 +33,12 @@ class Freshnesses:
         now = self._stores.clock.now()
         return FreshnessPage(freshness=[self.of(item.data, now) for item in found], next_page_token=token)
 
-    def evaluate_all(self) -> int:
-        """Compare every enabled schedule that has a `max_age` with it; tell of each change of state once. Returns the changes."""
-        changed = 0
-        for item in self._stores.documents.query(Query("schedules", (LIVE, ("enabled", "==", True)))):
-            if item.data.get("max_age"):
-                changed += self._evaluate(item.data)
-        return changed
+    def evaluate_all(self) -> None:
+        """Compare every enabled schedule that has a `max_age` with it; tell of each change of state once, log each time."""
+        found = self._stores.documents.query(Query("schedules", (LIVE, ("enabled", "==", True))))
+        seen = [self._evaluate(item.data) for item in found if item.data.get("max_age")]
+        late = sum(one.state is FreshnessState.LATE for one in seen)
+        log_event("freshness", severity="WARNING" if late else "INFO", watched=len(seen), late=late)
 
     def of(self, schedule: Mapping[str, Any], now: datetime) -> Freshness:
         """Return how things stand for one schedule."""
@@ -55,25 +55,27 @@ class Freshnesses:
             **chain,
         )
 
-    def _evaluate(self, schedule: Mapping[str, Any]) -> bool:
+    def _evaluate(self, schedule: Mapping[str, Any]) -> Freshness:
         now = self._stores.clock.now()
         seen = self.of(schedule, now)
 
-        def work(tx: Transaction) -> bool:
+        def work(tx: Transaction) -> str | None:
             found = tx.get(f"schedules/{schedule['id']}")
             if found is None or found.data.get("max_age") != seen.max_age:
-                return False
+                return None
             before = (found.data.get("freshness") or {}).get("state", FreshnessState.UNKNOWN.value)
             if before == seen.state.value:
-                return False
+                return None
             tx.update(found.path, {"freshness": {"state": seen.state.value, "since": now}})
-            if seen.state is FreshnessState.LATE or before == FreshnessState.LATE.value:
-                event = EVENT.get(seen.state)
-                if event:
-                    announce(tx, event, now, _words(seen), subject_of(found.data))
-            return True
+            event = EVENT.get(seen.state) if FreshnessState.LATE.value in (before, seen.state.value) else None
+            if event:
+                announce(tx, event, now, _words(seen), subject_of(found.data))
+            return event
 
-        return self._stores.documents.transact(work)
+        if event := self._stores.documents.transact(work):
+            severity = "WARNING" if seen.state is FreshnessState.LATE else "INFO"
+            log_event(event, severity=severity, reason=_words(seen), **subject_of(schedule))
+        return seen
 
     def _chain(self, schedule: Mapping[str, Any]) -> dict[str, Any]:
         """Return the times of the last delivery that went all the way, and `as_of`; empty if there is none."""

@@ -90,6 +90,29 @@ def notices_fail(world: World) -> None:
     world.work()
 
 
+def data_late(world: World) -> None:
+    daily = {"connector_name": "ymca_powerbi", "cron_expression": "0 13 * * *", "max_age": "26h"}
+    assert world.call("refresh", "POST", "/api/bi-connectors/schedules", daily).status == 201
+    world.fakes.clock.sleep(27 * 3600)
+    world.minute()
+
+
+def freshness_missing(world: World) -> None:
+    world.minute()
+
+
+def repair_failed(world: World) -> None:
+    world.vendor.is_staged = False
+    start(world, connector_name="ymca_powerbi")
+    world.work()
+    world.vendor.errors = [("begin", TargetError("refused after the delete")) for _ in range(20)]
+    start(world, connector_name="ymca_powerbi", rows=[{"id": 7, "name": "G"}, {"id": 8, "name": "H"}])
+    for _ in range(8):
+        world.work()
+        world.fakes.clock.sleep(6_000)
+        world.sweep()
+
+
 CAUSES: dict[str, Callable[[World], None]] = {
     "exports-fail": exports_fail,
     "fault-of-ours": fault_of_ours,
@@ -100,6 +123,9 @@ CAUSES: dict[str, Callable[[World], None]] = {
     "credential-refused": credential_refused,
     "job-held": job_held,
     "notices-fail": notices_fail,
+    "data-late": data_late,
+    "freshness-missing": freshness_missing,
+    "repair-failed": repair_failed,
 }
 
 
@@ -116,11 +142,12 @@ def test_an_alert_meets_the_line_that_its_cause_writes(
     assert [found for found in entries(capsys) if matches(ALERTS[name]["log"], found)]
 
 
-@pytest.mark.parametrize("name", sorted(ALERTS.keys() - {"sweep-missing"}))
+@pytest.mark.parametrize("name", sorted(ALERTS.keys() - {"sweep-missing", "freshness-missing"}))
 def test_no_alert_when_all_goes_well(name: str, registered: World, capsys: pytest.CaptureFixture[str]) -> None:
     start(registered)
     registered.work()
     registered.sweep()
+    registered.minute()
     assert [found for found in entries(capsys) if matches(ALERTS[name]["log"], found)] == []
 
 
@@ -130,6 +157,7 @@ def everything(world: World) -> None:
     world.work()
     exports_fail(world)
     world.sweep()
+    world.minute()
     session = vendor_session("looker")
     session.mount("http://", session.get_adapter("https://x"))
     with pytest.raises(requests.ConnectionError):
