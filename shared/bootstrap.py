@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from shared.services.credentials import Credentials
     from shared.services.exports import Exports
     from shared.services.freshness import Freshnesses
+    from shared.services.lineage import Lineage
     from shared.services.notice_deliveries import NoticeDeliveries
     from shared.services.occurrences import Occurrences
     from shared.services.quotas import Quotas
@@ -171,6 +172,12 @@ class Services:
         return Connectors(self.stores, self.settings.prefix, runtime)
 
     @cached_property
+    def lineage(self) -> Lineage:
+        from shared.services.lineage import Lineage
+
+        return Lineage(self.stores.documents, f"bi-connectors://{self.settings.project}/{self.settings.prefix}")
+
+    @cached_property
     def sources(self) -> Sources:
         from shared.services.sources import Sources, SourceSettings
 
@@ -201,7 +208,8 @@ class Services:
         def refresh(job: Mapping[str, Any]) -> str:
             return after_export(self.refreshes, job)
 
-        return Exports(self.stores, self.connectors, self.tables, self.sources, settings, self._engine, refresh)
+        adapters = (self.stores, self.connectors, self.tables, self.sources)
+        return Exports(*adapters, settings, self._engine, refresh, self.lineage)
 
     @cached_property
     def refreshes(self) -> Refreshes:
@@ -297,6 +305,7 @@ class Services:
             exports_bucket=self.settings.exports_bucket,
             open_connector=connectors.open_for,
             remembered_target=connectors.target_of,
+            lineage=self.lineage,
         )
         return _Returning(engine, self.quotas)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DECLARATIONS = {module.KIND: module for module in (power_bi, looker, google_sheets)}
 """Kind to its light module: `KIND`, `Config`, `SECRET_FIELDS`, `TargetOptions`, `RefreshOptions`, `CAPABILITIES`, `CONNECTOR`,
-`place`, and what a configuration allows: `refreshable(config)`, `refreshes_a_day(config)`."""
+`place`, `dataset`, and what a configuration allows: `refreshable(config)`, `refreshes_a_day(config)`."""
 
 ConnectorConfig = power_bi.Config | looker.Config | google_sheets.Config
 
@@ -36,6 +36,12 @@ def place_of(config: Mapping[str, Any], table_name: str, options: Mapping[str, A
     """
     declared = DECLARATIONS[config["connector_type"]]
     return json.dumps([declared.KIND, *declared.place(config, table_name, options)])
+
+
+def dataset_of(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]) -> tuple[str, str]:
+    """Return how lineage names what a job writes to (namespace, name); see `place_of`."""
+    named: tuple[str, str] = DECLARATIONS[config["connector_type"]].dataset(config, table_name, options)
+    return named
 
 
 def load(config: msgspec.Struct, secrets: Mapping[str, Any], runtime: Runtime) -> Connector:

@@ -93,7 +93,7 @@ def of_work(kind: str, rows: int, *, chunks: int, tasks: int, stored_bytes: int)
     calls = work.calls_per_job + work.calls_per_million * millions
     worker_s = tasks * COLD_START_S + work.cpu_s_per_million * millions + calls * LATENCY_S
     written = ACCEPT_WRITES + JOB_WRITES + CHUNK_WRITES * chunks
-    read = 10 + 2 * tasks + chunks
+    read = 12 + 2 * tasks + chunks
     usd = (
         worker_s * (VCPU_SECOND + GIB_SECOND * WORKER_GIB)
         + (1 + tasks) * (REQUEST + TASK)

@@ -35,7 +35,7 @@ from shared.pipeline.freezing import Freezing, FrozenSource, freeze, frozen_befo
 from shared.pipeline.guards import check_rows, shrink_reason
 from shared.pipeline.heartbeat import beating
 from shared.pipeline.lease import Busy, CancelRequestedError, Lease, LostLeaseError, Over
-from shared.pipeline.outcomes import Continue, Finished, Outcome, log_end
+from shared.pipeline.outcomes import Continue, Finished, Lineage, Outcome, finished
 from shared.pipeline.preparing import job as preparing
 from shared.ports import Stores
 from shared.telemetry import log_event
@@ -63,12 +63,14 @@ class ExportEngine:
         exports_bucket: str,
         open_connector: Callable[[Mapping[str, Any]], Connector],
         remembered_target: Callable[[str, str], Mapping[str, Any]],
+        lineage: Lineage,
     ) -> None:
         self._stores = stores
         self._frozen_bucket = frozen_bucket
         self._exports_bucket = exports_bucket
         self._open_connector = open_connector
         self._remembered_target = remembered_target
+        self._lineage = lineage
 
     def run(self, job_id: str) -> Outcome:
         """Work on the job for at most one time box.
@@ -82,6 +84,8 @@ class ExportEngine:
             return Finished()
         if isinstance(held, Busy):
             return Continue(held.until)
+        if held.job["fence"] == 1:
+            self._lineage.started(held.job)
         with beating(held):
             return self._drive(held)
 
@@ -291,8 +295,7 @@ class ExportEngine:
             remember=published.details.get("target"),
             release=True,
         )
-        log_end(held.job)
-        return Finished()
+        return finished(held.job, self._lineage)
 
     def _wait(self, held: Lease, error: VendorUnavailableError) -> Outcome:
         """Give the job back until the vendor may answer again; end it when it kept us waiting too often."""
@@ -362,8 +365,7 @@ class ExportEngine:
             held.save(ended, release=True)
         except LostLeaseError:
             return Finished()
-        log_end(held.job)
-        return Finished()
+        return finished(held.job, self._lineage)
 
 
 def _backoff_s(job: Mapping[str, Any], waits: int) -> float:

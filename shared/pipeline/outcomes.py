@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from shared.models import JobStatus
 from shared.telemetry import log_event
@@ -30,8 +30,16 @@ class Continue:
 Outcome = Finished | Continue
 
 
-def log_end(job: Mapping[str, Any]) -> None:
-    """Write the one event that the metrics, alerts and objectives of jobs count."""
+class Lineage(Protocol):
+    """Who tells what a job read and wrote; `shared.services.lineage`."""
+
+    def started(self, job: Mapping[str, Any]) -> None: ...
+
+    def ended(self, job: Mapping[str, Any]) -> None: ...
+
+
+def finished(job: Mapping[str, Any], lineage: Lineage) -> Finished:
+    """Write the one event that the metrics, alerts and objectives of jobs count, and the job's last one of lineage."""
     log_event(
         "job_finished",
         severity="INFO" if job["status"] == JobStatus.SUCCESS.value else "WARNING",
@@ -45,3 +53,5 @@ def log_end(job: Mapping[str, Any]) -> None:
         duration_s=round((job["completed_at"] - job["created_at"]).total_seconds(), 3),
         cost_microusd=round(job["cost"]["usd"] * 1e6),
     )
+    lineage.ended(job)
+    return Finished()

@@ -22,6 +22,7 @@ from shared.services.connectors import Connectors
 from shared.services.file_links import FileLinks
 from shared.services.job_operations import JobOperations, fresh_state
 from shared.services.lifting import Lifting
+from shared.services.lineage import Lineage
 from shared.services.records import (
     Once,
     Page,
@@ -67,6 +68,7 @@ class Exports:
         settings: ExportSettings,
         engine: Callable[[], Engine],
         after_success: Callable[[Mapping[str, Any]], str],
+        lineage: Lineage,
     ) -> None:
         self._stores = stores
         self._connectors = connectors
@@ -75,7 +77,7 @@ class Exports:
         self._engine = engine
         self._after_success = after_success
         self._sources = sources
-        self.operations = JobOperations(stores, connectors, settings.frozen_bucket, self._enqueue)
+        self.operations = JobOperations(stores, connectors, settings.frozen_bucket, self._enqueue, lineage)
         self.repairs = Repairs(stores, self.operations, engine)
         self.lifting = Lifting(stores.documents, connectors)
         self.rejects = RejectOperations(stores, tables, self.operations, self._enqueue)

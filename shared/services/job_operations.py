@@ -12,6 +12,7 @@ from shared.models import SCHEMA, JobStatus, Phase, Progress, new_id
 from shared.pipeline.lease import join_line
 from shared.ports import Document, Query, Stores, Transaction
 from shared.services.connectors import Connectors
+from shared.services.lineage import Lineage
 from shared.services.records import Idempotency, earlier_result, keep_result, to_builtins
 
 Enqueue = Callable[[str, int, datetime | None], None]
@@ -44,11 +45,14 @@ FORGET_AT_ONCE = 1_000  # our choice: names in memory at once
 class JobOperations:
     """Changes to `export_jobs/{id}` from outside the engine, each decided in one transaction."""
 
-    def __init__(self, stores: Stores, connectors: Connectors, frozen_bucket: str, enqueue: Enqueue) -> None:
+    def __init__(
+        self, stores: Stores, connectors: Connectors, frozen_bucket: str, enqueue: Enqueue, lineage: Lineage
+    ) -> None:
         self._stores = stores
         self._connectors = connectors
         self._frozen_bucket = frozen_bucket
         self._enqueue = enqueue
+        self._lineage = lineage
 
     def cancel(self, job_id: str) -> None:
         """End a job that has not published. A running one stops at its next checkpoint, at most one chunk later.
@@ -78,6 +82,8 @@ class JobOperations:
         seq = self._stores.documents.transact(work)
         if seq is not None:
             self._enqueue(job_id, seq, None)
+        else:
+            self._lineage.ended(self._get(job_id))
 
     def approve(self, job_id: str, *, force: bool) -> None:
         """Let a held job go on.
@@ -116,6 +122,7 @@ class JobOperations:
             audit.record(tx, now, "job.reject", _path(job_id))
 
         self._stores.documents.transact(work)
+        self._lineage.ended(self._get(job_id))
 
     def again(
         self,

@@ -76,6 +76,12 @@ def place(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]
     return [host, str(at["port"]), at["database"], at["schema"], str(options.get("table") or table_name)]
 
 
+def dataset(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]) -> tuple[str, str]:
+    """The table's name in lineage, as openlineage.io/docs/spec/naming has it for Postgres."""
+    host, port, database, schema, table = place(config, table_name, options)
+    return f"postgres://{host}:{port}", f"{database}.{schema}.{table}"
+
+
 def refreshable(config: Mapping[str, Any]) -> bool:
     """Whether a connector so configured has something to refresh."""
     return bool(config.get("datagroup_id") or (config.get("model") and config.get("view")))
