@@ -142,6 +142,17 @@ def test_an_alert_meets_the_line_that_its_cause_writes(
     assert [found for found in entries(capsys) if matches(ALERTS[name]["log"], found)]
 
 
+def test_a_repair_that_has_no_rows_to_publish_alerts_too(registered: World, capsys: pytest.CaptureFixture[str]) -> None:
+    registered.vendor.is_staged = False
+    good = start(registered, connector_name="ymca_powerbi")
+    registered.work()
+    assert registered.call("export", "DELETE", f"/api/bi-connectors/export-jobs/{good}").status == 204
+    registered.vendor.errors = [("begin", TargetError("refused after the delete"))]
+    start(registered, connector_name="ymca_powerbi", rows=[{"id": 7, "name": "G"}, {"id": 8, "name": "H"}])
+    registered.work()
+    assert [found for found in entries(capsys) if matches(ALERTS["repair-failed"]["log"], found)]
+
+
 @pytest.mark.parametrize("name", sorted(ALERTS.keys() - {"sweep-missing", "freshness-missing"}))
 def test_no_alert_when_all_goes_well(name: str, registered: World, capsys: pytest.CaptureFixture[str]) -> None:
     start(registered)
