@@ -28,7 +28,7 @@ from .recorder import Call
 ACT_AS = "iam.serviceAccounts.actAs"
 PREFIX = "bi-"
 _BUCKETS = {name: setting.removesuffix("_BUCKET").lower() for setting, name in BUCKETS.items()}
-_QUEUES = {name: setting.removesuffix("_QUEUE").lower() for setting, name in QUEUES.items()}
+_QUEUES = {name: name.removeprefix(PREFIX) for name in QUEUES.values()}
 _ACCOUNTS = {TASKS_SERVICE_ACCOUNT: "tasks", SCHEDULER_SERVICE_ACCOUNT: "scheduler"}
 
 Needs = Iterator[tuple[str, str]]

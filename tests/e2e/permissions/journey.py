@@ -48,6 +48,7 @@ class Journey:
         self._operations()
         self._refreshes()
         self._schedules()
+        self._notices()
         self._sweeps()
         self._configuration()
 
@@ -141,6 +142,35 @@ class Journey:
         self.call("POST", "/schedules", {"connector_name": "leaving", "cron_expression": "0 0 1 1 *"})
         self.call("DELETE", "/leaving?force=true", status=204)
         self.call("DELETE", "/gone?force=true", status=204)
+
+    def _notices(self) -> None:
+        """Data that was due long ago is late: somebody hears of it through a channel."""
+        channel = {"type": "slack", "url": "https://hooks.slack.com/services/T0/B0/word"}
+        self.call("PUT", "/channels/team", channel)
+        self.call("POST", "/channels/team:test")
+        body = {
+            "connector_name": "looker",
+            "cron_expression": "0 0 1 1 *",
+            "max_age": "1d",
+            "action": "export_and_refresh",
+        }
+        export = {"connector_name": "looker", "table_name": "never"}
+        schedule = self.call("POST", "/schedules", {**body, "export": export})["id"]
+        made = datetime.now(UTC) - timedelta(days=2)
+        self._documents.document(f"schedules/{schedule}").update({"created_at": made})
+        self.run_cron("bi-system-freshness")
+        self.run_cron("bi-system-freshness")
+        deadline = time.monotonic() + JOB_TIMEOUT_S
+        while not any("never" in json.dumps(one["body"]) for one in self._received()):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        self.call("DELETE", f"/schedules/{schedule}", status=204)
+        self.call("DELETE", "/channels/team", status=204)
+
+    def _received(self) -> list[dict[str, Any]]:
+        admin = self._cloud.layout.ports.url("sandbox_admin")
+        found: list[dict[str, Any]] = requests.get(f"{admin}/receivers/notices", timeout=30).json()["notices"]
+        return found
 
     def _sweeps(self) -> None:
         """What Cloud Scheduler's sweep mends: lost tasks, drifted schedules, old rows, credentials that nobody uses."""
