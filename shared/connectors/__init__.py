@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DECLARATIONS = {module.KIND: module for module in (power_bi, looker, google_sheets)}
 """Kind to its light module: `KIND`, `Config`, `SECRET_FIELDS`, `TargetOptions`, `RefreshOptions`, `CAPABILITIES`, `CONNECTOR`,
-`place`, `dataset`, and what a configuration allows: `refreshable(config)`, `refreshes_a_day(config)`."""
+`place`, `dataset_name`, and what a configuration allows: `refreshable(config)`, `refreshes_a_day(config)`."""
 
 ConnectorConfig = power_bi.Config | looker.Config | google_sheets.Config
 
@@ -40,7 +40,7 @@ def place_of(config: Mapping[str, Any], table_name: str, options: Mapping[str, A
 
 def dataset_of(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]) -> tuple[str, str]:
     """Return how lineage names what a job writes to (namespace, name); see `place_of`."""
-    named: tuple[str, str] = DECLARATIONS[config["connector_type"]].dataset(config, table_name, options)
+    named: tuple[str, str] = DECLARATIONS[config["connector_type"]].dataset_name(config, table_name, options)
     return named
 
 

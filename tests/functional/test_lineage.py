@@ -152,6 +152,12 @@ def test_a_warehouse_table_and_a_bigquery_table_have_their_standard_names() -> N
     config = {"connector_type": "looker", "warehouse": warehouse}
     named = Postgres(host="db.example.org", port="5432", database="bi", schema="public", table="people")
     assert connectors.dataset_of(config, "people", {}) == (named.get_namespace(), named.get_name())
+    importlib.import_module(
+        "shared.connectors.power_bi.dataset"
+    )  # a module of the same package, once taken for the name
+    config = {"connector_type": "power_bi", "workspace_id": "w", "dataset_id": "d"}
+    address = "https://api.powerbi.com/v1.0/myorg/groups/w"
+    assert connectors.dataset_of(config, "people", {}) == (address, "d/people")
     table = {"project": "p", "dataset": "d", "table": "t"}
     bigquery = BigQuery(project_id="p", dataset_name="d", table_name="t")
     assert inputs_of({"kind": "bigquery", "table": table, "query": None}) == [

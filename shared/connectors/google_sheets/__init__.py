@@ -40,7 +40,7 @@ def place(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]
     return [config["spreadsheet_id"], str(options.get("worksheet") or table_name).lower()]
 
 
-def dataset(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]) -> tuple[str, str]:
+def dataset_name(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]) -> tuple[str, str]:
     """The tab's name in lineage: where it is, and what it is called there."""
     address = f"https://sheets.googleapis.com/v4/spreadsheets/{config['spreadsheet_id']}"
     return address, str(options.get("worksheet") or table_name)

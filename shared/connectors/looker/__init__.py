@@ -76,7 +76,7 @@ def place(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]
     return [host, str(at["port"]), at["database"], at["schema"], str(options.get("table") or table_name)]
 
 
-def dataset(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]) -> tuple[str, str]:
+def dataset_name(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]) -> tuple[str, str]:
     """The table's name in lineage, as openlineage.io/docs/spec/naming has it for Postgres."""
     host, port, database, schema, table = place(config, table_name, options)
     return f"postgres://{host}:{port}", f"{database}.{schema}.{table}"

@@ -58,7 +58,7 @@ def place(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]
     return ["name", str(config["workspace_id"]).lower(), str(options.get("dataset_name") or table_name), table_name]
 
 
-def dataset(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]) -> tuple[str, str]:
+def dataset_name(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]) -> tuple[str, str]:
     """The table's name in lineage: where it is, and what it is called there."""
     workspace = f"https://api.powerbi.com/v1.0/myorg/groups/{config['workspace_id']}"
     return workspace, f"{config.get('dataset_id') or options.get('dataset_name') or table_name}/{table_name}"
