@@ -84,6 +84,7 @@ ROWS = """
 | `schema_invalid` | declared column types are not valid, or name columns that are not there |
 | `sequence_numbers_lost` | Power BI stopped keeping sequence numbers; nothing more is sent |
 | `sheet_missing` | the workbook has no sheet of that name |
+| `side_effects` | a trigger, rule, foreign key, child table or row security of the table would change other rows than those delivered; the message names it |
 | `source_changed` | the file changed after the export was accepted; export again |
 | `source_damaged` | the file is truncated or corrupt |
 | `source_exporting` | BigQuery is still exporting; the job goes on by itself |

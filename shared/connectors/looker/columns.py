@@ -26,11 +26,13 @@ class Column:
 
 @dataclass(frozen=True)
 class TargetColumn:
-    """One column of an existing table. `is_filled` means that Postgres gives it a value by itself (default, identity, generated)."""
+    """One column of an existing table. `is_filled`: Postgres gives it a value by itself (default, identity, generated);
+    `is_only_filled`: and takes none from us (GENERATED ALWAYS)."""
 
     name: str
     type: str
     is_filled: bool = False
+    is_only_filled: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,11 @@ def compare(wanted: Sequence[Column], existing: Sequence[TargetColumn]) -> Drift
         f"column {column.name!r} is {by_name[column.name].type} in the table and {column.type} in the export"
         for column in wanted
         if column.name in by_name and not _holds(by_name[column.name].type, column.type)
+    ]
+    problems += [
+        f"column {column.name!r} takes no values from outside (GENERATED ALWAYS in the table)"
+        for column in existing
+        if column.name in names and column.is_only_filled
     ]
     for column in existing:
         if column.name in names or column.is_filled:

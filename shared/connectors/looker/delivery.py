@@ -12,7 +12,7 @@ from psycopg import sql
 from shared.connectors import _retry
 from shared.connectors._base import Begun, Chunk, DeliveryPlan, Mode, Published, Written
 from shared.connectors._fingerprint import Fingerprint
-from shared.connectors.looker import checksum, staging, upsert
+from shared.connectors.looker import checksum, side_effects, staging, upsert
 from shared.connectors.looker.columns import Column, compare, postgres_columns, require_identifier
 from shared.connectors.looker.encode import check_values, copy_text
 from shared.connectors.looker.publish import publish
@@ -23,12 +23,18 @@ from shared.ports import Clock
 T = TypeVar("T")
 CHUNK_CELLS = 1_000_000  # our choice: about 10 MB of COPY text, and half a second of work that a crash can lose
 MOST_ROWS, FEWEST_ROWS = 50_000, 1_000
+OLDEST_VERSION = 14_00_00  # the first that hashes whole rows (`checksum`); postgresql.org/support/versioning
+COUNT_TIMEOUT = "60s"  # our choice: a tenth of a time box; about 100 million rows
 _TABLE_KINDS = {"r", "p"}  # ordinary and partitioned: pg_class.relkind
 _RIGHTS = {
-    Mode.REPLACE: ("INSERT", "DELETE"),
+    Mode.REPLACE: ("INSERT", "DELETE", "SELECT"),
     Mode.APPEND: ("INSERT",),
     Mode.UPSERT: ("INSERT", "UPDATE", "SELECT"),
 }
+_COUNTABLE = """
+SELECT c.relkind IN ('r', 'p') AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid), c.reltuples
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
+"""
 
 
 class PostgresDelivery:
@@ -66,7 +72,11 @@ class PostgresDelivery:
         self._do("checking the target", lambda connection: self._check_target(connection, columns))
 
     def begin(self) -> Begun:
-        """Create staging and the bookkeeping tables; a repeat keeps the chunks that are in already."""
+        """Create staging and the bookkeeping tables; a repeat keeps the chunks that are in already.
+
+        Raises:
+            TargetError: code `staging_gone`, the job was abandoned by another process.
+        """
         columns = postgres_columns(self._plan.schema)
 
         def work(connection: psycopg.Connection) -> None:
@@ -75,9 +85,12 @@ class PostgresDelivery:
                 return
             with connection.transaction():
                 staging.lock(connection, self._schema, self._staging)
+                if staging.is_abandoned(connection, self._schema, self._plan.job_id):
+                    raise self._staging_gone()
                 if staging.oid(connection, self._schema, self._staging) is None:
-                    self._forget_chunks(connection)
+                    staging.forget(connection, self._schema, self._plan.job_id)
                     staging.make_table(connection, self._schema, self._staging, columns)
+            staging.sweep(connection, self._schema)
 
         self._do("creating the staging table", work)
         return Begun(state={"staging": self._staging}, target={"schema": self._schema, "table": self._table})
@@ -127,12 +140,14 @@ class PostgresDelivery:
             try:
                 if self._plan.mode is Mode.UPSERT:
                     upsert.refuse_twice(connection, self._id(self._staging), self._plan.key)
-                found = checksum.of_table(connection, self._id(self._staging), columns)
+                found, quick = checksum.of_table(connection, self._id(self._staging), columns)
             except psycopg.errors.UndefinedTable:
                 if self._has_staging(connection):
                     raise
                 return self._published_fingerprint(connection)
-            self._record(connection, staging.READ_BACK, found.rows, f"{found.checksum:032x}")
+            with connection.transaction():
+                self._record(connection, staging.READ_BACK, found.rows, f"{found.checksum:032x}")
+                self._record(connection, staging.READ_BACK_QUICK, found.rows, quick)
             return found
 
         return self._do("reading the staged rows back", work)
@@ -152,14 +167,39 @@ class PostgresDelivery:
         return Published(self._warehouse.location(self._table), details)
 
     def abandon(self) -> None:
-        """Drop staging and forget its chunks; no effect if they are gone, or never were."""
+        """Note that the job was abandoned, drop staging and forget its chunks; no effect if they are gone, or never were."""
 
         def work(connection: psycopg.Connection) -> None:
+            if not self._has_bookkeeping(connection):
+                return
+            # First, and in no transaction with the rest: whoever wakes now makes nothing.
+            staging.note_abandoned(connection, self._schema, self._plan.job_id)
             with connection.transaction():
                 connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self._id(self._staging)))
-                self._forget_chunks(connection)
+                staging.forget(connection, self._schema, self._plan.job_id)
 
         self._do("removing the staging table", work)
+
+    def live_rows(self) -> int | None:
+        """Count the rows of the live table: 0 if there is none, an estimate if counting takes too long; None if not even that."""
+
+        def work(connection: psycopg.Connection) -> int | None:
+            found = connection.execute(_COUNTABLE, [self._schema, self._table]).fetchone()
+            if found is None:
+                return 0
+            is_table, estimate = found
+            if not is_table:
+                return None  # preflight says why
+            try:
+                with connection.transaction():
+                    connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(COUNT_TIMEOUT)))
+                    query = sql.SQL("SELECT count(*) FROM {}").format(self._id(self._table))
+                    row = connection.execute(query).fetchone()
+            except psycopg.errors.QueryCanceled:
+                return int(estimate) if estimate > 0 else None
+            return int(row[0]) if row else None
+
+        return self._do("counting the rows of the table", work)
 
     def _do(self, doing: str, work: Callable[[psycopg.Connection], T]) -> T:
         def once() -> T:
@@ -205,6 +245,7 @@ class PostgresDelivery:
             )
         if self._plan.mode is Mode.UPSERT:
             upsert.check_target(connection, found[0], self._plan.key, place)
+        side_effects.refuse(connection, found, self._plan.mode, self._plan.key, place)
         for right in _RIGHTS[self._plan.mode]:
             _require(connection, "has_table_privilege(%s::bigint::oid, %s)", [found[0], right], f"{right} on {place}")
         if drift.additions:
@@ -212,6 +253,8 @@ class PostgresDelivery:
             _require(connection, owner, [found[0]], f"ownership of {place}, to add columns")
 
     def _check_schema(self, connection: psycopg.Connection) -> None:
+        if connection.info.server_version < OLDEST_VERSION:
+            raise TargetError("the warehouse runs a Postgres before 14, which is not supported any more; update it")
         encoding = connection.info.parameter_status("server_encoding")
         if encoding != "UTF8":
             raise TargetError(
@@ -234,11 +277,25 @@ class PostgresDelivery:
             return True
         if self._is_published(connection):
             return False
-        raise TargetError(
+        raise self._staging_gone()
+
+    def _staging_gone(self) -> TargetError:
+        return TargetError(
             f"the staging table {self._schema}.{self._staging} is gone: the job was abandoned or somebody dropped it; "
             "start the export again",
             code="staging_gone",
         )
+
+    def _has_bookkeeping(self, connection: psycopg.Connection) -> bool:
+        """Make the bookkeeping tables if the load role may; False if there are none."""
+        if staging.oid(connection, self._schema, staging.CHUNKS) is not None:
+            return True
+        query = "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_catalog.pg_namespace WHERE nspname = %s"
+        row = connection.execute(query, [self._schema]).fetchone()
+        if not row or not row[0]:
+            return False
+        staging.make_bookkeeping(connection, self._schema)
+        return True
 
     def _is_published(self, connection: psycopg.Connection) -> bool:
         if staging.oid(connection, self._schema, staging.PUBLICATIONS) is None:
@@ -267,11 +324,6 @@ class PostgresDelivery:
             sql.SQL("UPDATE SET rows = excluded.rows, checksum = excluded.checksum" if checksum else "NOTHING"),
         )
         return connection.execute(query).rowcount == 1
-
-    def _forget_chunks(self, connection: psycopg.Connection) -> None:
-        if staging.oid(connection, self._schema, staging.CHUNKS) is not None:
-            query = sql.SQL("DELETE FROM {} WHERE job_id = {}")
-            connection.execute(query.format(self._id(staging.CHUNKS), sql.Literal(self._plan.job_id)))
 
 
 def _names(columns: list[Column]) -> sql.Composed:

@@ -17,12 +17,13 @@ New columns are added in the same transaction; that, and only that, takes a lock
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
 from shared.connectors._base import DeliveryPlan, Mode
-from shared.connectors.looker import staging, upsert
+from shared.connectors.looker import checksum, side_effects, staging, upsert
 from shared.connectors.looker.columns import Column, compare
 from shared.errors import TargetError, VerificationError
 
@@ -35,44 +36,90 @@ def publish(
     Jobs that publish to one table take turns; another session's lock is waited for up to the session's `lock_timeout`.
 
     Raises:
-        TargetError: the table drifted since preflight, a constraint or trigger of it refuses the rows, or several rows of it
-            have one key of an upsert.
+        TargetError: the table drifted since preflight, has side effects (`side_effects`), a constraint of it refuses the rows,
+            or several rows of it have one key of an upsert.
         SourceError: two rows of an upsert have one key.
-        VerificationError: staging does not hold as many rows as the source; nothing was published.
+        VerificationError: the live table would not hold the rows that were read back, as many as the source has; nothing
+            was published.
     """
     staged = sql.Identifier(schema, staging.staging_name(plan.job_id))
     with connection.transaction():
         staging.lock(connection, schema, table)
         if not _claim(connection, plan, schema, table):
             return False
-        _prepare_target(connection, plan, columns, schema=schema, table=table)
-        published = _move(connection, plan, [column.name for column in columns], sql.Identifier(schema, table), staged)
-        if published != plan.rows:
-            raise VerificationError(
-                f"{schema}.{table}: the source has {plan.rows} rows, {published} would have been published; nothing was changed"
-            )
+        found = _prepare_target(connection, plan, columns, schema=schema, table=table)
+        move = _Move(connection, plan, columns, sql.Identifier(schema, table), staged, f"{schema}.{table}")
+        if plan.mode is Mode.REPLACE:
+            move.replace(_read_back(connection, plan, schema))
+        else:
+            move.add(is_counted=side_effects.has_statement_triggers(connection, found, plan.mode))
         connection.execute(sql.SQL("DROP TABLE {}").format(staged))
-        chunks = sql.Identifier(schema, staging.CHUNKS)
-        connection.execute(sql.SQL("DELETE FROM {} WHERE job_id = {}").format(chunks, sql.Literal(plan.job_id)))
+        staging.forget(connection, schema, plan.job_id)
     return True
 
 
-def _move(
-    connection: psycopg.Connection,
-    plan: DeliveryPlan,
-    names: Sequence[str],
-    live: sql.Identifier,
-    staged: sql.Identifier,
-) -> int:
-    """Bring the staged rows into the live table as the mode says; return how many are there."""
-    if plan.mode is Mode.UPSERT:
-        upsert.refuse_twice(connection, staged, plan.key)
-        return upsert.merge(connection, live, staged, names, plan.key, plan.rows)
-    if plan.mode is Mode.REPLACE:
-        connection.execute(sql.SQL("DELETE FROM {}").format(live))
-    columns = sql.SQL(", ").join(map(sql.Identifier, names))
-    insert = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(live, columns, columns, staged)
-    return connection.execute(insert).rowcount
+@dataclass(frozen=True)
+class _Move:
+    """Brings the staged rows into the live table, and looks at it afterwards: what is not right is rolled back.
+
+    Raises:
+        VerificationError: other rows would have been published than are staged.
+    """
+
+    connection: psycopg.Connection
+    plan: DeliveryPlan
+    columns: Sequence[Column]
+    live: sql.Identifier
+    staged: sql.Identifier
+    place: str
+
+    def replace(self, read_back: str | None) -> None:
+        """`read_back` is the quick checksum of what was read back; None (nobody did) takes that of what is staged now."""
+        if read_back is None:
+            _, read_back = checksum.quick_of_table(self.connection, self.staged, self.columns)
+        self.connection.execute(sql.SQL("DELETE FROM {}").format(self.live))
+        self._require(self.plan.rows, self._insert())
+        rows, quick = checksum.quick_of_table(self.connection, self.live, self.columns)
+        self._require(self.plan.rows, rows)
+        if quick != read_back:
+            raise VerificationError(
+                f"{self.place}: the rows that would have been published are not those that were read back from staging; "
+                "nothing was changed"
+            )
+
+    def add(self, *, is_counted: bool) -> None:
+        """Append, or upsert by key. What was there is counted before and after where a trigger could have changed it."""
+        before = self._count() if is_counted else 0
+        overwritten, added = 0, 0
+        if self.plan.mode is Mode.UPSERT:
+            upsert.refuse_twice(self.connection, self.staged, self.plan.key)
+            names = [column.name for column in self.columns]
+            overwritten, added = upsert.merge(
+                self.connection, self.live, self.staged, names, self.plan.key, self.plan.rows
+            )
+        else:
+            added = self._insert()
+        self._require(self.plan.rows, overwritten + added)
+        if is_counted and (after := self._count()) != before + added:
+            raise VerificationError(
+                f"{self.place}: {before} rows and {added} more would have made {after}, so a trigger of the table adds or "
+                "removes rows; nothing was changed"
+            )
+
+    def _insert(self) -> int:
+        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self.columns)
+        insert = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(self.live, names, names, self.staged)
+        return self.connection.execute(insert).rowcount
+
+    def _count(self) -> int:
+        row = self.connection.execute(sql.SQL("SELECT count(*) FROM {}").format(self.live)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _require(self, rows: int, published: int) -> None:
+        if published != rows:
+            raise VerificationError(
+                f"{self.place}: the source has {rows} rows, {published} would have been published; nothing was changed"
+            )
 
 
 def _claim(connection: psycopg.Connection, plan: DeliveryPlan, schema: str, table: str) -> bool:
@@ -92,24 +139,39 @@ def _claim(connection: psycopg.Connection, plan: DeliveryPlan, schema: str, tabl
     return connection.execute(statement).rowcount == 1
 
 
+def _read_back(connection: psycopg.Connection, plan: DeliveryPlan, schema: str) -> str | None:
+    """Return the quick checksum that `read_back` recorded of this job, if it did."""
+    query = sql.SQL("SELECT checksum FROM {} WHERE job_id = {} AND chunk = {}").format(
+        sql.Identifier(schema, staging.CHUNKS), sql.Literal(plan.job_id), sql.Literal(staging.READ_BACK_QUICK)
+    )
+    row = connection.execute(query).fetchone()
+    return row[0] if row else None
+
+
 def _prepare_target(
     connection: psycopg.Connection, plan: DeliveryPlan, columns: Sequence[Column], *, schema: str, table: str
-) -> None:
-    """Create a missing table (default privileges apply), or lock an existing one against writers and add new columns."""
+) -> tuple[int, str]:
+    """Create a missing table (default privileges apply), or lock an existing one against writers and add new columns.
+
+    Returns its (oid, relkind).
+    """
     if staging.oid(connection, schema, table) is None:
         staging.make_table(connection, schema, table, columns)
-        return
     live = sql.Identifier(schema, table)
     connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(live))
     found = staging.oid(connection, schema, table)
-    existing = staging.columns_of(connection, found[0]) if found else []
+    if found is None:
+        raise TargetError(f"{schema}.{table} was dropped just now; nothing was changed", code="target_changed")
+    existing = staging.columns_of(connection, found[0])
     drift = compare(columns, existing)
     if drift.problems:
         raise TargetError(
             f"{schema}.{table} changed since the job began: {'; '.join(drift.problems)}; nothing was changed",
             code="schema_drift",
         )
-    if found and plan.mode is Mode.UPSERT:
+    if plan.mode is Mode.UPSERT:
         upsert.check_target(connection, found[0], plan.key, f"{schema}.{table}")
+    side_effects.refuse(connection, found, plan.mode, plan.key, f"{schema}.{table}")
     for column in drift.additions:
         connection.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {}").format(live, staging.definition(column)))
+    return found

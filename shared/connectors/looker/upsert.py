@@ -112,8 +112,8 @@ def merge(
     names: Sequence[str],
     key: Sequence[str],
     rows: int,
-) -> int:
-    """Overwrite and add; return how many rows of `live` now hold a staged one (all of the `rows`, if all went well).
+) -> tuple[int, int]:
+    """Overwrite and add; return how many rows of `live` were overwritten and added (all of the `rows`, if all went well).
 
     Raises:
         TargetError: code `key_twice`, several rows of the table have one key, so it is open which is to be overwritten.
@@ -128,7 +128,7 @@ def merge(
     added = connection.execute(insert.format(live, columns, columns, staged, live, same)).rowcount
     if overwritten + added > rows:
         _refuse_twice_in_table(connection, live, staged, key)
-    return overwritten + added
+    return overwritten, added
 
 
 def _refuse_twice_in_table(
