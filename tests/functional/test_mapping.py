@@ -318,14 +318,21 @@ def test_a_job_is_cancelled_while_it_prepares(registered: World) -> None:
     path = f"export_jobs/{job['id']}"
 
     class Slow(type(registered.fakes.objects)):  # type: ignore[misc]
-        """A store so slow that half a minute passes with each file that is opened."""
+        """A store so slow that half a minute passes with each file that is opened, to be read or to be written."""
 
         def open(self, info: Any) -> Any:
+            self._dawdle()
+            return super().open(info)
+
+        def writer(self, bucket: str, name: str, *, content_type: str) -> Any:
+            self._dawdle()
+            return super().writer(bucket, name, content_type=content_type)
+
+        def _dawdle(self) -> None:
             clock.sleep(30)
             found = registered.fakes.documents.get(path)
             if found is not None and found.data.get("frozen"):
                 registered.fakes.documents.update(path, {"cancel_requested": True})
-            return super().open(info)
 
     registered.fakes.objects.__class__ = Slow
     registered.work()

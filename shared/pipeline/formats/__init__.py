@@ -94,13 +94,15 @@ class ReadOptions:
 class Scan:
     """What one pass over a source found: the schema, the number of rows, and what reading it again needs.
 
-    `hints` holds JSON values only, so a scan survives in a job's record: see `to_json`.
+    `hints` holds JSON values only, so a scan survives in a job's record: see `to_json`. `kept` is the rows themselves, if they are
+    few and this process read them (JSON and JSON Lines, up to 32 MiB): `batches` then need not read the source again.
     """
 
     schema: pa.Schema
     rows: int
     options: ReadOptions = ReadOptions()
     hints: dict[str, Any] = field(default_factory=dict)
+    kept: tuple[pa.RecordBatch, ...] | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The scan as JSON values; `from_json` gives an equal scan."""

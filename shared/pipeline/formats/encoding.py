@@ -6,6 +6,9 @@ import codecs
 import io
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+
 from shared.errors import SourceError
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 _BLANK_LINES = (b"\n\n", b"\n\r", b"\r\r")
 _TAIL_BYTES = 4
+_NEWLINE = ord("\n")
 
 
 class Utf8Stream(io.RawIOBase):
@@ -59,6 +63,15 @@ class Utf8Stream(io.RawIOBase):
         self._ready = b"" if wanted is None else data[wanted:]
         return data if wanted is None else data[:wanted]
 
+    def some(self, size: int) -> bytes:
+        """The next bytes, some four more or less than `size`; fewer only at the end. Not to be mixed with `read`, which copies more."""
+        parts: list[bytes] = []
+        left = size
+        while left > _TAIL_BYTES and not self._is_done:
+            parts.append(self._next(left))
+            left -= len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
     def _next(self, size: int) -> bytes:
         raw = self._intake.read(size)
         data = self._decoded(raw)
@@ -74,11 +87,11 @@ class Utf8Stream(io.RawIOBase):
             self._is_done = True
             if not (self.tail + data).endswith((b"\n", b"\r")) and (self.tail or data):
                 data += b"\n"
-        self._lines += data.count(b"\n")
+        self._lines += int(np.count_nonzero(np.frombuffer(data, np.uint8) == _NEWLINE))
         if self._seeks_blank_lines and not self.may_have_blank_lines:
             seam = self.tail[-1:] + data[:1]
             self.may_have_blank_lines = any(mark in data or mark == seam for mark in _BLANK_LINES)
-        self.tail = (self.tail + data)[-_TAIL_BYTES:]
+        self.tail = (self.tail + data[-_TAIL_BYTES:])[-_TAIL_BYTES:]
         return data
 
     def _decoded(self, raw: bytes) -> bytes:
@@ -86,8 +99,10 @@ class Utf8Stream(io.RawIOBase):
         try:
             if self._codec != "utf-8":
                 return self._decoder.decode(raw, final=not raw).encode("utf-8")
-            held = self._held + raw
-            end = len(held) if held.isascii() else codecs.utf_8_decode(held, "strict", not raw)[1]
+            held = self._held + raw if self._held else raw
+            end = _whole_letters(held) if raw else len(held)
+            if not _is_utf8(held, end):
+                end = codecs.utf_8_decode(held, "strict", not raw)[1]
             self._held = held[end:]
             return held[:end]
         except UnicodeError as exc:
@@ -101,3 +116,24 @@ class Utf8Stream(io.RawIOBase):
                 "name the file's real encoding (cp1252 is common for files from Excel), or save it as UTF-8"
             )
             raise SourceError(message, code="encoding_invalid") from exc
+
+
+def _whole_letters(data: bytes) -> int:
+    """The length of UTF-8 text without a letter at its end that goes on in the next bytes."""
+    for back in range(1, min(len(data), 3) + 1):
+        byte = data[-back]
+        if byte >= 0xC0:  # the first byte of a letter of 2, 3 or 4
+            return len(data) - back * ((2 if byte < 0xE0 else 3 if byte < 0xF0 else 4) > back)
+        if byte < 0x80:
+            break
+    return len(data)
+
+
+def _is_utf8(data: bytes, size: int) -> bool:
+    """Whether the first `size` bytes are valid UTF-8, asked of Arrow, which takes a quarter of the time that Python does."""
+    ends = pa.py_buffer(np.array([0, size], np.int32))
+    try:
+        pa.Array.from_buffers(pa.string(), 1, [None, ends, pa.py_buffer(data)]).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True

@@ -57,6 +57,8 @@ _MAGIC = (
 _PACKED = {b"\x1f\x8b": "gzip", b"(\xb5/\xfd": "zstd"}
 _MAX_UNPACKED_RATIO, _FREE_UNPACKED_BYTES = 300, 1 << 26
 """Our choice: tables compress to a tenth or a fiftieth, bombs to a thousandth and less; the first 64 MiB may be anything."""
+KEPT_BYTES = 1 << 25
+"""Our choice: what one source may take in memory between its scan and its rows."""
 BINARY_MAGIC = tuple(magic for magic, _ in _MAGIC if magic not in {b"ORC", b"BZh"})
 
 
@@ -217,6 +219,14 @@ def exact_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, rows: in
         yield _joined(held, schema)
 
 
+def rows_from(batches: Iterable[pa.RecordBatch], start_row: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows from the zero-based `start_row` on."""
+    for batch in batches:
+        skipped = min(start_row, batch.num_rows)
+        start_row -= skipped
+        yield batch.slice(skipped)
+
+
 def _joined(pieces: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
     if len(pieces) == 1:
         return pieces[0]
@@ -246,8 +256,49 @@ class Meter:
             raise too_large(f"its first {self.rows:,} rows take more than {options.max_decoded_bytes:,} bytes")
 
 
+class Kept:
+    """The rows of a scan, kept if they are few, so that they need not be read again."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._batches: list[pa.RecordBatch] | None = []
+        self._meter = meter
+
+    def take(self, batch: pa.RecordBatch) -> None:
+        """Keep a batch that the meter has counted."""
+        if self._meter.bytes > KEPT_BYTES:
+            self._batches = None
+        if self._batches is not None:
+            self._batches.append(batch)
+
+    def batches_in(self, schema: pa.Schema) -> tuple[pa.RecordBatch, ...] | None:
+        """The batches with all the columns that were found in the end, in their types; None if there were too many rows."""
+        if self._batches is None:
+            return None
+        fitted = []
+        for batch in self._batches:
+            columns = [_fitted(batch, field) for field in schema]
+            if any(column is None for column in columns):
+                return None
+            fitted.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+        return tuple(fitted)
+
+
+def _fitted(batch: pa.RecordBatch, field: pa.Field) -> pa.Array | None:
+    """A column in the type found in the end: nulls where it came later; None where its values would have to be read otherwise."""
+    values = batch.column(field.name) if field.name in batch.schema.names else None
+    if values is None or values.null_count == len(values):
+        return pa.nulls(batch.num_rows, field.type)
+    if pa.types.is_integer(values.type) and pa.types.is_floating(
+        field.type
+    ):  # none is beyond 2^53: the scan saw to that
+        return pc.cast(values, field.type)
+    return values if values.type.equals(field.type) else None
+
+
 def check_lengths(column: pa.Array, name: str, first_row: int, options: ReadOptions) -> None:
     """Raise `SourceError` naming the first text longer than `max_cell_chars`."""
+    if _text_bytes(column) <= options.max_cell_chars:
+        return
     most = pc.max(pc.binary_length(column)).as_py() if len(column) else None
     if most is None or most <= options.max_cell_chars:
         return
@@ -259,6 +310,15 @@ def check_lengths(column: pa.Array, name: str, first_row: int, options: ReadOpti
                 f"{options.max_cell_chars:,} are read; shorten it"
             )
             raise SourceError(message, code="source_too_large", row=row, column=name)
+
+
+def _text_bytes(column: pa.Array) -> int:
+    """How many bytes lie between the start of the first text and the end of the last."""
+    offsets = column.buffers()[1]
+    if not len(column) or offsets is None:
+        return 0
+    ends = memoryview(offsets).cast("q" if pa.types.is_large_string(column.type) else "i")
+    return int(ends[column.offset + len(column)] - ends[column.offset])
 
 
 def too_large(reason: str) -> SourceError:

@@ -4,33 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shared.pipeline.formats.json_native import count_objects
 from shared.pipeline.formats.json_reading import READ_BYTES, RowsReader, RowsWriter, refuse_long_row
-from shared.pipeline.formats.json_values import Chunk, are_objects
+from shared.pipeline.formats.json_values import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from shared.pipeline.formats.encoding import Utf8Stream
 
+_FIRST_BYTES = 1 << 16
+
 
 def _lines(stream: Utf8Stream) -> Iterator[Chunk]:
-    """Yield the complete lines of each block, without blank ones."""
+    """Yield the complete lines of each block, without blank ones. The first block is short: its columns are not known yet."""
     rest: list[bytes] = []
     held = 0
-    while data := stream.read(READ_BYTES):
+    size = _FIRST_BYTES
+    while data := stream.some(size):
         end = data.rfind(b"\n") + 1
         if end:
-            yield _chunk(b"".join((*rest, data[:end])))
+            yield _chunk(b"".join((*rest, memoryview(data)[:end])))
             rest, held = [], 0
         rest.append(data[end:])
         held += len(data) - end
         refuse_long_row(held)
+        size = READ_BYTES
 
 
 def _chunk(text: bytes) -> Chunk:
     """The lines of a text that ends in a line break."""
-    count = text.count(b"\n")
-    if are_objects(text, count):
+    if count := count_objects(text):
         return Chunk(text=text, count=count)
     return Chunk(raw=[line for line in text.splitlines() if line and not line.isspace()])
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from shared.errors import SourceError
 from shared.pipeline.formats.column_types import STRING
 from shared.pipeline.formats.encoding import Utf8Stream
-from shared.pipeline.formats.intake import BINARY_MAGIC, opened, refuse
+from shared.pipeline.formats.intake import BINARY_MAGIC, exact_batches, opened, refuse, rows_from
 from shared.pipeline.formats.json_values import Chunk, batches_of, scan_chunks
 from shared.pipeline.formats.sink import CountingSink, plain_text, refuse_non_finite
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shared.pipeline.formats import Opener, ReadOptions, Scan
     from shared.pipeline.formats.intake import Intake
 
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 21
 MAX_ROW_BYTES = 1 << 25
 """Our choice: bounds the memory for one row, as in CSV."""
 
@@ -44,6 +44,9 @@ class RowsReader:
         self, opener: Opener, scan: Scan, start_row: int = 0, batch_rows: int = 10_000
     ) -> Iterator[pa.RecordBatch]:
         if start_row >= scan.rows:
+            return
+        if scan.kept is not None:
+            yield from exact_batches(rows_from(scan.kept, start_row), scan.schema, batch_rows)
             return
         with opened(opener, self.what, may_be_packed=True) as intake:
             yield from batches_of(self._chunks(intake, start_row), scan, batch_rows)

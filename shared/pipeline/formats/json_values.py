@@ -17,7 +17,6 @@ import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json
 
 from shared.errors import SourceError, shown
 from shared.pipeline.formats import Scan
@@ -31,7 +30,8 @@ from shared.pipeline.formats.column_types import (
     check_names,
     declared_types,
 )
-from shared.pipeline.formats.intake import Meter, exact_batches
+from shared.pipeline.formats.intake import Kept, Meter, exact_batches
+from shared.pipeline.formats.json_native import Native, count_objects, is_small
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -43,7 +43,6 @@ _BEYOND_INT64 = 2.0**63
 _NAMES = {int: "integer", float: "number", bool: "true/false", str: "text", dict: "object", list: "array"}
 _ARROW = {"integer": INT, "number": DOUBLE, "true/false": BOOL, "text": STRING, "object or array": STRING}
 _PYTHON: dict[pa.DataType, type] = {INT: int, DOUBLE: float, BOOL: bool, STRING: str}
-_MAX_MISSES = 3
 _POLARS = {INT: pl.Int64, DOUBLE: pl.Float64, BOOL: pl.Boolean, STRING: pl.String}
 
 
@@ -79,29 +78,13 @@ class Chunk:
             self._raw = self._text.splitlines()
         return self._raw
 
-    def native(self, schema: pa.Schema) -> pa.RecordBatch | None:
-        """The rows parsed by pyarrow, which is several times faster; None unless the result is certain to be the same.
-
-        It is strict: another JSON type than the schema's, an unknown or doubled key, text around the objects: all None.
-        Checked here: that each row is one object, and numbers where a double may differ from what the file says.
-        """
-        text = self._text
-        if self._raw is not None:
-            text = b"\n".join(self._raw) + b"\n"
-            if not are_objects(text, self.count):
-                return None
-        read = pa.json.ReadOptions(use_threads=False, block_size=len(text) + 1)
-        parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
-        try:
-            table = pa.json.read_json(pa.BufferReader(text), read, parse)
-        except (pa.ArrowInvalid, UnicodeDecodeError):
-            return None
-        if table.num_rows != self.count or table.column_names != schema.names:
-            return None
-        columns = [column.combine_chunks() for column in table.columns]
-        if any(pa.types.is_floating(column.type) and not _are_small_doubles(column) for column in columns):
-            return None
-        return pa.RecordBatch.from_arrays(columns, schema=schema)
+    @property
+    def clean_text(self) -> bytes:
+        """The rows as lines, if each may be one object; else nothing."""
+        if self._raw is None:
+            return self._text
+        text = b"\n".join(self._raw) + b"\n"
+        return text if count_objects(text) == self.count else b""
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -148,11 +131,6 @@ class Chunk:
         ]
 
 
-def are_objects(text: bytes, count: int) -> bool:
-    """Whether a text may be `count` objects, each followed by a line break: then it is, if a parser finds as many."""
-    return text.startswith(b"{") and text.endswith(b"}\n") and text.count(b"}\n{") == count - 1
-
-
 def _text(chunk: Chunk, index: int, name: str, value: Any) -> str:
     if value is True or value is False:
         return "true" if value else "false"
@@ -197,6 +175,14 @@ class _Column:
             elif found is float:
                 self._check_floats(values, chunk)
         self._refuse_mixture()
+
+    def observe_native(self, values: pa.Array, first_row: int) -> None:
+        """Take in a whole chunk of the type that is known already, or of text where no value was met before."""
+        if not self.kinds and values.null_count < len(values):
+            self.kinds["text"] = first_row + pc.is_valid(values).to_pylist().index(True)
+        if values.type.equals(INT) and not self._large_at and not is_small(values):
+            numbers = enumerate(values.to_pylist(), first_row)
+            self._large_at = next(row for row, value in numbers if value is not None and abs(value) > EXACT_INT)
 
     def _check_ints(self, values: list[Any], chunk: Chunk) -> None:
         for index, value in enumerate(values):
@@ -245,43 +231,28 @@ class _Column:
         return DOUBLE if "number" in self.kinds else _ARROW[next(iter(self.kinds))] if self.kinds else STRING
 
 
-class _Native:
-    """Tries pyarrow's parser first, chunk by chunk; after three chunks that it could not take, no more."""
-
-    def __init__(self) -> None:
-        self._misses = 0
-
-    def take(self, chunk: Chunk, schema: pa.Schema) -> pa.RecordBatch | None:
-        """The rows in the schema's types, or None."""
-        if self._misses >= _MAX_MISSES or not len(schema):
-            return None
-        plain = pa.schema([(field.name, field.type if field.type in _PYTHON else STRING) for field in schema])
-        batch = chunk.native(plain)
-        if batch is None:
-            self._misses += 1
-            return None
-        self._misses = 0
-        arrays = [
-            cast_column(values, field.type, field.name, chunk.first_row)
-            for values, field in zip(batch.columns, schema, strict=True)
-        ]
-        return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
 def scan_chunks(chunks: Iterable[Chunk], options: ReadOptions) -> Scan:
     """Find the columns and their types over all rows, and refuse what `batches_of` could not convert."""
     declared = declared_types(options, None)
     columns: dict[str, _Column] = {}
-    meter, native = Meter(options), _Native()
+    meter, native = Meter(options), Native()
+    kept = Kept(meter)
     for chunk in chunks:
         known = pa.schema([(name, declared.get(name) or column.result()) for name, column in columns.items()])
         is_plain = not any(column.is_nested and name not in declared for name, column in columns.items())
         batch = native.take(chunk, known) if is_plain else None
-        meter.take(_observed(chunk, columns, declared, options) if batch is None else batch)
+        if batch is None:
+            batch = _observed(chunk, columns, declared, options)
+        else:
+            for name in columns.keys() - declared.keys():
+                columns[name].observe_native(batch.column(name), chunk.first_row)
+        meter.take(batch)
+        kept.take(batch)
     kinds = {name: column.result() for name, column in columns.items()}
     kinds.update(declared)
     check_names(list(kinds), options)
-    return Scan(pa.schema(list(kinds.items())), meter.rows, options)
+    schema = pa.schema(list(kinds.items()))
+    return Scan(schema, meter.rows, options, kept=kept.batches_in(schema))
 
 
 def _observed(
@@ -306,7 +277,7 @@ def _observed(
 
 def batches_of(chunks: Iterable[Chunk], scan: Scan, batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the chunks in the scan's schema."""
-    native = _Native()
+    native = Native()
     found = (native.take(chunk, scan.schema) or _batch(chunk, scan.schema) for chunk in chunks)
     return exact_batches(found, scan.schema, batch_rows)
 
@@ -341,13 +312,6 @@ def _are_small(values: list[Any]) -> bool:
     """Whether no number is beyond 2^53; the values are numbers and null."""
     numbers = [value for value in values if value is not None] if None in values else values
     return not numbers or (min(numbers) >= -EXACT_INT and max(numbers) <= EXACT_INT)
-
-
-def _are_small_doubles(column: pa.Array) -> bool:
-    """Whether no number is NaN, infinite or beyond 2^53, where a double may not be the number that the file has."""
-    bounds = pc.min_max(column)
-    low, high = bounds["min"].as_py(), bounds["max"].as_py()
-    return low is None or (low >= -EXACT_INT and high <= EXACT_INT and not pc.any(pc.is_nan(column)).as_py())
 
 
 def arrow_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from typing import BinaryIO
 
+import pyarrow as pa
 import pytest
 
-from shared.pipeline.formats import Format
-from shared.pipeline.sources import staged_rows
+from shared.pipeline import formats
+from shared.pipeline.formats import Format, ReadOptions
+from shared.pipeline.formats.intake import KEPT_BYTES
+from shared.pipeline.sources import BytesOpener, staged_rows
 from tests.unit.pipeline.formats.rig import columns, refused, table
 
 JSON, JSONL = Format.JSON, Format.JSONL
@@ -99,6 +104,52 @@ def test_a_row_that_is_no_object_is_refused_with_its_number(fmt: Format, row: st
 def test_a_line_that_is_no_json_is_refused_with_its_number(row: str) -> None:
     error = refused(JSONL, _as(JSONL, ['{"a": 1}', row]))
     assert (error.code, error.row) == ("row_invalid", 2)
+
+
+_PAD = f'"pad": "{"x" * 1_000}"'
+"""With it 2,000 rows fill a block that the fast parsers take."""
+
+
+def test_an_integer_beyond_2_53_is_seen_in_a_block_that_was_read_fast() -> None:
+    rows = [f'{{"a": {value}, {_PAD}}}' for value in [1] * 300 + [2**53 + 1] + [2] * 4_000 + [0.5]]
+    error = refused(JSONL, _as(JSONL, rows))
+    assert (error.code, error.row, error.column) == ("types_mixed", 301, "a")
+
+
+def test_text_in_a_block_that_was_read_fast_and_an_integer_later_are_a_mixture() -> None:
+    rows = [f'{{"a": {value}, {_PAD}}}' for value in ["null"] * 300 + ['"x"'] + ["null"] * 4_000 + ["1"]]
+    error = refused(JSONL, _as(JSONL, rows))
+    assert (error.code, error.row, error.column) == ("types_mixed", 4_302, "a")
+    assert "text in row 301 and integer in row 4302" in error.message
+
+
+class _CountingOpener(BytesOpener):
+    opened = 0
+
+    def open(self) -> BinaryIO:
+        self.opened += 1
+        return super().open()
+
+
+@pytest.mark.parametrize("fmt", [JSON, JSONL])
+def test_a_few_rows_are_kept_from_the_scan_on_and_are_those_that_reading_again_gives(fmt: Format) -> None:
+    rows = [f'{{"a": {value}, {_PAD}}}' for value in ["null"] * 100 + ["1"] * 3_000 + ["0.5"]] + ['{"new": "x"}']
+    opener, reader = _CountingOpener(_as(fmt, rows)), formats.reader(fmt)
+    scan = reader.scan(opener, ReadOptions())
+    kept = pa.Table.from_batches(reader.batches(opener, scan, 50, 1_000), scan.schema)
+    assert opener.opened == 1
+    read = pa.Table.from_batches(reader.batches(opener, replace(scan, kept=None), 50, 1_000), scan.schema)
+    assert opener.opened == 2
+    assert kept.equals(read)
+    assert kept.num_rows == len(rows) - 50
+
+
+def test_more_rows_than_fit_are_read_again() -> None:
+    rows = [f'{{"a": "{"x" * 900_000}"}}'] * (KEPT_BYTES // 900_000 + 1)
+    opener, reader = BytesOpener(_as(JSONL, rows)), formats.reader(JSONL)
+    scan = reader.scan(opener, ReadOptions())
+    assert scan.kept is None
+    assert sum(batch.num_rows for batch in reader.batches(opener, scan)) == len(rows)
 
 
 def test_names_that_differ_in_case_only_are_refused() -> None:
