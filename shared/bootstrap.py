@@ -306,6 +306,7 @@ class Services:
             open_connector=connectors.open_for,
             remembered_target=connectors.target_of,
             lineage=self.lineage,
+            confirm_target=connectors.confirm_target,
         )
         return _Returning(engine, self.quotas)
 

@@ -168,6 +168,7 @@ class VendorUnavailableError(BIConnectorsError):
 
     Attributes:
         retry_after_s: seconds to wait before trying again, from the vendor's Retry-After, or None when it gave none.
+        checkpoint: how far the step came that was interrupted, JSON values; it goes on from there (`DeliveryPlan.checkpoint`).
     """
 
     status = 503
@@ -179,6 +180,7 @@ class VendorUnavailableError(BIConnectorsError):
     ) -> None:
         super().__init__(message, code=code, **details)
         self.retry_after_s = retry_after_s
+        self.checkpoint: dict[str, object] = {}
 
 
 class InternalError(BIConnectorsError):

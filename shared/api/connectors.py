@@ -7,7 +7,7 @@ from shared.api.routes import API
 from shared.errors import PreconditionFailedError, PreconditionRequiredError
 from shared.models import Connector
 from shared.ports import Document
-from shared.services.connectors import split_secrets
+from shared.services.connector_bodies import split_secrets
 from shared.services.records import Page, from_record
 
 

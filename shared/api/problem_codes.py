@@ -18,6 +18,7 @@ ROWS = """
 | `columns_invalid` | column names are missing, doubled or not allowed |
 | `conflict` | the present state forbids the request |
 | `connector_changed` | the connector leads to another target than when the job was accepted; export again |
+| `connector_changing` | somebody is changing or deleting the connector; the job goes on by itself |
 | `content_in_the_way` | other people's cells lie where new rows would go |
 | `contract_broken` | a value breaks a rule of the contract, or the columns drifted where it freezes them; the message names them |
 | `credential_denied` | the function may not read the secret |

@@ -67,6 +67,7 @@ class DeliveryPlan:
         options: the kind's `TargetOptions`, validated, as builtins.
         target: what an earlier job on this connector and table remembered (`Begun.target`), empty the first time.
         state: what this job's `begin` returned, empty before it ran.
+        checkpoint: how far a step came that had to wait (`VendorUnavailableError.checkpoint`), empty if none did.
     """
 
     job_id: str
@@ -78,6 +79,7 @@ class DeliveryPlan:
     options: Mapping[str, Json] = field(default_factory=dict)
     target: Mapping[str, Json] = field(default_factory=dict)
     state: Mapping[str, Json] = field(default_factory=dict)
+    checkpoint: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,12 @@ class Delivery(Protocol):
 
         Raises:
             TargetError: the target cannot hold a value; names the column and the one-based row, counted from `first_row`.
+        """
+
+    def live_rows(self) -> int | None:
+        """Return the rows that a replace would take away now, whoever wrote them; None if the target does not tell.
+
+        Asked after `preflight`, on the same instance.
         """
 
     def read_back(self) -> Fingerprint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,9 @@ from shared.telemetry import log_event, span
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 190.0  # Google answers or gives up after 180 s: developers.google.com/workspace/sheets/api/limits
+LONGEST_RETRY_AFTER_S = (
+    7 * 86_400.0
+)  # our choice: who asks for longer is asked again after a week; Cloud Tasks holds 30 days
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -66,18 +70,21 @@ def mount(session: requests.Session, vendor: str) -> requests.Session:
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
-    """Return the seconds that a Retry-After header asks for (number or HTTP date), None if absent or unreadable."""
+    """Return the seconds that a Retry-After header asks for (number or HTTP date), None if absent or unreadable.
+
+    At most `LONGEST_RETRY_AFTER_S`.
+    """
     if not value:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        at = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())
+        try:
+            at = email.utils.parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        seconds = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
+    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER_S)
 
 
 def classify(  # one answer needs all of these to be told apart

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -30,14 +29,14 @@ from shared.models import JobStatus, Phase, Progress
 from shared.pipeline import lease as leases
 from shared.pipeline import manifest
 from shared.pipeline.costs import receipt
-from shared.pipeline.formats import CONTENT_TYPES, Format, writer
 from shared.pipeline.freezing import Freezing, FrozenSource, freeze, frozen_before, frozen_bytes
 from shared.pipeline.guards import check_rows, shrink_reason
 from shared.pipeline.heartbeat import beating
+from shared.pipeline.kept_file import keep_file
 from shared.pipeline.lease import Busy, CancelRequestedError, Lease, LostLeaseError, Over
-from shared.pipeline.outcomes import Continue, Finished, Lineage, Outcome, finished
+from shared.pipeline.outcomes import Continue, Finished, Lineage, Outcome, backoff_s, finished
 from shared.pipeline.preparing import job as preparing
-from shared.ports import Stores
+from shared.ports import Document, Stores
 from shared.telemetry import log_event
 
 if TYPE_CHECKING:
@@ -46,14 +45,16 @@ if TYPE_CHECKING:
 TIME_BOX = timedelta(minutes=8)  # our choice: under the task's 15-minute deadline, so that a box always ends by itself
 MAX_IDLE_CLAIMS = 6  # our choice: a job that stops its worker six times without one checkpoint is not going to pass
 MAX_WAITS = 7  # our choice: up to 5, 10, … 300 s, on average five minutes of a vendor in trouble without a Retry-After
-FIRST_WAIT_S = 5.0
-LONGEST_WAIT_S = 300.0
-OWN_WAITS = frozenset({"quota_wait", "breaker_open", "source_exporting"})
+OWN_WAITS = frozenset({"quota_wait", "breaker_open", "source_exporting", "connector_changing"})
 """Waits that we ask for ourselves: they say nothing of the vendor's health and do not count towards `MAX_WAITS`."""
 
 
 class ExportEngine:
-    """Drives one export job. `open_connector` opens the connector that a job goes through, `remembered_target` takes its name."""
+    """Drives one export job.
+
+    `open_connector` opens the connector that a job goes through, `remembered_target` takes its name; `confirm_target` raises
+    unless the connector's document, as it is read in the transaction that begins to publish, still leads to the job's target.
+    """
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class ExportEngine:
         open_connector: Callable[[Mapping[str, Any]], Connector],
         remembered_target: Callable[[str, str], Mapping[str, Any]],
         lineage: Lineage,
+        confirm_target: Callable[[Document | None, Mapping[str, Any]], None],
     ) -> None:
         self._stores = stores
         self._frozen_bucket = frozen_bucket
@@ -71,6 +73,7 @@ class ExportEngine:
         self._open_connector = open_connector
         self._remembered_target = remembered_target
         self._lineage = lineage
+        self._confirm_target = confirm_target
 
     def run(self, job_id: str) -> Outcome:
         """Work on the job for at most one time box.
@@ -136,9 +139,9 @@ class ExportEngine:
         ends = self._stores.clock.now() + TIME_BOX
         self._refuse_overtaken(held)
         source = self._prepare(held, self._freeze(held, ends))
-        if self._is_held(held, source):
-            return Finished()
         delivery = self._begin(held, source)
+        if delivery is None:
+            return Finished()
         if held.job.get("publishing") and delivery.is_published():
             return self._publish(held, delivery)
         if not self._write(held, delivery, source, ends):
@@ -146,7 +149,8 @@ class ExportEngine:
             return Continue()
         verification = manifest.verify(held, delivery)
         self._keep_file(held, source, held.job["chunk_rows"])
-        held.save({"phase": Phase.PUBLISH.value, "publishing": True, "verification": verification, "idle_claims": 0})
+        fields = {"phase": Phase.PUBLISH.value, "publishing": True, "verification": verification, "idle_claims": 0}
+        held.save(fields, confirm=self._confirm_target)
         return self._publish(held, delivery)
 
     def _freeze(self, held: Lease, ends: datetime) -> FrozenSource:
@@ -183,12 +187,16 @@ class ExportEngine:
         find = preparing.prepared_before if preparing.is_asked(job) else frozen_before
         return find(self._stores.objects, job)
 
-    def _is_held(self, held: Lease, source: FrozenSource) -> bool:
-        """Hold a replace that would take away too many rows, before the target is touched, until somebody approves it."""
+    def _is_held(self, held: Lease, source: FrozenSource, delivery: Delivery) -> bool:
+        """Hold a replace that would take away too many rows, before the target is touched, until somebody approves it.
+
+        Rows that other jobs or people put there count as much as those that the last job is remembered to have left.
+        """
         job = held.job
-        if job.get("begun") or job.get("approved") or Mode(job["mode"]) is not Mode.REPLACE:
+        if job.get("approved") or job["max_shrink"] >= 1.0 or Mode(job["mode"]) is not Mode.REPLACE:
             return False
-        reason = shrink_reason(held.target.get("last_rows"), source.scan.rows, job["max_shrink"])
+        standing = max(held.target.get("last_rows") or 0, delivery.live_rows() or 0)
+        reason = shrink_reason(standing, source.scan.rows, job["max_shrink"])
         if reason is None:
             return False
         fields = {"status": JobStatus.HELD.value, "held_reason": reason, "idle_claims": 0}
@@ -205,13 +213,18 @@ class ExportEngine:
                 "a job that was accepted later published to this target in the meantime", code="superseded"
             )
 
-    def _begin(self, held: Lease, source: FrozenSource) -> Delivery:
-        """Check limits and make staging, once; what `begin` returned is recorded before the first chunk is written."""
+    def _begin(self, held: Lease, source: FrozenSource) -> Delivery | None:
+        """Check limits and make staging, once; what `begin` returned is recorded before the first chunk is written.
+
+        Returns None if the job is held.
+        """
         connector, plan = self._open_connector(held.job), self._plan(held.job, source)
         delivery = connector.open_delivery(plan)
         if held.job.get("begun"):
             return delivery
         delivery.preflight()
+        if self._is_held(held, source, delivery):
+            return None
         if not delivery.is_staged:
             check_rows(delivery, source)
             self._keep_file(held, source, delivery.chunk_rows)
@@ -246,6 +259,7 @@ class ExportEngine:
             options=job["target"],
             target=self._remembered_target(job["connector_name"], job["table_name"]),
             state=json.loads(job["begun"])["state"] if job.get("begun") else {},
+            checkpoint=job.get("checkpoint") or {},
         )
 
     def _write(self, held: Lease, delivery: Delivery, source: FrozenSource, ends: datetime) -> bool:
@@ -262,16 +276,7 @@ class ExportEngine:
         return True
 
     def _keep_file(self, held: Lease, source: FrozenSource, batch_rows: int) -> None:
-        """Write the rows as a file of `export_format` while the target is still as it was, for a format may refuse a value."""
-        wanted = held.job.get("export_format")
-        if not wanted or held.job.get("export_uri"):
-            return
-        name = f"{held.job['table_name']}/{held.job['id']}.{wanted}"
-        batches = (batch for table in source.tables(0, batch_rows) for batch in table.to_batches())
-        media = CONTENT_TYPES[Format(wanted)]
-        with self._stores.objects.writer(self._exports_bucket, name, content_type=media) as sink:
-            size = writer(Format(wanted)).write(source.scan.schema, batches, sink)
-        held.save({"export_uri": f"gs://{self._exports_bucket}/{name}", "file_size_bytes": size, "idle_claims": 0})
+        keep_file(held, source, self._stores.objects, self._exports_bucket, batch_rows)
 
     def _publish(self, held: Lease, delivery: Delivery) -> Outcome:
         published = delivery.publish()
@@ -280,8 +285,11 @@ class ExportEngine:
         after = {Mode.REPLACE: rows, Mode.APPEND: before + rows, Mode.UPSERT: max(before, rows)}[Mode(job["mode"])]
         target = {"last_job_id": job["id"], "last_accepted": job["accepted"], "last_rows": after}
         target["last_columns"] = preparing.remembered(job)
+        is_replace = Mode(job["mode"]) is Mode.REPLACE
+        late = {} if delivery.is_staged or not is_replace else {"recheck_at": self._stores.clock.now() + leases.LEASE}
         held.save(
             {
+                **late,
                 "status": JobStatus.SUCCESS.value,
                 "phase": Phase.FINISHED.value,
                 "completed_at": self._stores.clock.now(),
@@ -311,10 +319,12 @@ class ExportEngine:
     def _give_back(self, held: Lease, error: BIConnectorsError, waits: int, *, gave_up: bool = False) -> Outcome:
         """Let the job rest for as long as the vendor asks, else for a while; with `gave_up` it then ends for this error."""
         asked = error.retry_after_s if isinstance(error, VendorUnavailableError) else None
-        pause = asked if asked is not None else _backoff_s(held.job, waits)
+        pause = asked if asked is not None else backoff_s(held.job, waits)
         at = self._stores.clock.now() + timedelta(seconds=pause)
         waiting = f"until {at:%Y-%m-%dT%H:%M:%SZ}: {error.message}"
         fields: dict[str, Any] = {"waits": waits, "waiting": waiting, "idle_claims": 0}
+        if isinstance(error, VendorUnavailableError) and error.checkpoint:
+            fields["checkpoint"] = error.checkpoint
         if gave_up:
             fields["gave_up"] = {"code": error.code, "message": error.message}
         try:
@@ -366,12 +376,6 @@ class ExportEngine:
         except LostLeaseError:
             return Finished()
         return finished(held.job, self._lineage)
-
-
-def _backoff_s(job: Mapping[str, Any], waits: int) -> float:
-    """Full jitter, drawn from the job's place in line: jobs that met one trouble come back apart, a repeat at the same time."""
-    most = min(FIRST_WAIT_S * 2.0 ** (waits - 1), LONGEST_WAIT_S)
-    return random.Random(f"{job['target_key']} {job['turn']} {waits}").uniform(0.0, most)  # noqa: S311 - no secret
 
 
 def _no_rows(source: FrozenSource) -> pa.Table:

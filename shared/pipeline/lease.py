@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -75,12 +75,14 @@ class Lease:
         create: Mapping[str, Mapping[str, Any]] | None = None,
         target: Mapping[str, Any] | None = None,
         remember: Mapping[str, Any] | None = None,
+        confirm: Callable[[Document | None, Mapping[str, Any]], None] | None = None,
         release: bool = False,
     ) -> None:
         """Update the job's fields in one transaction; with them create documents, and update the target's fields.
 
         `remember` is what the connector keeps for the next job on the same table: written here and nowhere else, because a
-        worker that was overtaken must not write it.
+        worker that was overtaken must not write it. `confirm` is shown the connector as this transaction reads it, and the job,
+        and raises if nothing is to be written.
 
         Raises:
             LostLeaseError: another worker took over; nothing was written.
@@ -97,7 +99,9 @@ class Lease:
                 transitions.check(JobStatus(found.data["status"]), JobStatus(fields["status"]))
             elif found.data.get("cancel_requested") and not found.data.get("publishing"):
                 raise CancelRequestedError(self.path)
-            connector = tx.get(f"connectors/{found.data['connector_name']}") if remember else None
+            connector = tx.get(f"connectors/{found.data['connector_name']}") if remember or confirm else None
+            if confirm:
+                confirm(connector, found.data)
             if remember and connector is None:
                 raise NotFoundError(f"connector {found.data['connector_name']!r} was deleted while a job ran on it")
             tx.update(self.path, changes)

@@ -1,7 +1,8 @@
-"""What one box of work on a job came to."""
+"""What one box of work on a job came to, and how long the job then rests."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,13 @@ class Continue:
 
 
 Outcome = Finished | Continue
+FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 300.0
+
+
+def backoff_s(job: Mapping[str, Any], waits: int) -> float:
+    """Full jitter, drawn from the job's place in line: jobs that met one trouble come back apart, a repeat at the same time."""
+    most = min(FIRST_WAIT_S * 2.0 ** (waits - 1), LONGEST_WAIT_S)
+    return random.Random(f"{job['target_key']} {job['turn']} {waits}").uniform(0.0, most)  # noqa: S311 - no secret
 
 
 class Lineage(Protocol):

@@ -27,7 +27,8 @@ from shared.models import (
     TableBody,
 )
 from shared.ports import Document, Query, Stores
-from shared.services.connectors import Connectors, split_secrets
+from shared.services.connector_bodies import split_secrets
+from shared.services.connectors import Connectors
 from shared.services.records import find, from_record
 from shared.services.schedules import Schedules
 from shared.services.tables import Tables

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,13 +22,14 @@ from shared.errors import (
     ConflictError,
     InvalidRequestError,
     NotFoundError,
-    PreconditionFailedError,
     UnsupportedError,
 )
 from shared.models import RESERVED_NAMES, CheckResult, Connector, ConnectorPage, TestAllResult, TestResult
 from shared.pipeline.lease import target_key
 from shared.ports import Document, Query, Stores, Transaction
 from shared.redaction import remember
+from shared.services.connector_bodies import decode_secrets, describe_capabilities, merge_patch, split_secrets
+from shared.services.publish_holds import PublishHolds, refuse_held, still_held
 from shared.services.records import (
     Idempotency,
     Page,
@@ -50,6 +53,7 @@ class Connectors:
         self._prefix = prefix
         self._runtime = runtime
         self._load = load
+        self._holds = PublishHolds(stores)
 
     def register(
         self, name: str, body: msgspec.Struct, credentials_secret: str | None, idempotency: Idempotency | None = None
@@ -124,16 +128,8 @@ class Connectors:
             stored = self._read_secrets(present)
             fields["credentials"] = self._add_version(name, {**stored, **secrets})
             fields |= {"owns_credentials": True, "credentials_since": now}
-
-        def work(tx: Transaction) -> None:
-            before = _as_read(tx, name, version)
-            tx.update(f"connectors/{name}", fields)
-            after = _identity(config, fields.get("credentials", before["credentials"]))
-            former = _identity(before["config"], before["credentials"])
-            audit.record(tx, now, "connector.change", f"connectors/{name}", before=former, after=after)
-
         try:
-            self._stores.documents.transact(work)
+            self._store_change(name, fields, version, now)
         except BIConnectorsError:
             if "credentials" in fields:
                 self._stores.secrets.destroy(fields["credentials"])
@@ -150,15 +146,7 @@ class Connectors:
         present, now = self.get(name), self._stores.clock.now()
         self._keep_credentials(name, config, {}, reference)
         fields = {"config": dict(config), "credentials": reference, "owns_credentials": False, "updated_at": now}
-
-        def work(tx: Transaction) -> None:
-            before = _as_read(tx, name, version)
-            tx.update(f"connectors/{name}", fields)
-            former = _identity(before["config"], before["credentials"])
-            after = _identity(config, reference)
-            audit.record(tx, now, "connector.change", f"connectors/{name}", before=former, after=after)
-
-        self._stores.documents.transact(work)
+        self._store_change(name, fields, version, now)
         if present.data.get("owns_credentials"):
             self._stores.secrets.destroy(present.data["credentials"])
         return self.get(name)
@@ -167,20 +155,22 @@ class Connectors:
         """Delete a connector and the credentials that we made for it.
 
         Raises:
-            ConflictError: jobs run on it or schedules point at it, and `force` is not set.
+            ConflictError: jobs run on it or schedules point at it, and `force` is not set; or (code `job_publishing`) a job publishes
+                through it.
         """
         present = self.get(name)
         if not force:
             self._refuse_while_used(name)
         now = self._stores.clock.now()
 
-        def work(tx: Transaction) -> None:
-            before = _as_read(tx, name, version)
+        def work(tx: Transaction, hold: str) -> None:
+            before = still_held(tx, name, hold)
             tx.delete(f"connectors/{name}")
             former = _identity(before["config"], before["credentials"])
             audit.record(tx, now, "connector.delete", f"connectors/{name}", before=former)
 
-        self._stores.documents.transact(work)
+        with self._holds.held(name, version, lambda _: True) as hold:
+            self._stores.documents.transact(partial(work, hold=hold))
         if present.data.get("owns_credentials"):
             self._stores.secrets.delete(self._secret_id(name))
 
@@ -226,12 +216,21 @@ class Connectors:
             ConflictError: code `connector_changed`, it leads to another target now than when the job was accepted.
         """
         document = self.get(job["connector_name"])
-        if self.target_key(document, job["table_name"], job["target"]) != job["target_key"]:
-            raise ConflictError(
-                f"connector {job['connector_name']!r} leads to another target now than when the job was accepted; export again",
-                code="connector_changed",
-            )
+        self._require_target(document, job)
         return self.open(document)
+
+    def confirm_target(self, connector: Document | None, job: Mapping[str, Any]) -> None:
+        """Allow a job to begin to publish through a connector as it is now, which may not be as it was opened.
+
+        Raises:
+            NotFoundError: it was deleted.
+            ConflictError: code `connector_changed`, it leads to another target now.
+            VendorUnavailableError: code `connector_changing`, somebody is changing it.
+        """
+        if connector is None:
+            raise NotFoundError(f"connector {job['connector_name']!r} was deleted while a job ran on it")
+        refuse_held(connector, self._stores.clock)
+        self._require_target(connector, job)
 
     def target_key(self, document: Document, table_name: str, options: Mapping[str, Any]) -> str:
         """Return the id of the physical target of an export through this connector; see `pipeline.lease.target_key`."""
@@ -277,6 +276,30 @@ class Connectors:
         """Return what an earlier delivery of a table wanted to know next time; empty the first time."""
         return dict(self.get(name).data.get("targets", {}).get(table_name) or {})
 
+    def _require_target(self, connector: Document, job: Mapping[str, Any]) -> None:
+        if self.target_key(connector, job["table_name"], job["target"]) != job["target_key"]:
+            raise ConflictError(
+                f"connector {job['connector_name']!r} leads to another target now than when the job was accepted; export again",
+                code="connector_changed",
+            )
+
+    def _store_change(self, name: str, fields: Mapping[str, Any], version: str, now: datetime) -> None:
+        """Store another configuration, unless a job that publishes would lose its target by it."""
+        config = fields["config"]
+
+        def moves(job: Mapping[str, Any]) -> bool:
+            return bool(target_key(kinds.place_of(config, job["table_name"], job["target"])) != job["target_key"])
+
+        def work(tx: Transaction, hold: str) -> None:
+            before = still_held(tx, name, hold)
+            tx.update(f"connectors/{name}", fields)
+            after = _identity(config, fields.get("credentials", before["credentials"]))
+            former = _identity(before["config"], before["credentials"])
+            audit.record(tx, now, "connector.change", f"connectors/{name}", before=former, after=after)
+
+        with self._holds.held(name, version, moves) as hold:
+            self._stores.documents.transact(partial(work, hold=hold))
+
     def _same_or_conflict(
         self, existing: Document, config: dict[str, Any], secrets: dict[str, Any], reference: str | None
     ) -> Document:
@@ -307,7 +330,7 @@ class Connectors:
                     f"{reference!r} names no version of a secret; expected projects/PROJECT/secrets/SECRET/versions/NUMBER",
                     field="credentials_secret",
                 )
-            secrets = _decode(self._stores.secrets.read(reference), reference)
+            secrets = decode_secrets(self._stores.secrets.read(reference), reference)
         missing = sorted(wanted - set(secrets))
         if missing:
             raise InvalidRequestError(
@@ -323,7 +346,7 @@ class Connectors:
 
     def _read_secrets(self, document: Document) -> dict[str, Any]:
         reference = document.data["credentials"]
-        secrets = _decode(self._stores.secrets.read(reference), reference)
+        secrets = decode_secrets(self._stores.secrets.read(reference), reference)
         remember(secrets)
         return secrets
 
@@ -346,67 +369,6 @@ class Connectors:
             )
 
 
-def split_secrets(body: msgspec.Struct) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (configuration without secrets, secrets by field). Fields without a value are left out of both."""
-    config: dict[str, Any] = {key: value for key, value in msgspec.to_builtins(body).items() if value is not None}
-    for name in ("name", "credentials_secret"):
-        config.pop(name, None)
-    declared = kinds.DECLARATIONS[config["connector_type"]]
-    secrets = {field: config.pop(field) for field in declared.SECRET_FIELDS if field in config}
-    return config, {field: _parsed(value) for field, value in secrets.items()}
-
-
 def _identity(config: Mapping[str, Any], credentials: str) -> dict[str, Any]:
     """Return what a connector is, for the audit log: its configuration and the name of its credentials' version."""
     return {"config": config, "credentials": credentials}
-
-
-def _as_read(tx: Transaction, name: str, version: str | None) -> dict[str, Any]:
-    """Return the connector inside a transaction. Raises `PreconditionFailedError` if it is not the version that was read."""
-    found = tx.get(f"connectors/{name}")
-    if found is None:
-        raise NotFoundError(f"connector {name!r} does not exist; check the name, or list what there is")
-    if version is not None and found.version != version:
-        raise PreconditionFailedError(f"connector {name!r} changed since it was read; read it again")
-    return found.data
-
-
-def describe_capabilities(kind: str) -> dict[str, Any]:
-    """Return a kind's capabilities as JSON values."""
-    declared = kinds.capabilities(kind)
-    return {**asdict(declared), "modes": sorted(declared.modes), "verification": str(declared.verification)}
-
-
-def _parsed(value: Any) -> Any:
-    """Return a JSON object that was sent as text (a key file's content) as the object; anything else as it is."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
-
-
-def _decode(payload: bytes, reference: str) -> dict[str, Any]:
-    try:
-        secrets = json.loads(payload)
-    except (ValueError, RecursionError):
-        secrets = None
-    if not isinstance(secrets, dict):
-        raise InvalidRequestError(
-            f"{reference} does not hold a JSON object of credential fields", field="credentials_secret"
-        )
-    return secrets
-
-
-def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON merge patch (RFC 7396) of objects: null removes, objects merge, the rest replaces."""
-    merged = dict(old)
-    for key, value in new.items():
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = merge_patch(merged[key], value)
-        else:
-            merged[key] = value
-    return merged

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from shared import connectors as kinds
 from shared.errors import ConflictError, NotFoundError
 from shared.models import JobStatus, Mode
-from shared.pipeline.lease import LEASE, first_in_line
+from shared.pipeline.lease import first_in_line
 from shared.ports import Stores
 from shared.services.job_operations import JobOperations
 from shared.services.records import Idempotency
@@ -66,9 +66,8 @@ class Repairs:
             return
         tries = job.get("repair", 0)
         if job["status"] == JobStatus.SUCCESS.value:
-            if "recheck_at" not in job:
-                self._note(job, recheck_at=job["completed_at"] + LEASE)
-        elif tries == 0:
+            return  # `recheck_at` was stored with the success
+        if tries == 0:
             self._repair(job)
         elif "repair_at" not in job:
             is_over = tries >= MOST_REPAIRS
@@ -86,14 +85,24 @@ class Repairs:
     def recheck(self, job: Mapping[str, Any]) -> bool:
         """Ask whether the target still holds what a replace without atomicity delivered; repair it if not. Returns whether.
 
+        While another job is on the target the question waits: that one may end without having touched it.
+
         Raises:
             VendorUnavailableError: the vendor cannot be asked now; the next sweep asks again.
         """
         is_last = self._target(job).get("last_job_id") == job["id"]
-        is_last = is_last and first_in_line(self._stores.documents, job["target_key"]) is None
+        if is_last and first_in_line(self._stores.documents, job["target_key"]) is not None:
+            self._note(job, recheck_at=self._stores.clock.now() + FIRST_PAUSE)
+            return False
         started = bool(is_last and self._engine().differences_now(job)) and self._repair(job)
         self._note(job, recheck_at=None)
         return started
+
+    def need_rows_of(self, job: Mapping[str, Any]) -> bool:
+        """Whether these frozen rows are what the job's target would be repaired from."""
+        if kinds.capabilities(job["connector_type"]).atomic_replace or job["mode"] != Mode.REPLACE.value:
+            return False
+        return bool(self._target(job).get("last_job_id") == job["id"])
 
     def _repair(self, job: Mapping[str, Any]) -> bool:
         """Publish the rows of the last good job again because of `job`; once, however often this is called."""

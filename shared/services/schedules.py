@@ -32,7 +32,8 @@ from shared.models import (
     new_id,
 )
 from shared.ports import CronJob, Document, Query, Stores, Transaction
-from shared.services.connectors import Connectors, merge_patch
+from shared.services.connector_bodies import merge_patch
+from shared.services.connectors import Connectors
 from shared.services.cron import Cron
 from shared.services.records import (
     Idempotency,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from shared.errors import VendorUnavailableError
 from shared.models import JobStatus, RunStatus
@@ -18,6 +16,8 @@ GRACE = timedelta(seconds=60)  # our choice: longer than Cloud Tasks takes to de
 RETENTION = timedelta(
     days=7
 )  # our choice: how long frozen rows can be retried and republished; the bucket's rule is longer
+FOR_REPAIR = "for repair"
+"""`rows_kept` of a job whose rows outlive `RETENTION`; the frozen bucket's own rule still ends them (README, "Retention")."""
 MOST = 200  # our choice: what one sweep looks at; the next one is five minutes later
 
 
@@ -34,16 +34,18 @@ class Sweeper:
         """Wake what is stuck, forget what is too old; return how many of each."""
         now = self._stores.clock.now()
         done = {"jobs_woken": 0, "runs_woken": 0}
-        unfinished = (("status", "in", [JobStatus.PENDING.value, JobStatus.RUNNING.value]),)
-        for item in self._stores.documents.query(Query("export_jobs", unfinished, order_by="created_at", limit=MOST)):
-            if _is_stuck(item.data, now):
+        overdue = now - GRACE
+        unfinished = ("status", "in", [JobStatus.PENDING.value, JobStatus.RUNNING.value])
+        where = (unfinished, ("next_task_at", "<", overdue))
+        for item in self._stores.documents.query(Query("export_jobs", where, order_by="next_task_at", limit=MOST)):
+            if item.data["lease_until"] < overdue:
                 self._exports.wake(item.data["id"])
                 done["jobs_woken"] += 1
-        running = (("status", "in", [RunStatus.PENDING.value, RunStatus.RUNNING.value]),)
-        for item in self._stores.documents.query(Query("refresh_runs", running, order_by="created_at", limit=MOST)):
-            if item.data["next_look_at"] < now - GRACE:
-                self._refreshes.wake(item.data)
-                done["runs_woken"] += 1
+        unfinished = ("status", "in", [RunStatus.PENDING.value, RunStatus.RUNNING.value])
+        where = (unfinished, ("next_look_at", "<", overdue))
+        for item in self._stores.documents.query(Query("refresh_runs", where, order_by="next_look_at", limit=MOST)):
+            self._refreshes.wake(item.data)
+            done["runs_woken"] += 1
         done["schedules_mended"] = self._reconcile()
         done["targets_repaired"] = self._repair(now)
         done["rows_forgotten"] = self._forget(now)
@@ -71,14 +73,15 @@ class Sweeper:
             return 0
 
     def _forget(self, now: datetime) -> int:
-        old = (("rows_kept", "==", True), ("completed_at", "<", now - RETENTION))
-        found = self._stores.documents.query(Query("export_jobs", old, order_by="completed_at", limit=MOST))
-        for item in found:
-            self._exports.operations.forget_rows(item.data)
-            self._stores.documents.update(item.path, {"frozen_erased": True, "rows_kept": False})
-        return len(found)
-
-
-def _is_stuck(job: Mapping[str, Any], now: datetime) -> bool:
-    """Whether nobody works on the job and no task of it is due later."""
-    return bool(max(job["lease_until"], job["next_task_at"]) < now - GRACE)
+        """Forget frozen rows that are too old, but not those which a target without atomic replace would be repaired from."""
+        forgotten = 0
+        for kept in (True, FOR_REPAIR):
+            old = (("rows_kept", "==", kept), ("completed_at", "<", now - RETENTION))
+            for item in self._stores.documents.query(Query("export_jobs", old, order_by="completed_at", limit=MOST)):
+                if not self._exports.repairs.need_rows_of(item.data):
+                    self._exports.operations.forget_rows(item.data)
+                    self._stores.documents.update(item.path, {"frozen_erased": True, "rows_kept": False})
+                    forgotten += 1
+                elif kept is True:
+                    self._stores.documents.update(item.path, {"rows_kept": FOR_REPAIR})
+        return forgotten

@@ -85,6 +85,9 @@ class SimulatedDelivery:
     def fingerprint(self, table: pa.Table, first_row: int = 0) -> Fingerprint:
         return _fingerprint(_rows(table))
 
+    def live_rows(self) -> int | None:
+        return len(self.vendor.live)
+
     def read_back(self) -> Fingerprint:
         self.points.reach("vendor.read_back:before")
         return _fingerprint([row for _, row in sorted(self._staged())])

@@ -108,6 +108,9 @@ class InMemoryDelivery:
                 raise TargetError(f"row {number} holds what the target cannot")
         return _fingerprint(table.to_pylist())
 
+    def live_rows(self) -> int | None:
+        return len(self._vendor.live.get(self._plan.table_name, []))
+
     def read_back(self) -> Fingerprint:
         self._vendor.step("read_back")
         rows = self._staged()

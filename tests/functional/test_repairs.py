@@ -71,3 +71,53 @@ def test_a_repair_is_not_repeated_once_a_later_job_succeeded(broken: World) -> N
     pass_minutes(broken, 10)
     assert chain(broken, failed) == ["failed", "failed"]
     assert broken.vendor.live == {"people": OTHERS}
+
+
+def test_the_last_good_rows_outlive_the_others_until_newer_ones_are_there(registered: World) -> None:
+    registered.vendor.is_staged = False
+    good = start(registered, connector_name="ymca_powerbi")
+    registered.work()
+    pass_minutes(registered, 2)
+    pass_minutes(registered, 8 * 24 * 60)
+    pass_minutes(registered, 24 * 60)
+    registered.vendor.errors = [("write", TargetError("refused in the middle"))]
+    failed = start(registered, connector_name="ymca_powerbi", rows=OTHERS)
+    registered.work()
+    assert chain(registered, failed) == ["failed", "success"]
+    assert registered.vendor.live == {"people": ROWS}
+    pass_minutes(registered, 5)
+    assert registered.fakes.documents.get(f"export_jobs/{good}").data["frozen_erased"] is True  # type: ignore[union-attr]
+
+
+def test_the_second_look_waits_for_a_job_that_then_fails_untouched(registered: World) -> None:
+    registered.vendor.is_staged = False
+    good = start(registered, connector_name="ymca_powerbi")
+    registered.work()
+    registered.fakes.clock.sleep(95)
+    waiting = start(registered, connector_name="ymca_powerbi", rows=OTHERS)
+    registered.vendor.errors = [("preflight", TargetError("a type that Power BI cannot hold"))]
+    registered.vendor.corrupt = True  # a late DELETE has taken rows
+    registered.sweep()
+    registered.work()
+    assert (job(registered, good)["repair_job_id"], job(registered, waiting)["status"]) == (None, "failed")
+    registered.fakes.clock.sleep(301)
+    registered.sweep()
+    assert job(registered, good)["repair_job_id"]
+
+
+def test_a_worker_that_dies_behind_its_success_is_looked_at_again(
+    registered: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    registered.vendor.is_staged = False
+    monkeypatch.setattr("shared.services.repairs.Repairs.see_to", dies)
+    good = start(registered, connector_name="ymca_powerbi")
+    with pytest.raises(AssertionError):
+        registered.work()
+    monkeypatch.undo()
+    registered.fakes.tasks.pending.clear()
+    registered.vendor.corrupt = True
+    pass_minutes(registered, 2)
+    assert job(registered, good)["repair_job_id"]

@@ -24,7 +24,7 @@ from shared.connectors.google_sheets.layout import (
 )
 from shared.connectors.google_sheets.placing import place
 from shared.connectors.google_sheets.publish import Marks, Placement, mark_id, owned_after, publish_requests
-from shared.errors import TargetError, VerificationError
+from shared.errors import TargetError, VendorUnavailableError, VerificationError
 from shared.ports import Clock
 
 CHUNK_CELLS = 150_000  # our choice: near 1.5 MB at the 10 bytes a cell that were measured
@@ -97,30 +97,44 @@ class SheetsDelivery:
             keys.Key(self._plan.schema, self._plan.key).refuse_empty(table, first_row)
         return row_fingerprint(encode.canonical_source(table, first_row))
 
+    def live_rows(self) -> None:
+        """None: it is not counted yet."""
+
     def read_back(self) -> Fingerprint:
-        """Read the whole staging tab, a page a call.
+        """Read the whole staging tab, a page a call; after a wait for quota, from the page where it stood.
 
         Raises:
             VerificationError: its header is not ours.
             TargetError: code `key_twice`, two rows of an upsert have one key.
         """
-        total, pages = Fingerprint(0, 0), max(1, READ_BACK_CELLS // max(1, self._columns))
-        header = self._page(0, 1) if self._plan.rows == 0 else None
-        for start in range(0, self._plan.rows, pages):
-            end = min(self._plan.rows, start + pages)
-            cells = self._page(0 if start == 0 else start + 1, end + 1)
-            if start == 0:
-                header, cells = [column[:1] for column in cells], [column[1:] for column in cells]
-            total = total + row_fingerprint(encode.canonical_cells(cells, self._plan.schema, end - start))
-        found = [str(column[0]) if column else "" for column in header or []]
+        before = self._plan.checkpoint.get("read_back") or {"rows": 0, "found": Fingerprint(0, 0).to_json()}
+        start, total = before["rows"], Fingerprint.from_json(before["found"])
+        page = max(1, READ_BACK_CELLS // max(1, self._columns))
+        try:
+            if self._plan.rows == 0:
+                self._check_header(self._page(0, 1))
+            while start < self._plan.rows:
+                end = min(self._plan.rows, start + page)
+                cells = self._page(start + 1 if start else 0, end + 1)
+                if start == 0:
+                    self._check_header([column[:1] for column in cells])
+                    cells = [column[1:] for column in cells]
+                total = total + row_fingerprint(encode.canonical_cells(cells, self._plan.schema, end - start))
+                start = end
+            if self._plan.mode is Mode.UPSERT:
+                key = keys.Key(self._plan.schema, self._plan.key)
+                key.read(self._client, keys.of_source(self._staging_title, self._plan.rows))
+        except VendorUnavailableError as error:
+            error.checkpoint = {"read_back": {"rows": start, "found": total.to_json()}}
+            raise
+        return total
+
+    def _check_header(self, cells: list[list[Any]]) -> None:
+        found = [str(column[0]) if column else "" for column in cells]
         if found != list(self._plan.schema.names):
             raise VerificationError(
                 f"the staging tab's header is {found!r}, expected {list(self._plan.schema.names)!r}"
             )
-        if self._plan.mode is Mode.UPSERT:
-            key = keys.Key(self._plan.schema, self._plan.key)
-            key.read(self._client, keys.of_source(self._staging_title, self._plan.rows))
-        return total
 
     def is_published(self) -> bool:
         """Look for this job's mark on the spreadsheet's tabs; one read."""

@@ -153,6 +153,9 @@ class PushDelivery:
         rows = aggregates.of_rows(encode.held(table, first_row))
         return aggregates.comparable(self._before(), rows, self._begun.get("columns", []))
 
+    def live_rows(self) -> None:
+        """None: nobody but this program writes to a push dataset, and what it wrote is remembered."""
+
     def read_back(self) -> Fingerprint:
         """Aggregates of the table; for an append, less what they were before. Waits a few seconds for rows to become visible.
 

@@ -35,6 +35,11 @@ def test_retry_after_is_read_in_both_forms() -> None:
     assert _http.retry_after_s("Mon, 05 Jan 2026 11:00:00 GMT", NOW) == 0.0
     assert _http.retry_after_s("soon", NOW) is None
     assert _http.retry_after_s(None, NOW) is None
+    assert _http.retry_after_s("nan", NOW) is None
+    week = _http.LONGEST_RETRY_AFTER_S
+    assert [_http.retry_after_s(value, NOW) for value in ("inf", "1e300", "Mon, 05 Jan 2099 12:00:00 GMT")] == [
+        week
+    ] * 3
 
 
 def test_a_short_retry_after_is_waited_exactly_then_tried_again() -> None:

@@ -1,0 +1,34 @@
+"""What the sweep finds, however much else there is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from shared.errors import VendorUnavailableError
+from shared.services.sweeper import MOST
+from tests.functional.conftest import World
+from tests.functional.test_exports import job, start
+
+
+def test_a_lost_job_is_found_behind_many_that_wait(registered: World) -> None:
+    later = registered.fakes.clock.now() + timedelta(hours=20)
+    for number in range(MOST):
+        waiting = start(registered, table_name=f"wait{number}")
+        registered.fakes.documents.update(f"export_jobs/{waiting}", {"next_task_at": later})
+    lost = start(registered, table_name="lost")
+    registered.fakes.tasks.pending.clear()
+    registered.fakes.clock.sleep(300)
+    registered.sweep()
+    registered.work()
+    assert job(registered, lost)["status"] == "success"
+
+
+def test_a_vendor_that_asks_for_longer_than_a_task_can_wait_is_asked_again_in_time(registered: World) -> None:
+    registered.vendor.errors = [("write", VendorUnavailableError("busy", retry_after_s=7 * 86_400.0))]
+    job_id = start(registered)
+    registered.work_once()
+    (task,) = registered.fakes.tasks.pending
+    assert task.at is not None
+    assert task.at - registered.fakes.clock.now() == timedelta(days=7)
+    registered.work()
+    assert job(registered, job_id)["status"] == "success"
