@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -69,7 +70,7 @@ class ExportEngine:
     ) -> None:
         self._stores = stores
         self._frozen_bucket = frozen_bucket
-        self._exports_bucket = exports_bucket
+        self._keep_file = partial(keep_file, objects=stores.objects, bucket=exports_bucket)
         self._open_connector = open_connector
         self._remembered_target = remembered_target
         self._lineage = lineage
@@ -148,7 +149,7 @@ class ExportEngine:
             held.save({}, release=True)
             return Continue()
         verification = manifest.verify(held, delivery)
-        self._keep_file(held, source, held.job["chunk_rows"])
+        self._keep_file(held, source, batch_rows=held.job["chunk_rows"])
         fields = {"phase": Phase.PUBLISH.value, "publishing": True, "verification": verification, "idle_claims": 0}
         held.save(fields, confirm=self._confirm_target)
         return self._publish(held, delivery)
@@ -227,7 +228,7 @@ class ExportEngine:
             return None
         if not delivery.is_staged:
             check_rows(delivery, source)
-            self._keep_file(held, source, delivery.chunk_rows)
+            self._keep_file(held, source, batch_rows=delivery.chunk_rows)
             held.save({"touched": True})
         begun = delivery.begin()
         rows = delivery.chunk_rows
@@ -274,9 +275,6 @@ class ExportEngine:
             manifest.record(held, chunk, found, written.sent_bytes)
             index += 1
         return True
-
-    def _keep_file(self, held: Lease, source: FrozenSource, batch_rows: int) -> None:
-        keep_file(held, source, self._stores.objects, self._exports_bucket, batch_rows)
 
     def _publish(self, held: Lease, delivery: Delivery) -> Outcome:
         published = delivery.publish()

@@ -126,9 +126,6 @@ class PostgresDelivery:
             upsert.refuse_empty(table, self._plan.key, first_row)
         return checksum.of_rows(table)
 
-    def live_rows(self) -> None:
-        """None: it is not counted yet."""
-
     def read_back(self) -> Fingerprint:
         """Let Postgres read every staged row and return the checksum; of a published job, the one recorded before publishing.
 
