@@ -14,7 +14,7 @@ bucket() { echo "$PROJECT-$PREFIX-$1"; }
 # Make something unless it is there: exists <describe command> -- <create command>.
 unless() { local describe=(); while [ "$1" != -- ]; do describe+=("$1"); shift; done; shift; "${describe[@]}" >/dev/null 2>&1 || "$@"; }
 
-gcloud services enable artifactregistry.googleapis.com cloudbuild.googleapis.com cloudfunctions.googleapis.com cloudscheduler.googleapis.com cloudtasks.googleapis.com firestore.googleapis.com run.googleapis.com secretmanager.googleapis.com sheets.googleapis.com storage.googleapis.com
+gcloud services enable artifactregistry.googleapis.com cloudbuild.googleapis.com cloudfunctions.googleapis.com cloudscheduler.googleapis.com cloudtasks.googleapis.com firestore.googleapis.com iamcredentials.googleapis.com run.googleapis.com secretmanager.googleapis.com sheets.googleapis.com storage.googleapis.com
 
 for name in register export export-worker refresh tasks scheduler build; do
   unless gcloud iam service-accounts describe "$(account $name)" -- gcloud iam service-accounts create "$PREFIX-$name" --display-name="BI connectors ($PREFIX): $name"

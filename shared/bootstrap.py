@@ -108,7 +108,8 @@ class _GoogleStores:
 
     @cached_property
     def objects(self) -> Any:
-        return _on_first_use("shared.stores.cloud_storage:CloudStorageObjects", self._settings.project)
+        made_by = "CloudStorageObjects" if self._settings.is_local else "on_google_cloud"
+        return _on_first_use(f"shared.stores.cloud_storage:{made_by}", self._settings.project)
 
     @cached_property
     def warehouse(self) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 Json = Any
@@ -197,6 +197,14 @@ class Objects(Protocol):
 
     def delete(self, bucket: str, name: str) -> None:
         """No effect if it is gone already."""
+
+    def signed_url(self, info: ObjectInfo, file_name: str, lifetime: timedelta) -> str:
+        """A URL of Cloud Storage's own that anybody may download that generation from, under `file_name`, for so long.
+
+        Raises:
+            UnsupportedError: code `signing_unavailable`; this identity is no service account, so nobody can sign for it.
+            CredentialError: code `signing_refused`; it is one, and IAM did not let it sign.
+        """
 
 
 class Resolver(Protocol):

@@ -29,7 +29,8 @@ locals {
     expression = "resource.name.startsWith(\"${local.secret_prefix}\")"
   }
 
-  accounts = { tasks = google_service_account.tasks.name, scheduler = google_service_account.scheduler.name }
+  # The export function signs links to kept files (`:linkFile?signed=true`) as itself.
+  accounts = { tasks = google_service_account.tasks.name, scheduler = google_service_account.scheduler.name, export = google_service_account.function["export"].name }
 
   # What a function may do with the tables bucket, it may do with the other buckets that exports may read.
   on_source_buckets = [for pair in setproduct([for grant in local.on["bucket"] : grant if grant.place == "tables"], var.source_buckets) : { role = pair[0].role, function = pair[0].function, bucket = pair[1] }]

@@ -64,7 +64,8 @@ def download_file(call: Call) -> Reply:
 
 def link_file(call: Call) -> Reply:
     """Make a link to the file that a job kept."""
-    return Reply(call.services.exports.file_links.make(call.path["id"], call.caller.email))
+    signed = bool(call.query.get("signed"))
+    return Reply(call.services.exports.file_links.make(call.path["id"], call.caller.email, signed=signed))
 
 
 def follow_link(call: Call) -> Reply:

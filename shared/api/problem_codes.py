@@ -86,6 +86,8 @@ ROWS = """
 | `sequence_numbers_lost` | Power BI stopped keeping sequence numbers; nothing more is sent |
 | `sheet_missing` | the workbook has no sheet of that name |
 | `side_effects` | a trigger, rule, foreign key, child table or row security of the table would change other rows than those delivered; the message names it |
+| `signing_refused` | IAM did not let this function's service account sign a URL; grant it iam.serviceAccounts.signBlob on itself |
+| `signing_unavailable` | this function runs as no service account, as on a laptop, so nobody can sign for it; leave out `signed=true` |
 | `source_changed` | the file changed after the export was accepted; export again |
 | `source_damaged` | the file is truncated or corrupt |
 | `source_exporting` | BigQuery is still exporting; the job goes on by itself |

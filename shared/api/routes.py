@@ -83,6 +83,7 @@ COUNT = Parameter("count", "integer", "How many, 10 by default, at most 100.")
 STATUS = Parameter("status", "string", "Only jobs of this status.")
 
 DRY_RUN = Parameter("dry_run", "boolean", "Answer what would be created, changed and deleted, and do nothing.")
+SIGNED = Parameter("signed", "boolean", "A URL of Cloud Storage, signed by IAM, instead of a link of this service.")
 PRUNE = Parameter("prune", "boolean", "Delete what the sections of the configuration do not hold.")
 
 VIEW, OPERATE, ADMIN = Permission.VIEWER, Permission.OPERATOR, Permission.ADMIN
@@ -151,7 +152,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{API}/export-jobs/{{id}}/file", "export", OPERATE, f"{_EXPORTS}:download_file",
           "Download the file that a job kept (`export_format`)", reply="file", errors=(404,)),
     Route("POST", f"{API}/export-jobs/{{id}}:linkFile", "export", OPERATE, f"{_EXPORTS}:link_file",
-          "Make a link to the file that a job kept; it needs no identity and expires after 10 minutes", reply="FileLink", errors=(404,)),
+          "Make a link to the file that a job kept; it needs no identity and expires after 10 minutes", reply="FileLink",
+          errors=(404, 422), query=(SIGNED,)),
     Route("GET", "/files/{id}", "export", Permission.PUBLIC, f"{_EXPORTS}:follow_link",
           "Download the file that a link leads to", reply="file", errors=(404,)),
     Route("GET", f"{API}/export-jobs/{{id}}/rejects", "export", OPERATE, f"{_EXPORTS}:list_rejects",

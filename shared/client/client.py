@@ -42,6 +42,7 @@ class Client:
             that this machine runs as; none for a URL on this machine.
         upload_to: `gs://bucket/folder/` where frames go that are too large for a request; the export function must be able
             to read it. Written with this machine's own credentials.
+        max_rows_bytes: a frame whose rows take more as JSON goes to `upload_to`.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Client:
         *,
         token: str | Callable[[str], str] | None = None,
         upload_to: str | None = None,
+        max_rows_bytes: int = MAX_ROWS_BYTES,
         session: requests.Session | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -63,6 +65,7 @@ class Client:
             find = None if all(map(is_local, urls.values())) else google_token
         self._http = Transport(urls, find, session=session, sleep=sleep)
         self._upload_to = upload_to
+        self._max_rows_bytes = max_rows_bytes
 
     def register(self, connector: Json) -> Json:
         """Register a connector: `name`, `connector_type`, its configuration and credentials."""
@@ -177,6 +180,10 @@ class Client:
     def delete_schedule(self, schedule_id: str) -> None:
         self._call("refresh", "DELETE", f"/schedules/{schedule_id}")
 
+    def link_file(self, job_id: str, *, signed: bool = False) -> Json:
+        """Make a link (`url`, `expires_at`) to the file that a job kept, for whoever has it; `signed` by IAM, not of the service's own."""
+        return self._call("export", "POST", f"/export-jobs/{job_id}:linkFile", query={"signed": signed or None})
+
     def download(self, job_id: str, sink: BinaryIO) -> int:
         """Write the file that a job kept (`export_format`) to `sink`; returns its bytes."""
         size = 0
@@ -210,7 +217,7 @@ class Client:
         table, description = frames.table_of(data)
         body.setdefault("export_format", "parquet")
         body["annotations"] = {**body.get("annotations", {}), frames.KEY: description}
-        rows = rows_of(table, MAX_ROWS_BYTES)
+        rows = rows_of(table, self._max_rows_bytes)
         if rows is not None:
             body |= {"rows": rows, "columns": {**frames.type_names(table), **(body.get("columns") or {})}}
             return None

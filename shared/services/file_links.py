@@ -1,6 +1,7 @@
-"""Links to kept files, for people and programs that send no identity: a random word that is good for a few minutes.
+"""Links to kept files, for people and programs that send no identity, good for a few minutes.
 
-Not a URL signed by IAM: that needs a service account that may sign, which local credentials are not; this works everywhere.
+A random word of this service's own, which works everywhere; or, where it is asked for, a URL of Cloud Storage that IAM signs.
+That one needs a service account that may sign, which local credentials are not, and no call of this service when it is used.
 """
 
 from __future__ import annotations
@@ -25,20 +26,26 @@ class FileLinks:
     def __init__(self, stores: Stores, files: RejectOperations, export_url: str) -> None:
         self._stores = stores
         self._files = files
-        self._export_url = export_url
+        self._export_url = export_url.rstrip("/")
 
-    def make(self, job_id: str, caller: str) -> FileLink:
-        """Return a new link. Raises `NotFoundError`: no such job, or it kept no file."""
-        self._files.file(job_id)[0].close()
+    def make(self, job_id: str, caller: str, *, signed: bool = False) -> FileLink:
+        """Return a new link, `signed` by IAM if asked for.
+
+        Raises:
+            NotFoundError: no such job, or it kept no file.
+            UnsupportedError, CredentialError: see `Objects.signed_url`.
+        """
+        info, name = self._files.kept_file(job_id)
         word, now = secrets.token_hex(32), self._stores.clock.now()
-        record = {"schema": SCHEMA, "job_id": job_id, "expire_at": now + LIFETIME}
+        url = self._stores.objects.signed_url(info, name, LIFETIME) if signed else f"{self._export_url}/files/{word}"
 
         def work(tx: Transaction) -> None:
-            tx.create(_path(word), record)
+            if not signed:
+                tx.create(_path(word), {"schema": SCHEMA, "job_id": job_id, "expire_at": now + LIFETIME})
             audit.record(tx, now, "job.link_file", f"export_jobs/{job_id}", actor=caller)
 
         self._stores.documents.transact(work)
-        return FileLink(url=f"{self._export_url.rstrip('/')}/files/{word}", expires_at=now + LIFETIME)
+        return FileLink(url=url, expires_at=now + LIFETIME)
 
     def open(self, word: str) -> tuple[BinaryIO, str]:
         """Return the file that a link leads to, and a name for it. Raises `NotFoundError`: no such link, expired, or no file."""

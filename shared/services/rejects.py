@@ -41,7 +41,12 @@ class RejectOperations:
         self._enqueue = enqueue
 
     def file(self, job_id: str) -> tuple[BinaryIO, str]:
-        """Return the file that a job kept, and a name for it.
+        """Return the file that a job kept, opened, and a name for it. Raises as `kept_file`."""
+        info, name = self.kept_file(job_id)
+        return self._stores.objects.open(info), name
+
+    def kept_file(self, job_id: str) -> tuple[ObjectInfo, str]:
+        """Return where the file is that a job kept, and a name for it.
 
         Raises:
             NotFoundError: no such job, or it kept none.
@@ -52,7 +57,7 @@ class RejectOperations:
         if info is None:
             message = f"job {job_id} keeps no file; export with export_format, and wait until it succeeded"
             raise NotFoundError(message, code="file_not_found")
-        return self._stores.objects.open(info), f"{job_id}.{job['export_format']}"
+        return info, f"{job_id}.{job['export_format']}"
 
     def page(self, job_id: str, page: Page) -> RejectPage:
         """Return one page, in the order of the rows; empty where the job rejected nothing.

@@ -20,6 +20,12 @@ from shared.services.sources import Sources
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,99}$")
 DEFAULT_MAX_SHRINK = 0.5
+_TEXT = (ExportFormat.CSV, ExportFormat.JSON, ExportFormat.JSONL)
+ENDINGS = {fmt.value: fmt for fmt in ExportFormat} | {
+    f"{fmt.value}.{packing}": fmt for fmt in _TEXT for packing in ("gz", "zst")
+}
+"""How a table's file may end, by its format; text may be compressed."""
+MOST_LISTED = 1_000  # one page of Cloud Storage
 
 
 @dataclass(frozen=True)
@@ -121,22 +127,21 @@ class Tables:
         return None if found is None else from_record(Table, found.data)
 
     def find_file(self, name: str) -> Source:
-        """Return the one file of a table's name in the tables bucket, for a table that is not registered.
+        """Return the one file of a table's name in the tables bucket, for a table that is not registered. One call, as a rule.
 
         Raises:
             NotFoundError: there is none; the message says where it was looked for.
             InvalidRequestError: several files fit.
         """
-        found = []
-        for ending in ExportFormat:
-            info = self._stores.objects.stat(self._bucket, f"{name}.{ending.value}")
-            if info is not None:
-                found.append(Source(uri=info.uri, format=ending))
+        wanted = {f"{name}.{ending}": fmt for ending, fmt in ENDINGS.items()}
+        listed = self._stores.objects.list_prefix(self._bucket, f"{name}.", MOST_LISTED)
+        if len(listed) == MOST_LISTED:  # the wanted ones may come later
+            listed = [info for file in wanted if (info := self._stores.objects.stat(self._bucket, file))]
+        found = [Source(uri=info.uri, format=wanted[info.name]) for info in listed if info.name in wanted]
         if not found:
-            endings = ", ".join(ending.value for ending in ExportFormat)
             raise NotFoundError(
                 f"no table {name!r}: it is not registered under tables/{name}, and gs://{self._bucket}/{name}.<format> does "
-                f"not exist for any format ({endings}); upload the file, register the table, or send rows",
+                f"not exist for any format ({', '.join(ENDINGS)}); upload the file, register the table, or send rows",
                 code="table_not_found",
             )
         if len(found) > 1:

@@ -2,25 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, BinaryIO
 
-from google.api_core import exceptions as google
+import google.auth
+from google.api_core import exceptions as google_errors
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.auth.transport.requests import Request
 from google.cloud import storage
 
-from shared.errors import SourceError
+from shared.errors import CredentialError, SourceError, UnsupportedError
 from shared.ports import ObjectInfo
 
 CHUNK_BYTES = 4 * 1024 * 1024  # our choice: one ranged read or resumable part; a multiple of 256 KiB as the API asks
 
 
+SIGNING_SCOPE = "https://www.googleapis.com/auth/iam"
+"""What a token needs for signBlob; the client's own tokens are for Cloud Storage alone.
+docs.cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/signBlob"""
+
+Identity = Callable[[], tuple[str, str]]
+"""The e-mail address of the service account that runs this, and an access token of its own."""
+
+
+def nobody() -> tuple[str, str]:
+    """The identity of a process that is no service account, as on a laptop."""
+    raise UnsupportedError(
+        "these credentials are no service account's, so nobody can sign a URL for them; leave out signed=true for a link of "
+        "this service",
+        code="signing_unavailable",
+    )
+
+
+def own_identity() -> tuple[str, str]:
+    """The service account that this function runs as. Calls the metadata server."""
+    try:
+        credentials: Any = google.auth.default(scopes=[SIGNING_SCOPE])[0]
+        credentials.refresh(Request())
+    except DefaultCredentialsError:
+        return nobody()
+    email = getattr(credentials, "service_account_email", None)
+    return (email, credentials.token) if email else nobody()
+
+
+def on_google_cloud(project: str) -> CloudStorageObjects:
+    """The adapter of a function that runs as a service account."""
+    return CloudStorageObjects(project, own_identity)
+
+
 class CloudStorageObjects:
     """`Objects` of one project. STORAGE_EMULATOR_HOST is honoured by the client itself."""
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, identity: Identity = nobody) -> None:
         self._project = project
+        self._identity = identity
 
     @cached_property
     def _client(self) -> Any:
@@ -40,7 +78,7 @@ class CloudStorageObjects:
         blob = self._client.bucket(info.bucket).blob(info.name, generation=info.generation, chunk_size=CHUNK_BYTES)
         try:
             blob.reload()
-        except google.NotFound as exc:
+        except google_errors.NotFound as exc:
             raise SourceError(
                 f"{info.uri} generation {info.generation} is gone; export again", code="source_gone"
             ) from exc
@@ -59,7 +97,7 @@ class CloudStorageObjects:
                 token, _, _ = target.rewrite(source, token=token, if_source_generation_match=info.generation)
                 if token is None:
                     break
-        except (google.NotFound, google.PreconditionFailed) as exc:
+        except (google_errors.NotFound, google_errors.PreconditionFailed) as exc:
             raise SourceError(
                 f"{info.uri} changed after the export was accepted; export again to take the new content",
                 code="source_changed",
@@ -83,20 +121,40 @@ class CloudStorageObjects:
     def delete(self, bucket: str, name: str) -> None:
         try:
             self._client.bucket(bucket).blob(name).delete()
-        except google.NotFound:
+        except google_errors.NotFound:
             pass  # gone already, which is what was asked
+
+    def signed_url(self, info: ObjectInfo, file_name: str, lifetime: timedelta) -> str:
+        blob = self._client.bucket(info.bucket).blob(info.name)
+        try:
+            email, token = self._identity()
+            url: str = blob.generate_signed_url(
+                version="v4",
+                expiration=lifetime,
+                generation=info.generation,
+                response_disposition=f'attachment; filename="{file_name}"',
+                service_account_email=email,
+                access_token=token,
+            )
+        except GoogleAuthError as exc:
+            raise CredentialError(
+                "IAM did not sign the URL; grant this function's service account iam.serviceAccounts.signBlob on itself "
+                "(roles/iam.serviceAccountTokenCreator), or leave out signed=true for a link of this service",
+                code="signing_refused",
+            ) from exc
+        return url
 
 
 @contextmanager
 def _reading(bucket: str) -> Iterator[None]:
     try:
         yield
-    except google.Forbidden as exc:
+    except google_errors.Forbidden as exc:
         raise SourceError(
             f"the export worker may not read gs://{bucket}; grant its service account roles/storage.objectViewer there",
             code="source_forbidden",
         ) from exc
-    except google.NotFound as exc:
+    except google_errors.NotFound as exc:
         raise SourceError(f"the bucket {bucket!r} does not exist; check its name", code="source_not_found") from exc
 
 

@@ -64,8 +64,8 @@ def test_a_large_frame_goes_through_a_bucket_and_comes_back_with_its_dtypes(
     cloud: LocalCloud, connectors: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", cloud.endpoints["gcs"])
-    monkeypatch.setattr("shared.client.client.MAX_ROWS_BYTES", 100)
-    client = Client(cloud.endpoints["gateway"], upload_to=f"gs://{BUCKETS['TABLES_BUCKET']}/uploads/")
+    bucket = f"gs://{BUCKETS['TABLES_BUCKET']}/uploads/"
+    client = Client(cloud.endpoints["gateway"], upload_to=bucket, max_rows_bytes=100)
     rows = 5_000
     frame = pd.DataFrame(
         {

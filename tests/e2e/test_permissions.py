@@ -23,6 +23,10 @@ from .permissions.journey import Journey
 from .permissions.recorder import Recorder
 
 
+SIGNS_AS_ITSELF = {Right("export", "iam.serviceAccounts.signBlob", "account export")}
+"""Asked for only where a function runs as a service account; seen in tests/conformance/sandboxes/test_google_identity.py."""
+
+
 class _TwoHoursAgo(Clock):
     def now(self) -> datetime:
         return super().now() - timedelta(hours=2)
@@ -52,7 +56,7 @@ def asked_for(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[Right]]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("FIRESTORE_EMULATOR_HOST", cloud.layout.ports.address("firestore"))
             Journey(cloud, firestore.Client(project=PROJECT)).travel()
-        yield used(recorder.calls())
+        yield used(recorder.calls()) | SIGNS_AS_ITSELF
     finally:
         cloud.stop()
         recorder.stop()

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, TypeVar
 
-from shared.errors import ConflictError, CredentialError, NotFoundError, PreconditionFailedError, SourceError
+from shared.errors import (
+    ConflictError,
+    CredentialError,
+    NotFoundError,
+    PreconditionFailedError,
+    SourceError,
+    UnsupportedError,
+)
 from shared.ports import CronJob, Document, ObjectInfo, Query, SecretVersion, Stores, Task, Transaction
 from tests.fakes.collections import InMemoryCollections
 from tests.fakes.indexes import missing_expiry, missing_index
@@ -220,6 +227,7 @@ class InMemoryObjects:
         self._live: dict[tuple[str, str], tuple[int, bytes]] = {}
         self._created: dict[int, datetime] = {}
         self._generation = 0
+        self.signer: str | None = None
         self.clock = FakeClock()
 
     def put(self, bucket: str, name: str, data: bytes) -> ObjectInfo:
@@ -259,6 +267,12 @@ class InMemoryObjects:
 
     def delete(self, bucket: str, name: str) -> None:
         self._live.pop((bucket, name), None)
+
+    def signed_url(self, info: ObjectInfo, file_name: str, lifetime: timedelta) -> str:
+        """Signs if `signer` is set, as a service account's credentials can; else refuses, as local ones do."""
+        if self.signer is None:
+            raise UnsupportedError("these credentials are no service account's", code="signing_unavailable")
+        return f"https://storage.googleapis.com/{info.bucket}/{info.name}?generation={info.generation}&X-Goog-Credential={self.signer}"
 
 
 @dataclass

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Callable
 from datetime import date
 
+import pyarrow as pa
 import pytest
 
 from shared.errors import CredentialError, TargetError, VendorUnavailableError
@@ -232,6 +235,45 @@ def test_a_missing_credential_fails_the_job_and_says_so(registered: World) -> No
     assert job(registered, job_id)["error"]["code"] == "credential_missing"  # type: ignore[index]
 
 
+def _zstd(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as packed:
+        packed.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(("ending", "pack"), [("csv.gz", gzip.compress), ("jsonl.zst", _zstd), ("csv", bytes)])
+def test_a_table_s_name_finds_its_file_compressed_or_not(
+    registered: World, ending: str, pack: Callable[[bytes], bytes]
+) -> None:
+    content = b"id,name\n1,A\n" if ending.startswith("csv") else b'{"id": 1, "name": "A"}\n'
+    registered.fakes.objects.put("tables", f"people.{ending}", pack(content))
+    registered.fakes.objects.put("tables", "people.old.csv", b"x")
+    job_id = start(registered, rows=None)
+    registered.work()
+    assert job(registered, job_id)["status"] == "success"
+    assert registered.vendor.live == {"people": [{"id": 1, "name": "A"}]}
+
+
+def test_a_table_s_file_is_found_among_more_objects_than_one_page_lists(registered: World) -> None:
+    for number in range(1_000):
+        registered.fakes.objects.put("tables", f"people.{number:04}.csv", b"x")
+    registered.fakes.objects.put("tables", "people.csv", b"id,name\n1,A\n")
+    registered.call("export", "POST", f"{API}/export", {"connector_name": "ymca_sheets", "table_name": "people"})
+    registered.work()
+    assert registered.vendor.live == {"people": [{"id": 1, "name": "A"}]}
+
+
+def test_two_files_of_a_table_s_name_are_refused_by_their_names(registered: World) -> None:
+    registered.fakes.objects.put("tables", "people.csv", b"id\n1\n")
+    registered.fakes.objects.put("tables", "people.csv.gz", gzip.compress(b"id\n1\n"))
+    answer = registered.call(
+        "export", "POST", f"{API}/export", {"connector_name": "ymca_sheets", "table_name": "people"}
+    )
+    assert answer.status == 400
+    assert "gs://tables/people.csv, gs://tables/people.csv.gz" in answer.body["detail"]
+
+
 def test_export_format_keeps_the_rows_as_a_file(registered: World) -> None:
     job_id = start(registered, export_format="csv")
     registered.work()
@@ -270,6 +312,21 @@ def test_a_link_to_the_kept_file_needs_no_identity_and_expires(registered: World
     late = registered.call("export", "GET", path)
     assert (late.status, late.body["code"]) == (404, "link_expired")
     assert registered.call("export", "GET", "/files/" + "0" * 64).status == 404
+
+
+def test_a_url_signed_by_iam_is_made_where_the_credentials_can_and_refused_where_not(registered: World) -> None:
+    job_id = start(registered, export_format="csv")
+    registered.work()
+    ask = f"{API}/export-jobs/{job_id}:linkFile?signed=true"
+    refused = registered.call("export", "POST", ask)
+    assert (refused.status, refused.body["code"]) == (422, "signing_unavailable")
+    registered.fakes.objects.signer = "export@local-project.iam.gserviceaccount.com"
+    made = registered.call("export", "POST", ask)
+    assert made.status == 200
+    assert made.body["url"].startswith(f"https://storage.googleapis.com/exports/people/{job_id}.csv?generation=")
+    assert made.body["expires_at"] == "2026-01-05T12:10:00Z"
+    entries = registered.call("register", "GET", f"{API}/audit?action=job.link_file").body["entries"]
+    assert [entry["resource"] for entry in entries] == [f"export_jobs/{job_id}"]
 
 
 def test_what_a_kind_cannot_do_is_422(registered: World) -> None:

@@ -58,8 +58,11 @@ class TokenSigner:
             "sub": subject,
         }
         signed = f"{_part({'alg': 'RS256', 'kid': self.kid, 'typ': 'JWT'})}.{_part(claims)}"
-        signature = self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-        return f"{signed}.{_base64url(signature)}"
+        return f"{signed}.{_base64url(self.signature(signed.encode()))}"
+
+    def signature(self, data: bytes) -> bytes:
+        """RSASSA-PKCS1-v1_5 over SHA-256."""
+        return self._key.sign(data, padding.PKCS1v15(), hashes.SHA256())
 
     def certificates(self) -> dict[str, str]:
         """Key id to self-signed X.509 certificate in PEM: the body of `/oauth2/v1/certs`."""

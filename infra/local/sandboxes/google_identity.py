@@ -1,8 +1,10 @@
-"""Sandbox of Google's token endpoint for service accounts, and of the certificates that identity tokens verify with.
+"""Sandbox of Google's token endpoint for service accounts, of the certificates that identity tokens verify with, and of IAM's
+`signBlob`, which signs with one key for every account.
 
 Error texts as in public threads: signature googleapis/google-cloud-python#10004 · account google/oculi#5 ·
 timeframe SteveWinward/GoogleSheetsWrapper#42 · audience requests/requests-oauthlib#247. The codes `invalid_scope`,
-`unauthorized_client`, `unsupported_grant_type` and the texts with them are unverified.
+`unauthorized_client`, `unsupported_grant_type` and the texts with them are unverified. signBlob:
+docs.cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/signBlob; its error texts are unverified.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from ._base import Request, Response, Sandbox, SandboxContext, VendorError, rout
 
 AUDIENCE = "https://oauth2.googleapis.com/token"  # google-auth signs for this one whatever the key's token_uri says
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+SIGNING_SCOPES = ("https://www.googleapis.com/auth/iam", "https://www.googleapis.com/auth/cloud-platform")
 MAX_LIFETIME_S = 3600
 CLOCK_SKEW_S = 300  # our choice: Google only says "a reasonable timeframe"
 _TIMEFRAME = (
@@ -44,7 +47,7 @@ class GoogleIdentitySandbox(Sandbox):
     """
 
     name = "google_identity"
-    hosts = ("oauth2.googleapis.com", "www.googleapis.com")
+    hosts = ("oauth2.googleapis.com", "www.googleapis.com", "iamcredentials.googleapis.com")
     default_settings: ClassVar[Mapping[str, Any]] = {"expires_in_s": 3599}
 
     def __init__(self, context: SandboxContext) -> None:
@@ -123,6 +126,29 @@ class GoogleIdentitySandbox(Sandbox):
         token = self.context.tokens.issue("google", claims["iss"], scope, lifetime_s)
         return Response(200, {"access_token": token, "expires_in": lifetime_s, "token_type": "Bearer"})
 
+    @route("POST", "/v1/projects/-/serviceAccounts/<email>:signBlob")
+    def sign_blob(self, request: Request, email: str) -> Response:
+        """Sign bytes for the account that calls; for another it would need a grant on that one, which nobody has here."""
+        grant = self.context.tokens.grant("google", request.bearer)
+        if grant is None:
+            return _status(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
+        if not grant.has_scope(*SIGNING_SCOPES):
+            return _status(403, "PERMISSION_DENIED", "Request had insufficient authentication scopes.")
+        if grant.subject != email:
+            what = f"Permission 'iam.serviceAccounts.signBlob' denied on resource 'projects/-/serviceAccounts/{email}'"
+            return _status(403, "PERMISSION_DENIED", f"{what} (or it may not exist).")
+        body = request.json()
+        if unknown := sorted(set(body) - {"payload", "delegates"}):
+            return _status(400, "INVALID_ARGUMENT", f'Invalid JSON payload received. Unknown name "{unknown[0]}"')
+        try:
+            payload = base64.b64decode(body.get("payload") or "", validate=True)
+        except (binascii.Error, TypeError):
+            payload = b""
+        if not payload:
+            return _status(400, "INVALID_ARGUMENT", "The payload is required, in Base64.")
+        signed = base64.b64encode(self._signer.signature(payload)).decode()
+        return Response(200, {"keyId": self._signer.kid, "signedBlob": signed})
+
     def _verified_claims(self, assertion: str) -> dict[str, Any]:
         try:
             signed, _, signature = assertion.rpartition(".")
@@ -151,6 +177,10 @@ class GoogleIdentitySandbox(Sandbox):
         row = (key["client_email"], key["private_key_id"], public.decode())
         with self.transaction() as db:
             db.execute("INSERT OR IGNORE INTO keys VALUES (?, ?, ?)", row)
+
+
+def _status(code: int, status: str, message: str) -> Response:
+    return Response(code, {"error": {"code": code, "message": message, "status": status}})
 
 
 def _check_times(claims: Mapping[str, Any], now: float) -> None:

@@ -134,6 +134,12 @@ ENTRIES: list[tuple[Any, ...]] = [
     ("google_identity", "request", "route", "POST /token", "",
      "Google's token endpoint has no discovery document; signed assertion for a token",
      "developers.google.com/accounts/docs/OAuth2ServiceAccount; google-auth:google/oauth2/_client.py"),
+    ("google_identity", "request", "route", "POST /v1/projects/-/serviceAccounts/{email}:signBlob", "",
+     "its discovery document is not here; signs bytes for the calling account",
+     "docs.cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/signBlob"),
+    ("google_identity", "request", "route", "GET /v1/projects/-/serviceAccounts/{email}/allowedLocations", "",
+     "google-auth asks where an account may be used, and goes on without an answer: 501",
+     "google-auth:google/auth/_regional_access_boundary_utils.py"),
     ("google_identity", "request", "header", "*", "x-goog-api-client", "names google-auth", _METRICS),
 ]  # fmt: skip
 
@@ -274,6 +280,9 @@ _GOOGLE_FORM = _closed(
     assertion=TEXT,
 )
 _GOOGLE_ERROR = _closed("error", error=TEXT, error_description=TEXT)
+_SIGN_BLOB = _closed("payload", payload={"type": "string", "format": "byte"}, delegates=_TEXTS)
+_SIGNED_BLOB = _closed("keyId signedBlob", keyId=TEXT, signedBlob={"type": "string", "format": "byte"})
+_IAM_ERROR = _closed("error", error=_closed("code message status", code=WHOLE, message=TEXT, status=TEXT))
 _NUMBERS = _closed(
     "value",
     {"@odata.context": TEXT},
@@ -316,7 +325,20 @@ ROUTES: dict[str, dict[str, Any]] = {
                 "requestBody": _form(_GOOGLE_FORM),
                 "responses": {"200": _json(_GOOGLE_TOKEN), "400": _json(_GOOGLE_ERROR), "401": _json(_GOOGLE_ERROR)},
             }
-        }
+        },
+        "/v1/projects/-/serviceAccounts/{email}/allowedLocations": {
+            "get": {"parameters": _parameters("email"), "responses": {"501": _json({})}}
+        },
+        "/v1/projects/-/serviceAccounts/{email}:signBlob": {
+            "post": {
+                "parameters": [*_parameters("email"), {"name": "alt", "in": "query", "schema": {"enum": ["json"]}}],
+                "requestBody": {"required": True, **_json(_SIGN_BLOB)},
+                "responses": {
+                    "200": _json(_SIGNED_BLOB),
+                    **{code: _json(_IAM_ERROR) for code in ("400", "401", "403")},
+                },
+            }
+        },
     },
 }
 """OpenAPI 3 `paths` of routes that the contracts lack, by sandbox."""

@@ -45,6 +45,8 @@ def run(made: Recorder) -> None:
         made.server.clock.advance(3700)
     with made.phase("our bigquery", is_ours=True):
         our_journeys.bigquery(made)
+    with made.phase("our signing", is_ours=True):
+        our_journeys.signing(made)
     for kind in ("sheets", "looker", "power_bi"):
         with made.phase(f"strangers' {kind}", is_ours=False):
             getattr(stranger_journeys, kind)(made)

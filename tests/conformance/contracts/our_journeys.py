@@ -13,13 +13,23 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import requests
+from google.auth.transport.requests import Request
+from google.oauth2 import service_account
 
 from infra.local.accounts import random_entra_secret, service_account_key
 from shared.connectors._base import Connector, Mode, RefreshStatus
-from shared.errors import BIConnectorsError, SourceError, TargetError, UnsupportedError, VendorUnavailableError
+from shared.errors import (
+    BIConnectorsError,
+    CredentialError,
+    SourceError,
+    TargetError,
+    UnsupportedError,
+    VendorUnavailableError,
+)
 from shared.pipeline.freezing import Freezing, freeze
+from shared.ports import ObjectInfo
 from shared.stores.bigquery import BigQueryWarehouse
-from shared.stores.cloud_storage import CloudStorageObjects
+from shared.stores.cloud_storage import SIGNING_SCOPE, CloudStorageObjects
 from tests.conformance.connectors.suite import Export, people
 from tests.conformance.contracts.recorder import Recorder
 from tests.fakes.stores import InMemoryStores
@@ -217,6 +227,19 @@ def looker_refused(recorder: Recorder) -> None:
     live.test()
     server.settings("looker", denied_permissions=["update_datagroups"])
     refuse(BIConnectorsError, lambda: live.start_refresh("run-1", {"trigger": "datagroup"}))
+
+
+def signing(recorder: Recorder) -> None:
+    key = recorder.server.accounts.google.service_account_key
+    credentials = service_account.Credentials.from_service_account_info(key, scopes=[SIGNING_SCOPE])  # type: ignore[no-untyped-call]
+    credentials.refresh(Request())
+    file, minute = ObjectInfo("exports", "people/a.csv", 1, 10), dt.timedelta(minutes=1)
+    emails = (key["client_email"], "other@local-project.iam.gserviceaccount.com")
+    own, other = (
+        CloudStorageObjects("local-project", lambda email=email: (email, credentials.token)) for email in emails
+    )  # type: ignore[misc]
+    assert "X-Goog-Signature=" in own.signed_url(file, "a.csv", minute)
+    refuse(CredentialError, lambda: other.signed_url(file, "a.csv", minute))
 
 
 def bigquery(recorder: Recorder) -> None:

@@ -106,10 +106,12 @@ def test_the_run_covers_what_our_connectors_are_made_for(recorder: Recorder, che
         "GET /bigquery/v2/projects/{projectId}/datasets/{datasetId}/tables/{tableId}",
         "POST /{tenant}/oauth2/v2.0/token",
         "POST /token",
+        "POST /v1/projects/-/serviceAccounts/{email}:signBlob",
     }
     assert expected - used == set()
     statuses = {(sent.entry["vendor"], sent.entry["status"]) for sent in recorder.sent if sent.is_ours}
-    refused = {("entra_id", 401), ("power_bi", 403), ("power_bi", 404), ("power_bi", 409), ("google_identity", 400)}
+    refused = {("entra_id", 401), ("power_bi", 403), ("power_bi", 404), ("power_bi", 409)}
+    refused |= {("google_identity", 400), ("google_identity", 403)}
     refused |= {("google_sheets", status) for status in (400, 401, 403, 404, 429)}
     refused |= {("bigquery", status) for status in (400, 403, 404, 409)}
     assert refused | {("looker", 401), ("looker", 404)} <= statuses

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import google.auth.exceptions
 import google.auth.jwt
@@ -12,12 +17,18 @@ import google.auth.transport.requests
 import jwt
 import pytest
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from google.auth import crypt
 from google.oauth2 import id_token, service_account
 
 from infra.local.accounts import service_account_key
 from infra.local.emulators.identity import TokenSigner
 from infra.local.sandboxes.server import SandboxServer
+from shared.errors import CredentialError, UnsupportedError
+from shared.ports import ObjectInfo
+from shared.stores.cloud_storage import CloudStorageObjects, own_identity
 
 SHEETS = "https://www.googleapis.com/auth/spreadsheets"
 TOKEN_URL = "https://oauth2.googleapis.com/token"
@@ -183,3 +194,86 @@ def test_the_key_set_verifies_the_same_token(vendors: SandboxServer) -> None:
     keys = jwt.PyJWKSet.from_dict(requests.get("https://www.googleapis.com/oauth2/v3/certs", timeout=10).json())
     key = keys[jwt.get_unverified_header(token)["kid"]]
     assert jwt.decode(token, key, ["RS256"], audience="https://a.example")["iss"] == "https://accounts.google.com"
+
+
+SIGNING = "https://www.googleapis.com/auth/iam"
+SIGN_URL = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{}:signBlob"
+
+
+def signing_key(vendors: SandboxServer) -> TokenSigner:
+    return TokenSigner(vendors.data / "identity" / "oidc_key.pem")
+
+
+def test_a_signed_url_of_ours_holds_to_google_s_rules_for_version_4(
+    vendors: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken apart and computed again as cloud.google.com/storage/docs/access-control/signing-urls-manually says."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "https://storage.googleapis.com")
+    key = vendors.accounts.google.service_account_key
+    objects = CloudStorageObjects("local-project", lambda: (key["client_email"], refreshed(key, [SIGNING]).token))
+    info = ObjectInfo("exports", "people/a b.csv", 7, 10)
+    url = urlsplit(objects.signed_url(info, "a.csv", timedelta(minutes=10)))
+    query = dict(parse_qsl(url.query))
+    assert (url.scheme, url.netloc, url.path) == ("https", "storage.googleapis.com", "/exports/people/a%20b.csv")
+    assert (query["X-Goog-Expires"], query["generation"]) == ("600", "7")
+    assert query["response-content-disposition"] == 'attachment; filename="a.csv"'
+    account, scope = query["X-Goog-Credential"].split("/", 1)
+    assert (account, scope) == (key["client_email"], f"{query['X-Goog-Date'][:8]}/auto/storage/goog4_request")
+    signature = bytes.fromhex(query.pop("X-Goog-Signature"))
+    asked = "&".join(f"{quote(name, safe='~')}={quote(query[name], safe='~')}" for name in sorted(query))
+    request = f"GET\n{url.path}\n{asked}\nhost:{url.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
+    digest = hashlib.sha256(request.encode()).hexdigest()
+    to_sign = f"GOOG4-RSA-SHA256\n{query['X-Goog-Date']}\n{scope}\n{digest}"
+    [certificate] = signing_key(vendors).certificates().values()
+    public = x509.load_pem_x509_certificate(certificate.encode()).public_key()
+    assert isinstance(public, rsa.RSAPublicKey)
+    public.verify(signature, to_sign.encode(), padding.PKCS1v15(), hashes.SHA256())
+
+
+def test_iam_signs_for_the_account_that_calls_and_for_no_other(vendors: SandboxServer) -> None:
+    key = vendors.accounts.google.service_account_key
+    own = SIGN_URL.format(key["client_email"])
+    payload = {"payload": base64.b64encode(b"x").decode()}
+
+    def sign(url: str, body: dict[str, str], scope: str = SIGNING) -> tuple[int, dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {refreshed(key, [scope]).token}"}
+        answer = requests.post(url, json=body, headers=headers, timeout=10)
+        return answer.status_code, answer.json()
+
+    assert sign(own, payload)[1].keys() == {"keyId", "signedBlob"}
+    assert sign(SIGN_URL.format("other@local-project.iam.gserviceaccount.com"), payload)[0] == 403
+    assert sign(own, payload, SHEETS)[1]["error"]["status"] == "PERMISSION_DENIED"
+    assert sign(own, {"payload": "?"})[0] == 400
+    assert sign(own, {**payload, "bytesToSign": "eA=="})[0] == 400
+    assert requests.post(own, json=payload, timeout=10).status_code == 401
+
+
+def test_a_refusal_of_iam_says_which_grant_is_missing(vendors: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "https://storage.googleapis.com")
+    token = refreshed(vendors.accounts.google.service_account_key, [SIGNING]).token
+    objects = CloudStorageObjects("local-project", lambda: ("other@local-project.iam.gserviceaccount.com", token))
+    with pytest.raises(CredentialError, match=r"iam\.serviceAccounts\.signBlob on itself") as refused:
+        objects.signed_url(ObjectInfo("exports", "a.csv", 7, 10), "a.csv", timedelta(minutes=10))
+    assert refused.value.code == "signing_refused"
+
+
+def test_a_function_that_runs_as_a_service_account_signs_as_that(
+    vendors: SandboxServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = vendors.accounts.google.service_account_key
+    (tmp_path / "key.json").write_text(json.dumps(key))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
+    email, token = own_identity()
+    grant = vendors.tokens.grant("google", token)
+    assert grant is not None
+    assert (email, grant.scope) == (key["client_email"], SIGNING)
+
+
+def test_a_person_s_own_credentials_sign_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    person = {"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r"}
+    (tmp_path / "person.json").write_text(json.dumps(person))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "person.json"))
+    with pytest.raises((UnsupportedError, CredentialError)):
+        CloudStorageObjects("local-project", own_identity).signed_url(
+            ObjectInfo("exports", "a.csv", 7, 10), "a.csv", timedelta(minutes=10)
+        )

@@ -17,6 +17,7 @@ from shared.errors import (
     NotFoundError,
     PreconditionFailedError,
     SourceError,
+    UnsupportedError,
 )
 from shared.ports import CronJob, CronJobs, Documents, Objects, Query, Secrets, Task, Transaction
 from shared.stores.cloud_tasks import CloudTasks
@@ -288,6 +289,16 @@ def test_objects_are_listed_by_prefix_and_name(objects: Objects) -> None:
     assert objects.list_prefix("one", f"{folder}/a", 100) == listed[1:3]
     assert len(objects.list_prefix("one", f"{folder}/", 2)) == 2
     assert objects.list_prefix("one", f"{folder}/none", 2) == []
+
+
+def test_a_url_is_signed_by_service_accounts_only(objects: Objects) -> None:
+    with objects.writer("one", "signed.csv", content_type="text/csv") as sink:
+        sink.write(b"a")
+    info = objects.stat("one", "signed.csv")
+    assert info is not None
+    with pytest.raises(UnsupportedError) as refused:
+        objects.signed_url(info, "a.csv", timedelta(minutes=10))
+    assert refused.value.code == "signing_unavailable"
 
 
 def test_a_write_that_fails_leaves_no_object(objects: Objects) -> None:
