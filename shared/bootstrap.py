@@ -108,8 +108,10 @@ class _GoogleStores:
 
     @cached_property
     def objects(self) -> Any:
-        made_by = "CloudStorageObjects" if self._settings.is_local else "on_google_cloud"
-        return _on_first_use(f"shared.stores.cloud_storage:{made_by}", self._settings.project)
+        s = self._settings
+        if s.is_local:
+            return _on_first_use("shared.stores.cloud_storage:CloudStorageObjects", s.project)
+        return _on_first_use("shared.stores.cloud_storage:on_google_cloud", s.project)
 
     @cached_property
     def warehouse(self) -> Any:
