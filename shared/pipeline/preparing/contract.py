@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from shared.errors import MappingError
 from shared.models import Breach, ColumnContract, Contract, Drift
-from shared.pipeline.formats.column_types import BOOL, listed, parse_type, shown, type_name
+from shared.pipeline.formats.column_types import BOOL, STRING, listed, parse_type, shown, type_name
 from shared.pipeline.preparing import casting
 from shared.pipeline.preparing.casting import CastRefusedError
 from shared.pipeline.preparing.drift import ContractBrokenError, Policy
@@ -234,6 +234,8 @@ def _bound(value: str | float | bool, kind: pa.DataType, name: str, rule: str) -
     try:
         if kind.equals(BOOL) and rule != "allowed":
             raise CastRefusedError("bool has no order")
+        if kind.equals(STRING) and rule != "allowed" and not isinstance(value, str):
+            raise CastRefusedError("texts are ordered letter by letter: '10' comes before '9'")
         return casting.constant_of(value, kind)
     except (CastRefusedError, pa.ArrowInvalid) as exc:
         message = f"{where}: {rule} {value!r} is no {type_name(kind)} to compare with"

@@ -126,7 +126,8 @@ def _refusal(code: int, said: str, *, is_late: bool) -> MappingError | SourceErr
     elif found["kind"] == "sql":
         return MappingError(f"mapping.sql: {' '.join(found['message'].split())[:SHOWN]}", field="mapping.sql")
     else:
-        return SourceError(f"mapping.sql could not be run: {said[-SHOWN:]}; report it", code="sql_limit")
+        said = found.get("message") or (said.split("\n\n")[0].strip().splitlines() or ["it said nothing"])[-1]
+        return SourceError(f"mapping.sql could not be run: {said[:SHOWN]}; report it", code="sql_limit")
     return SourceError(
         f"mapping.sql: {why}; make it smaller, or let BigQuery do it with a BigQuery source", code="sql_limit"
     )

@@ -78,6 +78,8 @@ def main() -> int:
         sys.stdout.flush()
     except (MemoryError, duckdb.OutOfMemoryException) as exc:
         return _refuse("memory", exc)
+    except OSError as exc:  # DuckDB's own, through the stream
+        return _refuse("memory" if "Out of Memory" in str(exc) else "fault", exc)
     except (RefusedError, duckdb.Error, pa.ArrowException) as exc:
         return _refuse("sql", exc)
     return 0

@@ -250,6 +250,7 @@ def test_a_changed_type_is_cast_back_and_what_does_not_fit_is_discarded() -> Non
         ({"columns": [{"name": "ZIP", "from": "id"}, {"name": "q", "from": "hrs"}], "where": "id"}, {}, "true or false"),
         (None, {"columns": {"nope": {"required": True}}}, "no column 'nope'"),
         (None, {"columns": {"id": {"minimum": "x"}}}, "minimum 'x'"),
+        (None, {"columns": {"hrs": {"maximum": 24}}}, "maximum 24"),
         (None, {"columns": {"id": {"type": "timestamp"}}}, "cannot become timestamp"),
     ],
 )  # fmt: skip

@@ -165,6 +165,12 @@ def test_sql_that_needs_more_memory_than_it_may_take_ends_and_says_so() -> None:
     assert counted.value.code == "sql_limit"
 
 
+def test_a_result_that_duckdb_cannot_hold_says_so_too() -> None:
+    with pytest.raises(SourceError, match="more memory") as streamed:
+        rows("select repeat('x', 1000000) as a from range(100000)")
+    assert streamed.value.code == "sql_limit"
+
+
 def test_the_memory_that_duckdb_does_not_count_is_bounded_by_the_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
