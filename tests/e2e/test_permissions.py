@@ -22,7 +22,6 @@ from .permissions.iam import Right, used
 from .permissions.journey import Journey
 from .permissions.recorder import Recorder
 
-
 SIGNS_AS_ITSELF = {Right("export", "iam.serviceAccounts.signBlob", "account export")}
 """Asked for only where a function runs as a service account; seen in tests/conformance/sandboxes/test_google_identity.py."""
 
