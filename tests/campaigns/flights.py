@@ -29,7 +29,7 @@ from infra.local.demo import tables
 from infra.local.demo.api import FINAL, Api
 from infra.local.demo.comparison import Outcome, Row, compare
 from infra.local.demo.tables import SourceTable
-from infra.local.demo.vendors import Vendors
+from infra.local.demo.vendors import VendorAnswerError, Vendors
 from infra.local.ports import free_base
 from infra.local.settings import BUCKETS
 from infra.local.supervisor import LocalCloud
@@ -174,6 +174,11 @@ def refused(cloud: Cloud) -> list[str]:
     message = job.get("error_message") or ""
     notes = [f"the job ended as {job['status']}"] if job["status"] != "failed" else []
     notes += [f"{wanted} is not in {message!r}" for wanted in (FLIGHTS_CELLS, SHEETS_CELLS) if wanted not in message]
+    try:
+        next(cloud.vendors.google_sheets("flights", {}), None)
+        notes.append("the spreadsheet has a tab 'flights'")
+    except VendorAnswerError as error:
+        notes += [] if "has no tab 'flights'" in str(error) else [str(error)]
     if job["progress"]["chunks_done"] or (job.get("error") or {}).get("code") != "cell_limit":
         notes.append(f"{job['progress']}, {job.get('error')}")
     return notes
