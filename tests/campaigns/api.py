@@ -56,9 +56,12 @@ def throw(url: str, *, examples: int, seed: int, phases: str = "examples,coverag
             *PROGRAM, "--config-file", str(config), "run", f"{url}/openapi.json",
             "--checks", ",".join(CHECKS), "--phases", phases, "--max-examples", str(examples), "--seed", str(seed),
             "--continue-on-failure", "--no-color", "--report", "json", "--report-json-path", str(report),
-            "--request-timeout", "60", "--suppress-health-check", "all",
+            "--request-timeout", "60", "--suppress-health-check", "all", "--generation-deterministic",
         ]  # fmt: skip
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        same = {**os.environ, "PYTHONHASHSEED": "0"}  # the order of sets: with it, a seed throws the same every time
+        done = subprocess.run(
+            command, cwd=folder, env=same, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
         if not report.exists():
             return Outcome(
                 failures=[f"schemathesis ended with {done.returncode}: {(done.stdout + done.stderr)[-2000:]}"]
