@@ -155,8 +155,17 @@ class GatewayHandler(BaseHTTPRequestHandler):
         except (ConnectionError, TimeoutError):
             self.close_connection = True  # the client went away
 
-    # http.server finds a method's handler by these names.
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = _handle  # noqa: N815
+    def __getattr__(self, name: str) -> Any:
+        """Return the handler of any method: http.server finds it by the name `do_<method>`. The functions know which they take."""
+        if name.startswith("do_"):
+            return self._handle
+        raise AttributeError(name)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - http.server's signature
+        """Refuse what http.server cannot read (a request line, too many headers) as any other request is refused."""
+        self.request_version = self.protocol_version  # it is unread, or too old for an answer with a status line
+        self._body_read = False
+        self._problem(code, "invalid_request", message or HTTPStatus(code).phrase)
 
     def _health(self) -> None:
         states = self.functions.health()
@@ -278,7 +287,7 @@ class GatewayHandler(BaseHTTPRequestHandler):
         self.send_response_only(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(payload)))
-        sent = self.headers.get("X-Request-Id", "")
+        sent = self.headers.get("X-Request-Id", "") if hasattr(self, "headers") else ""
         self.send_header("X-Request-Id", sent if _REQUEST_ID.match(sent) else uuid.uuid4().hex)
         self._finish_headers()
         if self.command != "HEAD":

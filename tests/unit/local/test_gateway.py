@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -60,7 +61,7 @@ class Function(BaseHTTPRequestHandler):
             )
 
     # http.server finds handlers by these names
-    do_GET = do_POST = do_HEAD = do_TRACE = _answer  # noqa: N815
+    do_GET = do_POST = do_HEAD = do_TRACE = do_QUERY = _answer  # noqa: N815
 
     def _send(self, value: dict[str, Any]) -> None:
         payload = json.dumps(value).encode()
@@ -156,6 +157,41 @@ def test_internal_paths_are_not_forwarded(gateway: http.client.HTTPConnection, p
     status, problem = call(gateway, "POST", path)
 
     assert (status, problem["code"]) == (404, "route_not_found")
+
+
+def test_a_method_that_the_gateway_does_not_know_is_the_functions_to_refuse(
+    gateway: http.client.HTTPConnection,
+) -> None:
+    assert call(gateway, "QUERY", "/api/things/7")[1]["method"] == "QUERY"
+    status, problem = call(gateway, "QUERY", "/api/nothing")
+    assert (status, problem["code"]) == (404, "route_not_found")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET\r\n\r\n", 400),
+        (b"GET /health HTTP/x\r\n\r\n", 400),
+        (b"GET /health HTTP/3.0\r\n\r\n", 505),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET /health HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
+    ],
+)
+def test_what_is_no_request_is_refused_in_our_form(
+    gateway: http.client.HTTPConnection, sent: bytes, status: int
+) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as raw:
+        raw.sendall(sent)
+        answer = http.client.HTTPResponse(raw)
+        answer.begin()
+        problem = json.loads(answer.read())
+        assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
+        assert (problem["code"], problem["type"], problem["retryable"]) == (
+            "invalid_request",
+            "/problems/invalid_request",
+            False,
+        )
+        assert raw.recv(1) == b""
 
 
 def test_an_unknown_path_is_a_problem_that_says_where_the_paths_are(gateway: http.client.HTTPConnection) -> None:
