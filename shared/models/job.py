@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from shared.models._base import ErrorInfo, Name
-from shared.models.mapping import Contract, Mapping
+from shared.models.mapping import Contract, DeclaredName, Mapping
 from shared.models.table import ExportFormat, Mode, Source
 
 Annotations = Annotated[dict[Name, Annotated[str, msgspec.Meta(max_length=20_000)]], msgspec.Meta(max_length=5)]
@@ -67,7 +67,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     mode: Mode | None = None
     rows: list[dict[str, Any]] | None = None
     source: Source | None = None
-    columns: dict[str, str] | None = None
+    columns: dict[DeclaredName, str] | None = None
     key: list[str] = []
     export_format: ExportFormat | None = None
     target: dict[str, Any] = {}

@@ -11,6 +11,16 @@ Scalar = str | int | float | bool
 """A JSON value that stands for one cell; text can stand for every type, e.g. `"2026-01-05"` for a date."""
 
 ColumnName = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
+DeclaredName = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=300,
+        pattern=r"^(?!__[\s\S]*__$)",
+        description="A column's name. Not one in double underscores: no document of Firestore takes it as a key.",
+    ),
+]
+"""A column's name where it is a key of a stored document: firebase.google.com/docs/firestore/quotas"""
 MAX_COLUMNS = 1_000  # our choice: no target takes more
 MAX_EXPRESSION_CHARS = 2_000  # our choice; longer ones are SQL
 MAX_SQL_CHARS = 50_000  # our choice
@@ -122,7 +132,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     changed_types: Drift = Drift.EVOLVE
     on_breach: Breach = Breach.FREEZE
     key: Annotated[list[ColumnName], msgspec.Meta(max_length=MAX_COLUMNS)] = []
-    columns: dict[str, ColumnContract] = {}
+    columns: dict[DeclaredName, ColumnContract] = {}
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from shared.models.mapping import Contract, Mapping
+from shared.models.mapping import Contract, DeclaredName, Mapping
 
 
 class ExportFormat(StrEnum):
@@ -86,7 +86,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     bigquery: BigQuerySource | None = None
     firestore: FirestoreSource | None = None
     format: ExportFormat | None = None
-    columns: dict[str, str] | None = None
+    columns: dict[DeclaredName, str] | None = None
     sheet: str | None = None
     delimiter: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] | None = None
     encoding: str = "utf-8"

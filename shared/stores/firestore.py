@@ -12,7 +12,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from shared.errors import ConflictError, NotFoundError, PreconditionFailedError
+from shared.errors import ConflictError, InvalidRequestError, NotFoundError, PreconditionFailedError
 from shared.ports import Document, Json, Query, Transaction
 
 T = TypeVar("T")
@@ -82,6 +82,10 @@ class FirestoreDocuments:
             raise ConflictError(f"a document of this transaction exists already: {exc.message}") from exc
         except google.NotFound as exc:
             raise NotFoundError(f"a document of this transaction is gone: {exc.message}") from exc
+        except google.InvalidArgument as exc:
+            raise InvalidRequestError(
+                f"this does not fit into a document of Firestore, which holds 1 MiB: {exc.message}", field="$"
+            ) from exc
         return result
 
     def _option(self, version: str | None) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 from shared.errors import (
     ConflictError,
     CredentialError,
+    InvalidRequestError,
     NotFoundError,
     PreconditionFailedError,
     SourceError,
@@ -123,9 +124,21 @@ class InMemoryDocuments:
 
     def _put(self, path: str, data: dict[str, Any]) -> None:
         self._writes += 1
+        _refuse_what_firestore_refuses(data)
         if self._indexed and (missing := missing_expiry(path, data)):
             raise LookupError(f"nothing deletes what expires in {missing}; add it to infra/terraform/expiring.json")
         self._documents[path] = (copy.deepcopy(data), self._writes)
+
+
+def _refuse_what_firestore_refuses(data: Any) -> None:
+    if len(repr(data)) > 1 << 20:
+        raise InvalidRequestError("this does not fit into a document of Firestore", field="$")
+    parts = list(data.values()) if isinstance(data, Mapping) else data if isinstance(data, list | tuple) else []
+    if isinstance(data, Mapping) and (bad := [key for key in data if re.fullmatch(r"(?s)|__.*__", key)]):
+        raise ValueError(f"{bad[0]!r} is no key of a document of Firestore")
+    for part in parts:
+        if isinstance(part, Mapping | list | tuple):
+            _refuse_what_firestore_refuses(part)
 
 
 class _Buffered:

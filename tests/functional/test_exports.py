@@ -371,3 +371,10 @@ def test_wait_returns_at_once_when_the_job_is_final(registered: World) -> None:
     assert registered.call("export", "GET", f"{API}/export-jobs/{job_id}?wait=30s").body["status"] == "success"
     assert registered.fakes.clock.now() == before
     assert registered.call("export", "GET", f"{API}/export-jobs/{job_id}?wait=soon").status == 400
+
+
+def test_an_export_whose_record_no_document_could_hold_is_refused(registered: World) -> None:
+    columns = {f"{number:0>300}": "string" for number in range(4_000)}
+    answer = registered.call("export", "POST", f"{API}/export", {**EXPORT, "columns": columns})
+    assert (answer.status, answer.body["code"], answer.body["field"]) == (400, "invalid_request", "$")
+    assert registered.fakes.tasks.pending == []

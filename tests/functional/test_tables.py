@@ -97,3 +97,15 @@ def test_tables_are_listed_by_name_in_pages(registered: World) -> None:
 @pytest.mark.parametrize("name", ["a/b", " a", "x" * 101, "ä", "%2e%2e"])
 def test_a_name_of_another_form_is_refused(registered: World, name: str) -> None:
     assert put(registered, name=name).status in (400, 404)
+
+
+@pytest.mark.parametrize("name", ["", "__index_level_0__", "x" * 301, "__\n__"])
+def test_a_declared_column_of_a_name_that_no_document_takes_is_refused(registered: World, name: str) -> None:
+    """The first three met Firestore, which refused the document, and the request was a fault of ours."""
+    columns = {name: "string"}
+    rules = {"contract": {"columns": {name: {"required": True}}}}
+    assert put(registered, {"source": {**SOURCE, "columns": columns}}).status == 400
+    assert put(registered, {"source": SOURCE, **rules}).status == 400
+    export = {"connector_name": "ymca_sheets", "table_name": "people", "rows": [{"id": 1}]}
+    for body in ({**export, "columns": columns}, {**export, **rules}):
+        assert registered.call("export", "POST", f"{API}/export", body).status == 400

@@ -71,7 +71,9 @@ def _run(data: Path, screen: Screen) -> bool:
             if not canaries.finds_what_is_planted(cloud.accounts, cloud.layout.data / "logs"):
                 found.append("the search for secrets does not find one that was planted")
             screen.step(
-                "; ".join(found) if found else "no secret in any log, document, table or file, nor in a command line"
+                "; ".join(found)
+                if found
+                else "no secret in any log, document, table or file, nor in a command line; one planted in each spelling was found"
             )
             return agreed and not found
         finally:

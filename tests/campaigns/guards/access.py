@@ -267,6 +267,13 @@ ACCESS = (
         _EDGE + "test_local_relaxations_are_refused_on_google_cloud",
     ),
     Guard(
+        "a permission taken out of a route, as callers meet it",
+        ROUTES,
+        'Route("GET", API, "register", VIEW,',
+        'Route("GET", API, "register", None,',
+        _MATRIX,
+    ),
+    Guard(
         "a permission taken out of a route",
         ROUTES,
         'Route("GET", "/ready", "*", VIEW,',

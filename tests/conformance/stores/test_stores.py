@@ -113,6 +113,14 @@ def test_a_transaction_is_all_or_nothing(documents: Documents) -> None:
         documents.transact(gone)
 
 
+def test_what_no_document_holds_is_refused_as_a_matter_of_the_request(documents: Documents) -> None:
+    with pytest.raises(InvalidRequestError):
+        documents.transact(lambda tx: tx.create("things/large", {"text": "x" * 1_100_000}))
+    with pytest.raises(ValueError, match=r"[Ee]mpty|no key"):
+        documents.transact(lambda tx: tx.create("things/nameless", {"map": {"": 1}}))
+    assert documents.query(Query("things")) == []
+
+
 def test_racing_transactions_lose_no_update(documents: Documents) -> None:
     documents.create("things/counter", {"n": 0})
 
