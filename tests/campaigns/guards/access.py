@@ -189,14 +189,14 @@ ACCESS = (
         AUTH,
         "if role is None or RANKS[role] < RANKS[route.permission]:",
         "if role is None:",
-        _MATRIX,
+        _MATRIX + "[/api/bi-connectors/audit:verify-viewer]",
     ),
     Guard(
         "a stranger has no role",
         AUTH,
         "role = next((role for role, members in groups if email in members), None)",
         "role = next((role for role, members in groups if email in members), Permission.VIEWER)",
-        _MATRIX,
+        _MATRIX + "[/openapi.json-stranger]",
     ),
     Guard(
         "a token's signature",
@@ -216,13 +216,19 @@ ACCESS = (
     Guard("a token's issuer", AUTH, 'if claims.get("iss") not in ISSUERS:', "if False:", _OTHERS),
     Guard("a token's e-mail is verified", AUTH, 'not claims.get("email_verified") or ', "", _OTHERS),
     Guard("a token has an e-mail", AUTH, ' or not claims.get("email"):', ":", _OTHERS),
-    Guard("internal routes are for one service account", AUTH, "if email != expected.lower():", "if False:", _MATRIX),
+    Guard(
+        "internal routes are for one service account",
+        AUTH,
+        "if email != expected.lower():",
+        "if False:",
+        _MATRIX + "[/internal/sweep-stranger]",
+    ),
     Guard(
         "Cloud Tasks and Cloud Scheduler are two callers",
         AUTH,
         "if route.permission is Permission.TASKS\n",
         "if True\n",
-        _MATRIX,
+        _MATRIX + "[/internal/sweep-scheduler]",
     ),
     Guard(
         "without administrators nobody may",
@@ -236,7 +242,7 @@ ACCESS = (
         AUTH,
         "if authorization is None and self._settings.is_local and",
         "if authorization is None and",
-        _MATRIX,
+        _MATRIX + "[/ready-no token]",
     ),
     Guard(
         "the developer's identity is for people's routes",
@@ -271,7 +277,7 @@ ACCESS = (
         ROUTES,
         'Route("GET", API, "register", VIEW,',
         'Route("GET", API, "register", None,',
-        _MATRIX,
+        _MATRIX + "[/api/bi-connectors-viewer]",
     ),
     Guard(
         "a permission taken out of a route",

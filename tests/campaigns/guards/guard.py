@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Guard:
-    """`old` stands once in `file` and becomes `new`; then `test`, a pytest node of any parameters, must fail."""
+    """`old` stands once in `file` and becomes `new`; then `test`, a pytest node (of all its parameters, or of one), must fail."""
 
     name: str
     file: str
