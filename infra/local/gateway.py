@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Protocol
 import urllib3
 
 from infra.local.ports import Ports
-from infra.local.routing import BadPathError, RouteTable, is_internal, merge
+from infra.local.routing import BadPathError, RouteTable, merge
 
 FUNCTIONS = ("register", "export", "refresh")
 BLOCK_BYTES = 64 * 1024
@@ -176,9 +176,6 @@ class GatewayHandler(BaseHTTPRequestHandler):
     def _route(self, path: str) -> None:
         if not self.path.startswith("/"):
             self._problem(400, "invalid_request", "expected a path that starts with /")
-            return
-        if is_internal(path):
-            self._problem(404, "route_not_found", f"{path} is for Cloud Tasks and Cloud Scheduler only")
             return
         try:
             function = self.functions.function_for(self.command, path)

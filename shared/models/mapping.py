@@ -132,7 +132,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     changed_types: Drift = Drift.EVOLVE
     on_breach: Breach = Breach.FREEZE
     key: Annotated[list[ColumnName], msgspec.Meta(max_length=MAX_COLUMNS)] = []
-    columns: dict[DeclaredName, ColumnContract] = {}
+    columns: dict[str, ColumnContract] = {}
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -18,7 +18,9 @@ def test_every_form_of_a_remembered_secret_is_removed() -> None:
     forms = [
         secret,
         json.dumps(secret),
+        json.dumps(json.dumps(secret)),
         quote(secret, safe=""),
+        quote_plus(secret),
         base64.b64encode(secret.encode()).decode(),
         "pw=another-canary-9",
     ]

@@ -309,9 +309,9 @@ ACCESS = (
     ),
     Guard(
         "the gateway forwards no internal path",
-        "infra/local/gateway.py",
-        "if is_internal(path):",
-        "if False:",
+        "infra/local/routing.py",
+        "if not is_internal(template) and template not in _OWN_PATHS",
+        "if template not in _OWN_PATHS",
         "tests/unit/local/test_gateway.py::test_internal_paths_are_not_forwarded",
     ),
     Guard(

@@ -34,7 +34,7 @@ TIMEOUT_S = 900.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What running a test came to: how many failed by themselves, how many could not be run, and the first trouble in words."""
+    """What running a test came to: how many failed by what they assert, how many could not be run, the first trouble in words."""
 
     passed: int
     failed: int
@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def is_noticed(self) -> bool:
-        return self.failed > 0 and self.broken == 0
+        return self.failed > 0
 
 
 def run(report: Report, *, every: int) -> None:

@@ -227,7 +227,7 @@ AUDITED = (
         AUDIT,
         "problem = _gap(previous, seal.data)",
         "problem = None",
-        _AUDIT + "test_the_check_finds_what_was_done_to_the_log",
+        _AUDIT + "test_a_seal_that_was_made_anew_with_its_entries_does_not_fit_the_next",
     ),
     Guard(
         "a seal's hash is over the hash before",
