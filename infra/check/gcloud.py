@@ -67,7 +67,7 @@ def lint() -> str:
             },
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
     try:

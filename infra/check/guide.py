@@ -31,6 +31,7 @@ case "$NAME $*" in
   "gcloud auth print-identity-token"*) echo token ;;
   "gcloud firestore backups list"*) echo projects/my-project/locations/europe-west1/backups/b ;;
   "terraform "*"output -json urls"*) echo '{"register": "https://register.example", "refresh": "https://refresh.example"}' ;;
+  "terraform "*"output -raw export_service_account"*) echo bi-export-worker@my-project.iam.gserviceaccount.com ;;
   "terraform "*"output -raw worker_settings"*) echo "export GOOGLE_CLOUD_PROJECT='my-project'" ;;
   "curl "*"/schedules?"*) echo '{"schedules": [{"id": "0123"}, {"id": "4567"}]}' ;;
   "curl "*"/channels?"*) echo '{"channels": [{"name": "slack"}]}' ;;
