@@ -122,6 +122,10 @@ The local cloud is up ({seconds:.1f} s). Everything is on 127.0.0.1; nothing lea
      {curl} {gateway}/export-jobs
      {curl} '{gateway}/export-jobs/<id>?wait=30s'
 
+  5. hear of what goes wrong: in the form of Slack; what came is shown at {ports.url("sandbox_admin")}/receivers/notices
+     {curl} -X PUT {gateway}/channels/team -H 'Content-Type: application/json' -d '{{"type": "slack", "url": "https://hooks.slack.com/services/T0/B0/x"}}'
+     {curl} -X POST {gateway}/channels/team:test
+
   register_power_bi.json and register_looker.json lie beside register_google_sheets.json in {examples}
 
   api           {ports.url("gateway")}/openapi.json

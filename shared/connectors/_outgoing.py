@@ -167,5 +167,5 @@ class Bounded:
 
 def _shown(url: str) -> str:
     """Return scheme and host of a URL for a message: the rest may hold a secret."""
-    scheme, mark, rest = url.partition("://")
-    return repr(f"{scheme}{mark}{re.split('[/?#]', rest, maxsplit=1)[0].rpartition('@')[2]}"[:100])
+    scheme, host = re.findall(r"^([A-Za-z][\w+.-]*://)?([^/?#]*)", url)[0]
+    return repr(f"{scheme}{host.rpartition('@')[2]}"[:100])
