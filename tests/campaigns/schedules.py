@@ -270,6 +270,10 @@ class Judge:
         for run_id in self._runs:
             if named.count(run_id) != 1:
                 self._doubled(f"run {run_id} belongs to {named.count(run_id)} occurrences")
+        for one in (*self._planned, *self._forced):
+            run = self._runs.get(one.get("run_id") or "")
+            if run is not None and one["run_status"] != run["status"]:
+                self._missed(f"the end of run {run['id']}, {run['status']}, was never recorded: {one['run_status']}")
         started = [run_id for run_id, _, _ in self._play.world.vendor.starts]
         self._result.doubled += len(started) - len(set(started))
         if self._play.world.vendor.refused:
