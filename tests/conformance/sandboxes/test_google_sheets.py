@@ -298,6 +298,40 @@ def test_developer_metadata_ids_are_unique_and_go_with_the_sheet(make: MakeBook)
     assert api_error(lambda: book.client.request("get", f"{url}/42"))[0] == 404
 
 
+def test_metadata_of_rows_and_columns_moves_with_them_and_goes_with_them(make: MakeBook) -> None:
+    """As the discovery document describes DeveloperMetadata; a lookup meets it at that very place, or in all of the sheet."""
+    book = make()
+
+    def mark(key: str, dimension: str, index: int) -> dict[str, Any]:
+        span = {"sheetId": 0, "dimension": dimension, "startIndex": index, "endIndex": index + 1}
+        made = {"metadataKey": key, "visibility": "DOCUMENT", "location": {"dimensionRange": span}}
+        return {"createDeveloperMetadata": {"developerMetadata": made}}
+
+    def span(kind: str, dimension: str, start: int, end: int) -> dict[str, Any]:
+        return {kind: {"range": {"sheetId": 0, "dimension": dimension, "startIndex": start, "endIndex": end}}}
+
+    def found(**lookup: Any) -> dict[str, int]:
+        body = {"dataFilters": [{"developerMetadataLookup": lookup}]}
+        url = f"https://sheets.googleapis.com/v4/spreadsheets/{book.id}/developerMetadata:search"
+        matches = book.client.request("post", url, json=body).json().get("matchedDeveloperMetadata", [])
+        every = [one["developerMetadata"] for one in matches]
+        return {one["metadataKey"]: one["location"]["dimensionRange"]["startIndex"] for one in every}
+
+    book.batch_update({"requests": [mark("a", "ROWS", 4), mark("b", "ROWS", 9), mark("c", "COLUMNS", 2)]})
+    book.batch_update({"requests": [span("insertDimension", "ROWS", 4, 6), span("insertDimension", "COLUMNS", 3, 4)]})
+    whole = {"metadataLocation": {"sheetId": 0}}
+    assert found(**whole) == {"a": 6, "b": 11, "c": 2}
+    book.batch_update({"requests": [span("deleteDimension", "ROWS", 7, 9), span("deleteDimension", "COLUMNS", 0, 1)]})
+    assert found(**whole) == {"a": 6, "b": 9, "c": 1}
+    row = {"metadataLocation": {"dimensionRange": {"sheetId": 0, "dimension": "ROWS", "startIndex": 6, "endIndex": 7}}}
+    assert found(**row) == {"a": 6, "c": 1}
+    assert found(**row, locationMatchingStrategy="EXACT_LOCATION") == {"a": 6}
+    assert found(**whole, locationMatchingStrategy="EXACT_LOCATION") == {}
+    book.batch_update({"requests": [span("deleteDimension", "ROWS", 5, 8), span("deleteDimension", "COLUMNS", 1, 2)]})
+    assert found(**whole) == {"b": 6}
+    assert api_error(lambda: book.batch_update({"requests": [mark("d", "ROWS", 10_000)]}))[0] == 400
+
+
 def test_quota_answers_google_s_429_and_refills_with_the_clock(vendors: SandboxServer, make: MakeBook) -> None:
     vendors.settings("google_sheets", write_per_minute_per_user=2)
     tab = make().sheet1

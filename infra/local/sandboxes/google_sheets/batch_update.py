@@ -50,6 +50,7 @@ HANDLERS: Mapping[str, Handler] = {
     "repeatCell": cell_requests.repeat_cell,
     "updateCells": cell_requests.update_cells,
     "appendCells": cell_requests.append_cells,
+    "findReplace": cell_requests.find_replace,
     "createDeveloperMetadata": metadata.create,
     "updateDeveloperMetadata": metadata.update,
     "deleteDeveloperMetadata": metadata.delete,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from .a1 import Rect, grid_rect, show
@@ -91,6 +92,39 @@ def append_cells(change: Change, body: dict[str, Any]) -> dict[str, Any]:
     change.check_cells()
     _put(sheet, rect, rows, fields, is_range=True)
     return {}
+
+
+def find_replace(change: Change, body: dict[str, Any]) -> dict[str, Any]:
+    """Replace in the texts that cells show, formulas as they were typed. Python's regular expressions stand for Java's."""
+    from .shown import formatted
+
+    if "range" not in body:
+        raise Refusal("the sandbox replaces in a range only.")
+    sheet, rect = _rect(change, body["range"])
+    find = body.get("find", "") if body.get("searchByRegex") else re.escape(body.get("find", ""))
+    try:
+        pattern = re.compile(
+            f"(?:{find})\\Z" if body.get("matchEntireCell") else find, 0 if body.get("matchCase") else re.I
+        )
+    except re.error as error:
+        raise Refusal(f"Invalid regular expression: {error}") from error
+    counts = {"valuesChanged": 0, "formulasChanged": 0, "rowsChanged": 0, "sheetsChanged": 0, "occurrencesChanged": 0}
+    for at, row in enumerate(sheet.read(rect), rect.top):
+        had = counts["occurrencesChanged"]
+        for column, cell in enumerate(row, rect.left):
+            if cell is None or (isinstance(cell, Formula) and not body.get("includeFormulas")):
+                continue
+            is_formula = isinstance(cell, Formula)
+            text = cell.text if isinstance(cell, Formula) else formatted(cell, sheet.formats.number_format(at, column))
+            new, found = pattern.subn(lambda _: body.get("replacement", ""), str(text))
+            if found:
+                check_length(new)
+                sheet.write(Rect(at, at + 1, column, column + 1), [[new or None]])
+                counts["formulasChanged" if is_formula else "valuesChanged"] += 1
+                counts["occurrencesChanged"] += found
+        counts["rowsChanged"] += counts["occurrencesChanged"] > had
+    counts["sheetsChanged"] = int(counts["occurrencesChanged"] > 0)
+    return {"findReplace": {name: count for name, count in counts.items() if count}}
 
 
 def cell_of(cell: dict[str, Any]) -> Cell:

@@ -32,6 +32,7 @@ PasteType: PASTE_NORMAL PASTE_VALUES PASTE_FORMAT !PASTE_NO_BORDERS !PASTE_FORMU
 PasteOrientation: NORMAL !TRANSPOSE
 Visibility: DOCUMENT PROJECT
 LocationType: ROW COLUMN SHEET SPREADSHEET
+MatchingStrategy: EXACT_LOCATION INTERSECTING_LOCATION
 ValueRenderOption: FORMATTED_VALUE UNFORMATTED_VALUE FORMULA
 DateTimeRenderOption: SERIAL_NUMBER FORMATTED_STRING
 ValueInputOption: RAW USER_ENTERED
@@ -54,6 +55,8 @@ DeleteDimensionRequest: range DimensionRange
 CopyPasteRequest: source GridRange; destination GridRange; pasteType PasteType; pasteOrientation PasteOrientation
 RepeatCellRequest: range GridRange; cell CellData; fields mask=CellData
 UpdateCellsRequest(area start range): rows [RowData]; fields mask=CellData; start GridCoordinate; range GridRange
+FindReplaceRequest(scope range sheetId allSheets): find str; replacement str; matchCase bool; matchEntireCell bool;
+    searchByRegex bool; includeFormulas bool; range GridRange; !sheetId int; !allSheets bool
 AppendCellsRequest: sheetId int; rows [RowData]; fields mask=CellData; !tableId str
 CreateDeveloperMetadataRequest: developerMetadata DeveloperMetadata
 UpdateDeveloperMetadataRequest: dataFilters [DataFilter]; developerMetadata DeveloperMetadata;
@@ -97,9 +100,9 @@ DeveloperMetadataLocation(location spreadsheet sheetId dimensionRange): location
     sheetId int; dimensionRange DimensionRange
 DataFilter(filter): developerMetadataLookup DeveloperMetadataLookup; !a1Range str; !gridRange GridRange
 DeveloperMetadataLookup: metadataId int; metadataKey str; metadataValue str; visibility Visibility;
-    locationType LocationType; metadataLocation LookupLocation; !locationMatchingStrategy any
+    locationType LocationType; metadataLocation LookupLocation; locationMatchingStrategy MatchingStrategy
 LookupLocation(location spreadsheet sheetId dimensionRange): locationType LocationType; spreadsheet bool; sheetId int;
-    !dimensionRange DimensionRange
+    dimensionRange DimensionRange
 SearchDeveloperMetadataRequest: dataFilters [DataFilter]
 ValueRange: range str; majorDimension Dimension; values rows
 BatchUpdateValuesRequest: valueInputOption ValueInputOption; data [ValueRange]; includeValuesInResponse bool;
@@ -143,14 +146,14 @@ MatchedDeveloperMetadata: developerMetadata DeveloperMetadata; dataFilters [Data
 
 _IMITATED_REQUESTS = """
 addSheet deleteSheet updateSheetProperties updateSpreadsheetProperties appendDimension insertDimension deleteDimension
-copyPaste repeatCell updateCells appendCells createDeveloperMetadata updateDeveloperMetadata deleteDeveloperMetadata
+copyPaste repeatCell updateCells appendCells findReplace createDeveloperMetadata updateDeveloperMetadata deleteDeveloperMetadata
 """
 _OTHER_REQUESTS = """
 addBanding addChart addCommentReply addConditionalFormatRule addDataSource addDimensionGroup addFilterView addNamedRange
 addProtectedRange addSlicer addTable autoFill autoResizeDimensions cancelDataSourceRefresh clearBasicFilter cutPaste
 deleteBanding deleteComment deleteCommentReply deleteConditionalFormatRule deleteDataSource deleteDimensionGroup
 deleteDuplicates deleteEmbeddedObject deleteFilterView deleteNamedRange deleteProtectedRange deleteRange deleteTable
-duplicateFilterView duplicateSheet findReplace insertComment insertRange mergeCells moveDimension pasteData randomizeRange
+duplicateFilterView duplicateSheet insertComment insertRange mergeCells moveDimension pasteData randomizeRange
 refreshDataSource setBasicFilter setDataValidation sortRange textToColumns trimWhitespace unmergeCells updateBanding
 updateBorders updateChartSpec updateCommentPost updateConditionalFormatRule updateDataSource updateDimensionGroup
 updateDimensionProperties updateEmbeddedObjectBorder updateEmbeddedObjectPosition updateFilterView updateNamedRange

@@ -1,4 +1,8 @@
-"""Developer metadata: small key-value pairs on a spreadsheet, a sheet, a row or a column."""
+"""Developer metadata: small key-value pairs on a spreadsheet, a sheet, a row or a column.
+
+Those of a row or column stay with it when rows or columns are inserted or deleted before it, and go with it when it is deleted
+(the discovery document, DeveloperMetadata).
+"""
 
 from __future__ import annotations
 
@@ -74,6 +78,20 @@ def search(book: Book, filters: list[dict[str, Any]]) -> dict[str, Any]:
     return {"matchedDeveloperMetadata": matched} if matched else {}
 
 
+def shift(book: Book, sheet_id: int, dimension: str, start: int, count: int) -> None:
+    """Follow `count` rows or columns that are inserted (positive) or deleted (negative) at `start`."""
+    for key, one in list(book.metadata.items()):
+        span = one["location"].get("dimensionRange")
+        if span is None or (span["sheetId"], span["dimension"]) != (sheet_id, dimension) or span["endIndex"] <= start:
+            continue
+        at = span["startIndex"]
+        if count < 0 and at < start - count:
+            del book.metadata[key]
+        else:
+            moved = {**span, "startIndex": at + count, "endIndex": at + count + 1}
+            book.metadata[key] = {**one, "location": {**one["location"], "dimensionRange": moved}}
+
+
 def of_sheet(book: Book, sheet_id: int | None) -> list[dict[str, Any]]:
     """Metadata on a sheet itself (not on its rows and columns), or with None on the spreadsheet."""
     if sheet_id is None:
@@ -104,7 +122,8 @@ def _location(book: Book, asked: dict[str, Any]) -> dict[str, Any]:
     sheet_id = asked.get("sheetId") if span is None else span.get("sheetId", 0)
     if sheet_id is None:
         raise Refusal("location must be set.")
-    if book.by_id(sheet_id) is None:
+    sheet = book.by_id(sheet_id)
+    if sheet is None:
         raise Refusal(f"No grid with id: {sheet_id}")
     if span is None:
         return {"locationType": "SHEET", "sheetId": sheet_id}
@@ -112,8 +131,10 @@ def _location(book: Book, asked: dict[str, Any]) -> dict[str, Any]:
         raise Refusal("dimensionRange must have a dimension and must not start below zero.")
     if span.get("endIndex", 0) - span.get("startIndex", 0) != 1:
         raise Refusal("dimensionRange must represent a single row or column.")
-    kind = "ROW" if span.get("dimension") == "ROWS" else "COLUMN"
-    return {"locationType": kind, "dimensionRange": {"sheetId": sheet_id, **span}}
+    kind, size = ("ROW", sheet.row_count) if span["dimension"] == "ROWS" else ("COLUMN", sheet.column_count)
+    if span["endIndex"] > size:
+        raise Refusal(f"dimensionRange must lie inside the grid ({size}).")
+    return {"locationType": kind, "dimensionRange": {"startIndex": 0, **span, "sheetId": sheet_id}}
 
 
 def _check_size(book: Book, location: dict[str, Any]) -> None:
@@ -138,8 +159,27 @@ def _matches(one: dict[str, Any], lookup: dict[str, Any]) -> bool:
     location = one["location"]
     kind = lookup.get("locationType")
     place = lookup.get("metadataLocation")
-    if place is not None and "sheetId" in place and location.get("sheetId") != place["sheetId"]:
-        return False
-    if place is not None and place.get("spreadsheet") and not location.get("spreadsheet"):
-        return False
+    if place is not None:
+        is_exact = lookup.get("locationMatchingStrategy") == "EXACT_LOCATION"
+        plain = plain and (_is_at if is_exact else _intersects)(location, place)
     return plain and (kind is None or location["locationType"] == kind)
+
+
+def _is_at(location: dict[str, Any], place: dict[str, Any]) -> bool:
+    span = place.get("dimensionRange")
+    if span is not None:
+        return bool(location.get("dimensionRange") == {"sheetId": 0, "startIndex": 0, **span})
+    asked = {name: place[name] for name in ("sheetId", "spreadsheet") if name in place}
+    return asked == {name: location[name] for name in ("sheetId", "spreadsheet") if name in location}
+
+
+def _intersects(location: dict[str, Any], place: dict[str, Any]) -> bool:
+    """Whether two places have a cell in common; the spreadsheet as a place intersects no other."""
+    if place.get("spreadsheet") or location.get("spreadsheet"):
+        return bool(place.get("spreadsheet") and location.get("spreadsheet"))
+    here, there = (one.get("dimensionRange") or {"sheetId": one.get("sheetId", 0)} for one in (location, place))
+    if here["sheetId"] != there.get("sheetId", 0):
+        return False
+    if "dimension" not in here or here["dimension"] != there.get("dimension"):
+        return True
+    return bool(there.get("startIndex", 0) <= here["startIndex"] < there.get("endIndex", here["endIndex"]))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .book import DEFAULT_COLUMNS, DEFAULT_ROWS, MAX_COLUMNS, Grid, Row, Sheet, trimmed
 from .masks import copy_fields, paths
+from .metadata import shift
 from .refusal import Refusal
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def delete_sheet(change: Change, body: dict[str, Any]) -> dict[str, Any]:
 def update_sheet_properties(change: Change, body: dict[str, Any]) -> dict[str, Any]:
     asked = body.get("properties") or {}
     sheet = _sheet(change, asked.get("sheetId", 0))
+    had = (sheet.row_count, sheet.column_count)
     fields = paths(body.get("fields", {}))
     if not fields:
         raise Refusal(NEED_FIELDS)
@@ -90,6 +92,9 @@ def update_sheet_properties(change: Change, body: dict[str, Any]) -> dict[str, A
         raise Refusal("You can't hide all the sheets in a document.")
     _check_size(sheet.properties.get("gridProperties") or {})
     _cut(sheet)
+    for dimension, old, new in zip(("ROWS", "COLUMNS"), had, (sheet.row_count, sheet.column_count), strict=True):
+        if new < old:
+            shift(change.book, sheet.sheet_id, dimension, new, new - old)
     change.check_cells()
     return {}
 
@@ -132,6 +137,7 @@ def insert_dimension(change: Change, body: dict[str, Any]) -> dict[str, Any]:
         old = sheet.grid.rows(0, sheet.grid.last_row())
         sheet.grid.put_rows(0, [row[:start] + [None] * count + row[start:] if len(row) > start else row for row in old])
     sheet.formats.shift(dimension, start, count)
+    shift(change.book, sheet.sheet_id, dimension, start, count)
     return {}
 
 
@@ -155,6 +161,7 @@ def delete_dimension(change: Change, body: dict[str, Any]) -> dict[str, Any]:
         grid["columnCount"] -= end - start
         sheet.grid.put_rows(0, [trimmed(row[:start] + row[end:]) for row in sheet.grid.rows(0, sheet.grid.last_row())])
     sheet.formats.shift(dimension, start, start - end)
+    shift(change.book, sheet.sheet_id, dimension, start, start - end)
     return {}
 
 

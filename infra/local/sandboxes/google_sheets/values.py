@@ -12,6 +12,7 @@ from .cell_requests import exceeds
 from .entered import entered, raw
 from .errors import invalid
 from .formats import FormatRule
+from .metadata import shift
 from .shown import read_values, transpose
 
 
@@ -79,6 +80,7 @@ def append(book: Book, text: str, body: dict[str, Any], options: dict[str, Any],
         below = list(sheet.grid.rows(top, sheet.grid.last_row()))
         sheet.grid.put_rows(top, [[] for _ in rows] + below)
         sheet.formats.shift("ROWS", top, len(rows))
+        shift(book, sheet.sheet_id, "ROWS", top, len(rows))
         grid["rowCount"] += len(rows)
     grid["rowCount"], grid["columnCount"] = max(grid["rowCount"], rect.bottom), max(grid["columnCount"], rect.right)
     updates = _write(book, sheet, rect, (rows, convert), options)
