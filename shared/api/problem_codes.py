@@ -20,6 +20,7 @@ ROWS = """
 | `connector_changed` | the connector leads to another target than when the job was accepted; export again |
 | `connector_changing` | somebody is changing or deleting the connector; the job goes on by itself |
 | `content_in_the_way` | other people's cells lie where new rows would go |
+| `content_overwritten` | the rows are live, and cells went that somebody filled at that very moment; they are in the version history |
 | `contract_broken` | a value breaks a rule of the contract, or the columns drifted where it freezes them; the message names them |
 | `credential_denied` | the function may not read the secret |
 | `credential_missing` | the secret version is gone or disabled; register the credentials again |
@@ -63,6 +64,7 @@ ROWS = """
 | `query_refused` | BigQuery refused the query or could not export; the message has its reason |
 | `query_too_expensive` | a dry run says that the query would read more than the limit; nothing was billed |
 | `quota_wait` | our share of the vendor's quota is used up until the time that is said; the job goes on by itself |
+| `range_changed` | people edited what was exported to a tab so that it cannot be told what of it is whose; undo the edit, or delete the tab once |
 | `read_time_too_old` | Firestore does not keep the moment that the job reads at any more |
 | `receiver_refused` | who a channel leads to refused the notice for good; mend the receiver, or put the channel with its present URL and secret |
 | `redirected` | a host of a user's choice answered with a redirect; name the final address |

@@ -25,6 +25,7 @@ VENDOR = "Google Sheets"
 QUOTA_WINDOW_S = 60.0  # per-minute quotas: developers.google.com/workspace/sheets/api/limits
 CALLS_A_MINUTE_OF_USER = 60  # reads and writes apart, as the next; a service account is one user
 CALLS_A_MINUTE_OF_PROJECT = 300
+SEARCH = ":search"  # ends the one address that is read with POST
 
 SPREADSHEET_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 T = TypeVar("T")
@@ -45,7 +46,8 @@ class SheetsHttp(gspread.HTTPClient):
 
     def request(self, method: str, *args: Any, **options: Any) -> requests.Response:
         """Send one request when the quota allows it; every call of the API comes through here."""
-        needs = needs_of(method, self._email, self._project)
+        is_read = method.lower() == "get" or str(args[0]).endswith(SEARCH)
+        needs = needs_of("reads" if is_read else "writes", self._email, self._project)
         with self._quota.hold(needs):
             try:
                 answered: requests.Response = super().request(method, *args, **options)
@@ -68,9 +70,8 @@ def _refuse_error_body(answered: requests.Response) -> None:
         raise gspread.exceptions.APIError(answered)
 
 
-def needs_of(method: str, email: str, project: str) -> tuple[Need, ...]:
-    """Return what one request counts against: reads or writes, of the service account and of its project."""
-    unit = "reads" if method.lower() == "get" else "writes"
+def needs_of(unit: str, email: str, project: str) -> tuple[Need, ...]:
+    """Return what one request counts against: `reads` or `writes`, of the service account and of its project."""
     user = Limit("google_sheets", "user", email, CALLS_A_MINUTE_OF_USER, QUOTA_WINDOW_S, unit)
     whole = Limit("google_sheets", "project", project, CALLS_A_MINUTE_OF_PROJECT, QUOTA_WINDOW_S, unit)
     return Need(user), Need(whole)
@@ -136,6 +137,13 @@ class SheetsClient:
         }
         answer = self.call("reading rows", lambda http: orjson.loads(http.request("get", url, params=params).content))
         return [part.get("values", []) for part in answer["valueRanges"]]
+
+    def find_metadata(self, key: str) -> list[dict[str, Any]]:
+        """Return all developer metadata of a key, wherever in the spreadsheet it is."""
+        url = f"{SPREADSHEET_URL % self.spreadsheet_id}/developerMetadata{SEARCH}"
+        body = {"dataFilters": [{"developerMetadataLookup": {"metadataKey": key}}]}
+        answer = self.call("finding our range", lambda http: http.request("post", url, json=body).json())
+        return [one["developerMetadata"] for one in answer.get("matchedDeveloperMetadata", [])]
 
     def call(self, doing: str, work: Callable[[Any], T]) -> T:
         """Run `work` on gspread's HTTP client, retried after passing troubles; it must be safe to repeat.

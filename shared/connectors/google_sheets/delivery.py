@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from shared.connectors._base import Begun, Chunk, DeliveryPlan, Mode, Published, Written
 from shared.connectors._fingerprint import Fingerprint, row_fingerprint
-from shared.connectors.google_sheets import encode, keys, limits
+from shared.connectors.google_sheets import edges, encode, keys, limits
 from shared.connectors.google_sheets.client import SheetsClient
 from shared.connectors.google_sheets.layout import (
     FIELDS,
@@ -23,7 +24,15 @@ from shared.connectors.google_sheets.layout import (
     staging_title,
 )
 from shared.connectors.google_sheets.placing import place
-from shared.connectors.google_sheets.publish import Marks, Placement, mark_id, owned_after, publish_requests
+from shared.connectors.google_sheets.publish import (
+    Marks,
+    Placement,
+    mark_id,
+    mark_overwritten,
+    overwritten,
+    owned_after,
+    publish_requests,
+)
 from shared.errors import TargetError, VendorUnavailableError, VerificationError
 from shared.ports import Clock
 
@@ -46,20 +55,28 @@ class SheetsDelivery:
         self._columns = len(plan.schema)
         self._title = str(plan.options.get("worksheet") or plan.table_name)
         self._staging_title = staging_title(plan.job_id)
+        self._live_rows: int | None = None
         self.chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_CELLS // max(1, self._columns)))
 
     def preflight(self) -> None:
-        """A few reads. Raises `TargetError` for types, limits, another table's header, bad keys, or content in the way."""
+        """A few reads. Raises `TargetError` for types, limits, another table's header, bad keys, content in the way, or a range
+        that people changed."""
         limits.check_plan(self._plan, self._title)
         workbook = self._look()
         if workbook.token(self._plan.job_id) is not None:
             return
         workbook = workbook.without(workbook.stale_staging(self._plan.job_id, self._clock.now()))
-        placement = place(self._client, workbook, self._plan, self._title)
+        placement = self._placed(workbook)
         has_staging = workbook.tab(self._staging_title) is not None
         staging_cells = 0 if has_staging else (self._plan.rows + 1) * self._columns
         limits.check_room(workbook, placement, staging_cells, self._plan)
         limits.check_tabs(workbook, (not has_staging) + (placement.tab is None))
+
+    def live_rows(self) -> int:
+        """Data rows of our range, or of a person's table that would be taken over; no call once `preflight` looked."""
+        if self._live_rows is None:
+            self._placed(self._look())
+        return self._live_rows or 0
 
     def begin(self) -> Begun:
         """Make the hidden staging tab of the exact size with its header; an existing one of this job is kept.
@@ -96,9 +113,6 @@ class SheetsDelivery:
         if self._plan.mode is Mode.UPSERT:
             keys.Key(self._plan.schema, self._plan.key).refuse_empty(table, first_row)
         return row_fingerprint(encode.canonical_source(table, first_row))
-
-    def live_rows(self) -> None:
-        """None: it is not counted yet."""
 
     def read_back(self) -> Fingerprint:
         """Read the whole staging tab, a page a call; after a wait for quota, from the page where it stood.
@@ -143,28 +157,38 @@ class SheetsDelivery:
     def publish(self) -> Published:
         """Send the one batch; an unknown or refused outcome is settled by asking for this job's mark.
 
-        A batch that is refused because another publish came first is worked out anew on what that one left.
+        A batch that is refused because another publish or a person's edit came first is worked out anew on what that one left.
+
+        Raises:
+            TargetError: as `preflight`; and once it is live, for what people did between the look and the batch and no call can
+                rule out: codes `content_overwritten` (cells that the rows newly cover were filled), `key_twice` and `key_empty`
+                (an upsert's rows were sorted or typed over).
         """
         for attempt in range(1, PUBLISH_ATTEMPTS + 1):
             workbook = self._look()
             if mark := workbook.token(self._plan.job_id):
-                return self._published(*mark)
+                return self._found(*mark)
             placement, staging = self._placement(workbook)
             token = Token(mark_id(placement, workbook.metadata_ids), self._plan.job_id, self._owned_after(placement))
             marks = Marks(token, limits.surplus_marks(placement.tab, token, KEPT_MARKS))
             requests = publish_requests(placement, staging.sheet_id, self._plan.schema, marks)
             try:
-                self._client.batch_update(requests, f"publishing {self._title!r}")
+                answer = self._client.batch_update(requests, f"publishing {self._title!r}")
             except TargetError:
                 after = self._look()
                 if mark := after.token(self._plan.job_id):
-                    return self._published(*mark)
-                now, seen = after.tab(self._title), placement.tab.sequence if placement.tab else 0
-                if attempt == PUBLISH_ATTEMPTS or now is None or now.sequence == seen:
+                    return self._found(*mark)
+                now = after.tab(self._title)
+                if attempt == PUBLISH_ATTEMPTS or now is None or now == placement.tab:
                     raise
             else:
                 break
-        return self._published(Tab(placement.sheet_id, placement.title, *placement.grid), token)
+        if count := overwritten(answer):
+            token = replace(token, overwrote=count)
+            self._client.batch_update([mark_overwritten(token)], "keeping what was overwritten")
+        tab = Tab(placement.sheet_id, placement.title, *placement.grid)
+        self._check_live(tab, token, token.owned.area)
+        return self._published(tab, token)
 
     def abandon(self) -> None:
         """Delete the staging tab, if it is there."""
@@ -192,6 +216,24 @@ class SheetsDelivery:
         placement = place(self._client, workbook, self._plan, self._title, staging)
         limits.check_room(workbook, placement, 0, self._plan)
         return placement, staging
+
+    def _placed(self, workbook: Workbook) -> Placement:
+        placement = place(self._client, workbook, self._plan, self._title)
+        self._live_rows = placement.owned.rows - 1 if placement.owned else 0
+        return placement
+
+    def _check_live(self, tab: Tab, token: Token, area: Area | None) -> None:
+        """Raise `TargetError` if a person's edit and the batch met: asked again, a target that is live gives the same answer."""
+        if token.overwrote:
+            raise TargetError(
+                f"the rows are in {tab.title!r}, and {token.overwrote:,} cells went that somebody filled there at the moment of "
+                "publishing; they are in the spreadsheet's version history",
+                code="content_overwritten",
+            )
+        if self._plan.mode is Mode.UPSERT and area is not None:
+            owned = replace(token.owned, top=area.top, left=area.left)
+            block = keys.of_target(tab.title, owned, area.bottom - area.top - 1)
+            keys.Key(self._plan.schema, self._plan.key).read(self._client, block)
 
     def _owned_after(self, placement: Placement) -> Owned:
         return owned_after(placement, self._plan.schema)
@@ -227,10 +269,16 @@ class SheetsDelivery:
             return made
         return Tab(sheet_id, self._staging_title, rows, columns)
 
+    def _found(self, tab: Tab, token: Token) -> Published:
+        """What an earlier call published, looked at where it lies now, unless another publish followed."""
+        is_newest = tab.sequence == token.owned.sequence and self._plan.mode is Mode.UPSERT
+        area = edges.area_of(edges.read(self._client, tab), tab.sequence) if is_newest else None
+        self._check_live(tab, token, area)
+        return self._published(tab, token)
+
     def _published(self, tab: Tab, token: Token) -> Published:
         url = f"https://docs.google.com/spreadsheets/d/{self._client.spreadsheet_id}/edit#gid={tab.sheet_id}"
-        area = Area(0, token.owned.rows, 0, token.owned.columns)
-        details = {"worksheet": tab.title, "sheet_id": tab.sheet_id, "range": area.a1(tab.title)}
+        details = {"worksheet": tab.title, "sheet_id": tab.sheet_id, "range": token.owned.area.a1(tab.title)}
         return Published(url, {**details, "rows": token.owned.rows - 1, "columns": token.owned.columns})
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from shared.connectors.google_sheets import encode
 from shared.connectors.google_sheets.client import SheetsClient
-from shared.connectors.google_sheets.layout import Area
+from shared.connectors.google_sheets.layout import Area, Owned
 from shared.errors import TargetError
 
 PAGE_CELLS = 300_000  # our choice: as for reading back, an answer of a few MB
@@ -28,7 +28,7 @@ Digests = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Move:
-    """Rows of the staging tab and where they go on the target; zero-based rows of the sheets, the header is row 0."""
+    """Rows of the staging tab and where they go in the target's range; zero-based, the header is row 0 of both."""
 
     staged: int
     target: int
@@ -37,13 +37,18 @@ class Move:
 
 @dataclass(frozen=True)
 class Block:
-    """Data rows 1 to `rows` of a tab, and how messages speak of it: data row 1 is called `first` there."""
+    """`rows` data rows of a tab, and how messages speak of it: the first one is called `first` there.
+
+    The header above them begins at `top` and `left`, zero-based.
+    """
 
     title: str
     rows: int
     what: str
     first: int
     advice: str
+    top: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,8 @@ class Key:
         page, parts = max(1, PAGE_CELLS // len(indices)), []
         for top in range(1, block.rows + 1, page):
             bottom = min(block.rows + 1, top + page)
-            areas = [Area(top, bottom, index, index + 1).a1(block.title) for index in indices]
+            places = (Area(top, bottom, index, index + 1).moved(block.top, block.left) for index in indices)
+            areas = [place.a1(block.title) for place in places]
             columns = [part[0] if part else [] for part in client.read_values(areas)]
             parts.append(b"".join(self._digests(columns, bottom - top, block, top)))
         digests = np.frombuffer(b"".join(parts), "S16")
@@ -140,9 +146,10 @@ def of_source(staging_title: str, rows: int) -> Block:
     return Block(staging_title, rows, "the source", 1, "make them one in the mapping or at the source")
 
 
-def of_target(title: str, rows: int) -> Block:
-    """The live rows, spoken of by the numbers that people see; the first one is row 2, below the header."""
-    return Block(title, rows, f"the tab {title!r}", 2, "mend the tab, or replace the table once")
+def of_target(title: str, owned: Owned, rows: int) -> Block:
+    """The live rows, spoken of by the numbers that people see; the first one is below the header."""
+    place = (owned.top + 2, "mend the tab, or replace the table once", owned.top, owned.left)
+    return Block(title, rows, f"the tab {title!r}", *place)
 
 
 def _empty(where: str, column: str, advice: str) -> TargetError:

@@ -43,6 +43,9 @@ class Area:
         """The part that lies on a grid of this size."""
         return Area(self.top, min(self.bottom, rows), self.left, min(self.right, columns))
 
+    def moved(self, rows: int, columns: int) -> Area:
+        return Area(self.top + rows, self.bottom + rows, self.left + columns, self.right + columns)
+
     def grid_range(self, sheet_id: int) -> dict[str, int]:
         """Google's GridRange."""
         return {
@@ -66,21 +69,45 @@ def quoted(title: str) -> str:
 
 @dataclass(frozen=True)
 class Owned:
-    """What the last publish left on a tab: `rows` (header included) from A1, `columns`, number formats that we set by column."""
+    """Our range of a tab.
+
+    Attributes:
+        rows, columns: its size, header included.
+        formats: number formats that we set, by column, counted from the range's first.
+        sequence: number of the publish that left it.
+        top, left: where it begins, zero-based.
+        header: `header_digest` of its first row; empty in marks of the release that kept no edges (`edges`).
+    """
 
     rows: int
     columns: int
     formats: Mapping[int, str] = field(default_factory=dict)
     sequence: int = 0
+    top: int = 0
+    left: int = 0
+    header: str = ""
+
+    @property
+    def area(self) -> Area:
+        return Area(self.top, self.top + self.rows, self.left, self.left + self.columns)
+
+
+def header_digest(names: Sequence[str]) -> str:
+    """Column names in 16 characters: a tab's metadata has no room for thousands of them."""
+    return hashlib.sha256(json.dumps(list(names)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Token:
-    """The mark of one publish in a tab's developer metadata: made inside the atomic call, so its id can be made only once."""
+    """The mark of one publish in a tab's developer metadata: made inside the atomic call, so its id can be made only once.
+
+    `overwrote` counts cells that somebody filled at that moment, and that are gone (`publish.overwritten`).
+    """
 
     metadata_id: int
     job_id: str
     owned: Owned
+    overwrote: int = 0
 
     def value(self) -> str:
         owned = self.owned
@@ -91,6 +118,10 @@ class Token:
             "rows": owned.rows,
             "columns": owned.columns,
             "formats": formats,
+            "top": owned.top,
+            "left": owned.left,
+            "header": owned.header,
+            **({"overwrote": self.overwrote} if self.overwrote else {}),
         }
         return json.dumps(content, separators=(",", ":"))
 
@@ -107,8 +138,16 @@ class Token:
         try:
             content = json.loads(metadata["metadataValue"])
             formats = {int(column): str(kind) for column, kind in content["formats"].items()}
-            owned = Owned(int(content["rows"]), int(content["columns"]), formats, int(content["n"]))
-            return cls(int(metadata["metadataId"]), str(content["job"]), owned)
+            owned = Owned(
+                int(content["rows"]),
+                int(content["columns"]),
+                formats,
+                int(content["n"]),
+                int(content.get("top", 0)),
+                int(content.get("left", 0)),
+                str(content.get("header", "")),
+            )
+            return cls(int(metadata["metadataId"]), str(content["job"]), owned, int(content.get("overwrote", 0)))
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
@@ -156,7 +195,7 @@ class Tab:
 
     @property
     def owned(self) -> Owned | None:
-        """What the newest publish left here."""
+        """What the newest publish left here, as it was then."""
         newest = max(self.tokens, key=lambda token: token.owned.sequence, default=None)
         return None if newest is None else newest.owned
 

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from gspread.utils import rowcol_to_a1
 
 from shared.connectors._base import DeliveryPlan, Mode
-from shared.connectors.google_sheets import keys
+from shared.connectors.google_sheets import edges, keys
 from shared.connectors.google_sheets.client import SheetsClient
-from shared.connectors.google_sheets.layout import Area, Owned, Tab, Workbook, derived_id
+from shared.connectors.google_sheets.layout import Area, Owned, Tab, Workbook, derived_id, header_digest
 from shared.connectors.google_sheets.publish import Placement
 from shared.errors import TargetError
+
+PAGE_CELLS = 300_000  # our choice: as for reading back, an answer of a few MB
+Columns = list[list[Any]]
 
 
 def place(
     client: SheetsClient, workbook: Workbook, plan: DeliveryPlan, title: str, staging: Tab | None = None
 ) -> Placement:
-    """Return the table's place; reads cells only where content could be in the way, and keys.
+    """Return the table's place; reads cells only at its edges, where content could be in the way, and keys.
 
-    A tab without our mark is adopted: the block of rows that starts at A1 and ends at the first empty row counts as the old
-    table, to be replaced, appended to or upserted into. Formulas are never covered.
+    Our range is where its edges are now, whatever people inserted or deleted around it or in it; what they type over our values
+    is overwritten. A doubt about what of it, or next to it, is ours refuses the job.
+
+    A tab without our mark is adopted if it has the table's header: the block of rows that starts at A1 and ends at the first
+    empty row counts as the old table, to be replaced, appended to or upserted into. Formulas in it are never covered.
 
     An upsert into a table is placed finally only with its `staging` tab, whose keys say which rows are new. Without it the
     answer is an upper bound, as if all were; the target's own keys are checked either way.
 
     Raises:
-        TargetError: codes `not_a_grid`, `header_drift`, `formula_in_the_way`, `content_in_the_way`, and those of `keys`.
+        TargetError: codes `not_a_grid`, `header_drift`, `range_changed`, `formula_in_the_way`, `content_in_the_way`, and those
+            of `keys`.
     """
     tab, columns = workbook.tab(title), len(plan.schema)
     if tab is None:
@@ -38,30 +47,82 @@ def place(
             f"the tab {title!r} is no grid of cells (a chart, or connected data); choose another worksheet",
             code="not_a_grid",
         )
-    owned = tab.owned or _adopt(client, tab, columns)
-    top = 0
-    if plan.mode is not Mode.REPLACE and owned is not None:
-        _check_header(client, tab, owned, plan.schema.names)
-        top = min(owned.rows, tab.rows)  # a person may have deleted rows
-    placement = Placement(tab, tab.title, tab.sheet_id, owned, top, plan.rows, columns)
-    if plan.mode is Mode.UPSERT and top > 0:
-        key = keys.Key(plan.schema, plan.key)
-        live = key.read(client, keys.of_target(tab.title, top - 1))
-        if staging is None:
-            return placement
-        moves, added = keys.moves(key.read(client, keys.of_source(staging.title, plan.rows)), live)
-        placement = replace(placement, rows=added, moves=moves)
+    marks = edges.read(client, tab)
+    owned = _live_range(tab, marks) if tab.owned else _adopt(client, tab, plan)
+    top = owned.rows if owned and plan.mode is not Mode.REPLACE else 0
+    placement = Placement(tab, tab.title, tab.sheet_id, owned, top, plan.rows, columns, edges=marks)
+    is_keyed = plan.mode is Mode.UPSERT and owned is not None
+    covered = [] if is_keyed else placement.newly_covered()
+    if tab.owned and owned:
+        _check_range(client, tab, owned, plan, covered)
+    else:
+        _check_empty(client, tab, covered)
+    if not is_keyed or owned is None:
+        return placement
+    key = keys.Key(plan.schema, plan.key)
+    live = key.read(client, keys.of_target(tab.title, owned, top - 1))
+    if staging is None:
+        return placement
+    moves, added = keys.moves(key.read(client, keys.of_source(staging.title, plan.rows)), live)
+    placement = replace(placement, rows=added, moves=moves)
     _check_empty(client, tab, placement.newly_covered())
     return placement
 
 
-def _adopt(client: SheetsClient, tab: Tab, columns: int) -> Owned | None:
+def _live_range(tab: Tab, marks: Sequence[edges.Edge]) -> Owned | None:
+    """Our range where it lies now; the former release left no edges, so there it is where it was."""
+    then = tab.owned
+    if then is None or not then.header:
+        return then
+    area = edges.area_of(marks, then.sequence)
+    if area is None:
+        raise _changed(tab, "a row or column at its edge was deleted")
+    rows, columns = area.bottom - area.top, area.right - area.left
+    return replace(then, rows=rows, columns=columns, top=area.top, left=area.left)
+
+
+def _check_range(client: SheetsClient, tab: Tab, owned: Owned, plan: DeliveryPlan, covered: list[Area]) -> None:
+    """Refuse a range that people changed so that it cannot be told what is ours; and what `covered` holds. One call, or two."""
+    then, area = tab.owned or owned, owned.area
+    if area.bottom > tab.rows or area.right > tab.columns:
+        raise _changed(tab, "rows or columns of it were deleted")
+    below = replace(area, top=area.bottom, bottom=area.bottom + 1).within(tab.rows, tab.columns)
+    parts = [replace(area, bottom=area.top + 1), replace(area, top=area.bottom - 1)]
+    parts += [one for one in (below, *covered) if not one.is_empty]
+    header, last, *rest = client.read_values([one.a1(tab.title) for one in parts], formulas=True)
+    present = [str(column[0]) if column else "" for column in header]
+    present += [""] * (owned.columns - len(present))
+    if plan.mode is not Mode.REPLACE:
+        _check_header(tab, present, plan.schema.names)
+    elif present != plan.schema.names and header_digest(present) != then.header:
+        raise _changed(tab, f"its header is {present[:20]!r} now")
+    has_more_below = not below.is_empty and _has_content(rest[0])
+    if has_more_below and (owned.rows < then.rows or not then.header):
+        raise _changed(tab, f"rows of it were deleted or moved, and row {area.bottom + 1}, next to it, holds something")
+    if not then.header and not _has_content(last):
+        raise _changed(tab, "rows of it were deleted")
+    if owned.rows > then.rows and _rows_with_content(client, tab, area) > then.rows:
+        raise _changed(tab, "rows that hold something were inserted")
+    _refuse_content(tab, covered, rest[not below.is_empty :])
+
+
+def _changed(tab: Tab, what: str) -> TargetError:
+    return TargetError(
+        f"what was exported to {tab.title!r} was edited so that it cannot be told what of the tab is whose: {what}; undo that "
+        "edit, or move what is yours to another tab and delete this one, which the next export makes anew",
+        code="range_changed",
+    )
+
+
+def _adopt(client: SheetsClient, tab: Tab, plan: DeliveryPlan) -> Owned | None:
     """The old table of a tab that we have not written before, None if there is none."""
-    area = Area(0, tab.rows, 0, columns).within(tab.rows, tab.columns)
+    area = Area(0, tab.rows, 0, len(plan.schema)).within(tab.rows, tab.columns)
     (cells,) = client.read_values([area.a1(tab.title)], formulas=True)
     height = 0
     while any(height < len(column) and column[height] != "" for column in cells):
         height += 1
+    if not height:
+        return None
     for index, column in enumerate(cells):
         for row, cell in enumerate(column[:height]):
             if isinstance(cell, str) and cell.startswith("="):
@@ -70,16 +131,19 @@ def _adopt(client: SheetsClient, tab: Tab, columns: int) -> Owned | None:
                     "overwrites; choose another worksheet, or move the formula",
                     code="formula_in_the_way",
                 )
-    return Owned(height, area.right) if height else None
-
-
-def _check_header(client: SheetsClient, tab: Tab, owned: Owned, names: list[str]) -> None:
-    width = max(owned.columns, len(names))
-    (cells,) = client.read_values([Area(0, 1, 0, width).within(tab.rows, tab.columns).a1(tab.title)])
     present = [str(column[0]) if column else "" for column in cells]
-    present += [""] * (owned.columns - len(present))
-    if tab.tokens:
-        present = present[: owned.columns]  # what stands to the right of our columns is somebody else's
+    if plan.mode is not Mode.REPLACE:
+        _check_header(tab, present, plan.schema.names)
+    elif present != plan.schema.names:
+        raise TargetError(
+            f"{tab.title!r} holds something that this connector did not write, under another header than the table's: "
+            f"{present[:20]!r}; choose another worksheet, or empty this one",
+            code="content_in_the_way",
+        )
+    return Owned(height, area.right)
+
+
+def _check_header(tab: Tab, present: list[str], names: list[str]) -> None:
     if present == names:
         return
     missing = [name for name in names if name not in present]
@@ -95,9 +159,12 @@ def _check_header(client: SheetsClient, tab: Tab, owned: Owned, names: list[str]
 
 
 def _check_empty(client: SheetsClient, tab: Tab, areas: list[Area]) -> None:
-    if not areas:
-        return
-    for area, cells in zip(areas, client.read_values([one.a1(tab.title) for one in areas], formulas=True), strict=True):
+    if areas:
+        _refuse_content(tab, areas, client.read_values([one.a1(tab.title) for one in areas], formulas=True))
+
+
+def _refuse_content(tab: Tab, areas: list[Area], found: list[Columns]) -> None:
+    for area, cells in zip(areas, found, strict=True):
         for index, column in enumerate(cells):
             row = next((at for at, cell in enumerate(column) if cell != ""), None)
             if row is not None:
@@ -107,3 +174,16 @@ def _check_empty(client: SheetsClient, tab: Tab, areas: list[Area]) -> None:
                     "room; move it aside, or choose another worksheet",
                     code="content_in_the_way",
                 )
+
+
+def _has_content(cells: Columns) -> bool:
+    return any(cell != "" for column in cells for cell in column)
+
+
+def _rows_with_content(client: SheetsClient, tab: Tab, area: Area) -> int:
+    count, page = 0, max(1, PAGE_CELLS // (area.right - area.left))
+    for top in range(area.top, area.bottom, page):
+        part = replace(area, top=top, bottom=min(top + page, area.bottom))
+        (cells,) = client.read_values([part.a1(tab.title)], formulas=True)
+        count += len({at for column in cells for at, cell in enumerate(column) if cell != ""})
+    return count

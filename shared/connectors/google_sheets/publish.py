@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from shared.connectors.google_sheets import edges
 from shared.connectors.google_sheets.encode import number_format
 from shared.connectors.google_sheets.keys import Move
-from shared.connectors.google_sheets.layout import TOKEN_KEY, Area, Owned, Tab, Token, derived_id
+from shared.connectors.google_sheets.layout import TOKEN_KEY, Area, Owned, Tab, Token, derived_id, header_digest
 
 Request = dict[str, Any]
 
@@ -22,8 +23,9 @@ class Placement:
     Attributes:
         tab: the target, None if the batch is to make it.
         title, sheet_id: of the target, made or to be made.
-        owned: what the last publish left there (an adopted table at first), None on an empty or new tab.
-        top: first target row, zero-based; 0 means with the header, else the header stays and only rows are added.
+        owned: our range as it lies now (an adopted table at first), None on an empty or new tab.
+        top: first row that is written, counted from the range's own first; 0 means with the header, else the header stays and
+            only rows are added.
         rows: rows of the source that come below `top`, header not counted.
         moves: where each staged row goes in an upsert; None where all of them go to `area` in order.
     """
@@ -36,17 +38,26 @@ class Placement:
     rows: int
     columns: int
     moves: tuple[Move, ...] | None = None
+    edges: tuple[edges.Edge, ...] = ()
+
+    @property
+    def height(self) -> int:
+        """Rows that our range has afterwards, header included."""
+        return self.top + self.rows + (self.top == 0)
 
     @property
     def area(self) -> Area:
         """The cells that the publish writes."""
-        height = self.rows + 1 if self.top == 0 else self.rows
-        return Area(self.top, self.top + height, 0, self.columns)
+        return self.at(Area(self.top, self.height, 0, self.columns))
+
+    def at(self, part: Area) -> Area:
+        """A part of our range where it lies on the tab."""
+        return part.moved(self.owned.top, self.owned.left) if self.owned else part
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns that the target's grid must have; never fewer than it has."""
-        rows, columns = max(self.area.bottom, 1), self.columns
+        rows, columns = max(self.area.bottom, 1), self.area.right
         return (rows, columns) if self.tab is None else (max(self.tab.rows, rows), max(self.tab.columns, columns))
 
     @property
@@ -59,29 +70,32 @@ class Placement:
         """The parts of `area` that were not ours and lie on the present grid: they must be empty."""
         if self.tab is None:
             return []
-        area, owned = self.area, self.owned or Owned(0, 0)
-        overlap = max(area.top, min(owned.rows, area.bottom))
-        parts = [Area(overlap, area.bottom, 0, area.right), Area(area.top, overlap, owned.columns, area.right)]
-        inside = [part.within(self.tab.rows, self.tab.columns) for part in parts]
+        owned = self.owned or Owned(0, 0)
+        overlap = max(self.top, min(owned.rows, self.height))
+        parts = [
+            Area(overlap, self.height, 0, self.columns),
+            Area(self.top, overlap, owned.columns, self.columns),
+        ]
+        inside = [self.at(part).within(self.tab.rows, self.tab.columns) for part in parts]
         return [part for part in inside if not part.is_empty]
 
     def all_moves(self) -> tuple[Move, ...]:
         """Which staged rows go where; the staged header goes with them where the table starts anew."""
         if self.moves is not None:
             return self.moves
-        height = self.area.bottom - self.area.top
-        return (Move(0 if self.top == 0 else 1, self.top, height),) if height else ()
+        count = self.height - self.top
+        return (Move(0 if self.top == 0 else 1, self.top, count),) if count else ()
 
     def left_over(self) -> list[Area]:
         """What the last publish left outside of `area`, to be emptied. Nothing when rows are added."""
         if self.tab is None or self.owned is None or self.top > 0:
             return []
-        area, owned = self.area, self.owned
+        owned = self.owned
         parts = [
-            Area(area.bottom, owned.rows, 0, owned.columns),
-            Area(0, min(area.bottom, owned.rows), area.right, owned.columns),
+            Area(self.height, owned.rows, 0, owned.columns),
+            Area(0, min(self.height, owned.rows), self.columns, owned.columns),
         ]
-        inside = [part.within(self.tab.rows, self.tab.columns) for part in parts]
+        inside = [self.at(part).within(self.tab.rows, self.tab.columns) for part in parts]
         return [part for part in inside if not part.is_empty]
 
 
@@ -97,20 +111,39 @@ def publish_requests(placement: Placement, staging_id: int, schema: pa.Schema, m
     """Return the batch. Its `deleteSheet` and `createDeveloperMetadata` cannot be applied twice: that is the guard.
 
     The new mark's id follows from the tab and the number of this publish on it (`mark_id`), so the batch is refused as well
-    when any other publish came in between, and with it what this one knew of the live rows.
+    when any other publish came in between, and with it what this one knew of the live rows. So it is when a person's edit moved
+    the range (`edges.move_requests`).
     """
     sheet_id = placement.sheet_id
-    requests: list[Request] = [*_grid(placement)]
-    requests += [_copy(move, placement.columns, staging_id, sheet_id) for move in placement.all_moves()]
+    requests: list[Request] = [*_grid(placement), *_last_look(placement)]
+    requests += [_copy(move, placement, staging_id) for move in placement.all_moves()]
     requests += [
         {"repeatCell": {"range": part.grid_range(sheet_id), "cell": {}, "fields": "userEnteredValue"}}
         for part in placement.left_over()
     ]
     requests += _formats(placement, schema)
     requests.append({"deleteSheet": {"sheetId": staging_id}})
+    owned = marks.new.owned
+    requests += edges.move_requests(placement.edges, placement.tab, sheet_id, owned.area, owned.sequence)
     requests += [_unmark(old) for old in marks.surplus]
     requests.append(_mark(marks.new, sheet_id))
     return requests
+
+
+def overwritten(answer: Mapping[str, Any]) -> int:
+    """Cells that somebody filled between the look at what is newly covered and the batch, as its answer tells."""
+    counts = [one["findReplace"] for one in answer.get("replies", []) if "findReplace" in one]
+    return sum(one.get("valuesChanged", 0) + one.get("formulasChanged", 0) for one in counts)
+
+
+def mark_overwritten(token: Token) -> Request:
+    """The request that writes into our mark what the batch overwrote; `token` has it."""
+    lookup = {"metadataId": token.metadata_id}
+    changed = {"metadataValue": token.value()}
+    filters = [{"developerMetadataLookup": lookup}]
+    return {
+        "updateDeveloperMetadata": {"dataFilters": filters, "developerMetadata": changed, "fields": "metadataValue"}
+    }
 
 
 def mark_id(placement: Placement, taken: frozenset[int]) -> int:
@@ -122,7 +155,9 @@ def mark_id(placement: Placement, taken: frozenset[int]) -> int:
 def owned_after(placement: Placement, schema: pa.Schema) -> Owned:
     """Return what is ours once the batch is applied."""
     sequence = 1 + (placement.tab.sequence if placement.tab else 0)
-    return Owned(placement.area.bottom, placement.columns, formats_of(schema), sequence)
+    before, header = placement.owned or Owned(0, 0), header_digest(schema.names)
+    size = (placement.height, placement.columns)
+    return Owned(*size, formats_of(schema), sequence, before.top, before.left, header)
 
 
 def formats_of(schema: pa.Schema) -> dict[int, str]:
@@ -130,11 +165,13 @@ def formats_of(schema: pa.Schema) -> dict[int, str]:
     return {index: shape["type"] for index, shape in _shapes(schema)}
 
 
-def _copy(move: Move, columns: int, staging_id: int, sheet_id: int) -> Request:
+def _copy(move: Move, placement: Placement, staging_id: int) -> Request:
+    columns = placement.columns
+    target = placement.at(Area(move.target, move.target + move.rows, 0, columns))
     return {
         "copyPaste": {
             "source": Area(move.staged, move.staged + move.rows, 0, columns).grid_range(staging_id),
-            "destination": Area(move.target, move.target + move.rows, 0, columns).grid_range(sheet_id),
+            "destination": target.grid_range(placement.sheet_id),
             "pasteType": "PASTE_VALUES",
             "pasteOrientation": "NORMAL",
         }
@@ -148,35 +185,41 @@ def _shapes(schema: pa.Schema) -> Iterator[tuple[int, Mapping[str, str]]]:
 
 
 def _grid(placement: Placement) -> Iterator[Request]:
+    """Rows and columns are added, never a size set: that would cut off what a person added meanwhile."""
     rows, columns = placement.grid
-    size = {"rowCount": rows, "columnCount": columns}
     if placement.tab is None:
+        size = {"rowCount": rows, "columnCount": columns}
         properties = {"sheetId": placement.sheet_id, "title": placement.title, "gridProperties": size}
         yield {"addSheet": {"properties": properties}}
-    elif placement.growth:
-        present = {"rowCount": placement.tab.rows, "columnCount": placement.tab.columns}
-        grown = {name: value for name, value in size.items() if value != present[name]}
-        fields = ",".join(f"gridProperties.{name}" for name in grown)
-        properties = {"sheetId": placement.sheet_id, "gridProperties": grown}
-        yield {"updateSheetProperties": {"properties": properties, "fields": fields}}
+        return
+    for dimension, more in (("ROWS", rows - placement.tab.rows), ("COLUMNS", columns - placement.tab.columns)):
+        if more:
+            yield {"appendDimension": {"sheetId": placement.sheet_id, "dimension": dimension, "length": more}}
+
+
+def _last_look(placement: Placement) -> Iterator[Request]:
+    """Empty what the rows newly cover, which was empty when it was looked at: the answer counts the cells that were not."""
+    for part in placement.newly_covered():
+        area = part.grid_range(placement.sheet_id)
+        whole = {"find": "(?s).+", "searchByRegex": True, "includeFormulas": True, "replacement": ""}
+        yield {"findReplace": {**whole, "range": area}}
 
 
 def _formats(placement: Placement, schema: pa.Schema) -> Iterator[Request]:
     """Date formats where our rows are new or the column was no date before: a person's own date format stays elsewhere."""
-    shapes, owned, area = dict(_shapes(schema)), placement.owned or Owned(0, 0), placement.area
-    data_top = max(area.top, 1)
+    shapes, owned = dict(_shapes(schema)), placement.owned or Owned(0, 0)
+    data_top = max(placement.top, 1)
     for column, shape in shapes.items():
         top = max(data_top, owned.rows) if owned.formats.get(column) == shape["type"] else data_top
-        yield from _format(
-            placement.sheet_id, Area(top, area.bottom, column, column + 1), {"numberFormat": dict(shape)}
-        )
+        yield from _format(placement, Area(top, placement.height, column, column + 1), {"numberFormat": dict(shape)})
     if placement.top == 0:
         for column in owned.formats.keys() - shapes.keys():
-            yield from _format(placement.sheet_id, Area(1, owned.rows, column, column + 1), {})
+            yield from _format(placement, Area(1, owned.rows, column, column + 1), {})
 
 
-def _format(sheet_id: int, area: Area, shape: Mapping[str, Any]) -> Iterator[Request]:
-    if not area.is_empty:
+def _format(placement: Placement, part: Area, shape: Mapping[str, Any]) -> Iterator[Request]:
+    if not part.is_empty:
+        area, sheet_id = placement.at(part), placement.sheet_id
         cell = {"userEnteredFormat": dict(shape)} if shape else {}
         fields = "userEnteredFormat.numberFormat"
         yield {"repeatCell": {"range": area.grid_range(sheet_id), "cell": cell, "fields": fields}}
