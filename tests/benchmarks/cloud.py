@@ -19,6 +19,7 @@ from infra.local.ports import free_base
 from infra.local.settings import BUCKETS, ROOT, function_environment
 from infra.local.supervisor import LocalCloud
 from infra.local.try_it import connector_bodies
+from tests.benchmarks.warehouse import Link
 
 UPLOAD_TIMEOUT_S = 600
 VENDORS = ("entra_id", "power_bi", "looker", "google_identity", "google_sheets")
@@ -31,6 +32,8 @@ class Cloud:
         self.local = local
         self.api = Api(local.endpoints["gateway"])
         self.bodies = connector_bodies(local.accounts)
+        self.link = Link(local.layout.ports.of("postgres"))
+        self.bodies["looker"]["warehouse"]["port"] = self.link.port
         self._session = requests.Session()
         self._session.trust_env = False
         self.emulators("POST", "/delivery", {"hold": True})
@@ -65,10 +68,15 @@ class Cloud:
         """Run a module in a fresh process with the worker's environment; return the JSON of its last line."""
         environment = {**function_environment(self.local.layout, "export_worker"), "PYTHONPATH": str(ROOT)}
         environment["SANDBOX_ADMIN"] = self.local.layout.ports.url("sandbox_admin")
+        environment["WAREHOUSE_LINK"], environment["WAREHOUSE_PID"] = self.link.path, str(self._warehouse_pid())
         command = [sys.executable, "-m", module, *arguments]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
+
+    def _warehouse_pid(self) -> int:
+        (found,) = self.local.layout.data.rglob("postmaster.pid")
+        return int(found.read_text().splitlines()[0])
 
     def _call(self, method: str, url: str, body: Any) -> Any:
         answer = self._session.request(method, url, json=body, timeout=60)
@@ -87,7 +95,9 @@ def running() -> Iterator[Cloud]:
         local = LocalCloud(Path(folder), free_base())
         local.start()
         try:
-            yield Cloud(local)
+            cloud = Cloud(local)
+            yield cloud
+            cloud.link.close()
         finally:
             local.stop()
 

@@ -1,6 +1,6 @@
 """What `deliver` measures, in a process of its own: one job as the worker does it, or the bare transfer of the same rows.
 
-`python -m tests.benchmarks.delivering job <job id>` or `… bare <connector> <table>`; the last line printed is JSON.
+`python -m tests.benchmarks.delivering job <job id>` or `… bare <connector> <rows' table> <target>`; the last line printed is JSON.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from shared.pipeline.formats import Format, ReadOptions, reader
 from shared.pipeline.freezing import PinnedObject
 from shared.services.connectors import Connectors
 from tests.benchmarks.skipping import services_on
+from tests.benchmarks.warehouse import exchanges_in, server_cpu_s
 
 QUOTA_WINDOW_S = 61
 STEPS = ("preflight", "begin", "write", "fingerprint", "read_back", "is_published", "publish")
@@ -97,10 +98,11 @@ def job(services: Services, _: Counter[str], job_id: str) -> tuple[str, Callable
         services.exports.run(job_id, found["seq"])
 
 
-def bare(services: Services, spent: Counter[str], name: str, table: str) -> tuple[str, Callable[[], None]]:
+def bare(services: Services, spent: Counter[str], name: str, table: str, target: str) -> tuple[str, Callable[[], None]]:
     """The same calls of the connector with the same rows: target found and made ready, every chunk sent; nothing else.
 
-    Returns how it ended, and what removes its staging.
+    Where rows are staged the target is the jobs' own, so that preflight finds as much. Returns how it ended, and what removes its
+    staging.
     """
     document = services.connectors.get(name)
     config = msgspec.convert(document.data["config"], kinds.DECLARATIONS[document.data["connector_type"]].Config)
@@ -111,7 +113,9 @@ def bare(services: Services, spent: Counter[str], name: str, table: str) -> tupl
     assert info is not None
     pinned = PinnedObject(services.stores.objects, info)
     scan = reader(Format.PARQUET).scan(pinned, ReadOptions())
-    plan = DeliveryPlan(f"bare-{time.time_ns()}", f"bare_{table}", Mode.REPLACE, scan.schema, scan.rows)
+    plan = DeliveryPlan(f"bare-{time.time_ns()}", target, Mode.REPLACE, scan.schema, scan.rows)
+    if not connector.open_delivery(plan).is_staged:
+        plan = replace(plan, table_name=f"bare_{table}")
     delivery = connector.open_delivery(plan)
     delivery.preflight()
     delivery = connector.open_delivery(replace(plan, state=delivery.begin().state))
@@ -132,11 +136,11 @@ def main() -> None:
     for group in " ".join(arguments).split("+"):  # the runs before the last warm the process up
         spent.clear()
         run = job if what == "job" else bare
-        calls, started, cpu = _calls(), time.monotonic(), time.process_time()
+        before, started, cpu = _outside(), time.monotonic(), time.process_time()
         ended, tidy = run(services, spent, *group.split())
         wall_s, cpu_s = time.monotonic() - started, time.process_time() - cpu
-        calls = _calls() - calls
-        runs.append({"ended": ended, "wall_s": wall_s, "cpu_s": cpu_s, "steps": dict(spent), "calls": calls})
+        outside = {name: figure - before[name] for name, figure in _outside().items()}
+        runs.append({"ended": ended, "wall_s": wall_s, "cpu_s": cpu_s, "steps": dict(spent), **outside})
         tidy()
         clock.sleep(QUOTA_WINDOW_S)  # the bare transfer asks no quota: each run begins in a window of its own
     peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
@@ -144,9 +148,14 @@ def main() -> None:
     print(json.dumps({"runs": runs, "peak_mb": int(peak[1]) / 1024}))
 
 
-def _calls() -> int:
+def _outside() -> dict[str, float]:
+    """Calls that the vendors' sandboxes answered so far, exchanges with Postgres, and its CPU seconds."""
     counts = requests.get(f"{os.environ['SANDBOX_ADMIN']}/calls", timeout=30, proxies={"http": ""}).json()
-    return sum(vendor["total"] for vendor in counts.values())
+    return {
+        "calls": sum(vendor["total"] for vendor in counts.values()),
+        "exchanges": exchanges_in(os.environ["WAREHOUSE_LINK"]),
+        "warehouse_cpu_s": server_cpu_s(int(os.environ["WAREHOUSE_PID"])),
+    }
 
 
 if __name__ == "__main__":

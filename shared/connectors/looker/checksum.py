@@ -33,13 +33,11 @@ _SEPARATOR = "\x1f"
 _END = "\0"  # in no text that Postgres holds
 _BITS = "('x' || pg_catalog.encode({}, 'hex'))::bit(64)::bigint"
 _SINCE_1970_US = 946_684_800_000_000  # from 2000-01-01, where Postgres counts from
+_DIGEST_BYTES = 16
 _SUM = """
-SELECT count(*), coalesce(sum(high), 0), coalesce(sum(low), 0), count(*) FILTER (WHERE low < 0), {quick} FROM (
-    SELECT ('x' || left(digest, 16))::bit(64)::bigint AS high, ('x' || substr(digest, 17, 16))::bit(64)::bigint AS low, quick
-    FROM (SELECT encode(sha256(convert_to({line}, 'UTF8')), 'hex') AS digest, {row} AS quick FROM {table} OFFSET 0) AS digests
-) AS halves
+SELECT count(*), sum(quick), {sums}
+FROM (SELECT sha256(convert_to({line}, 'UTF8')) AS digest, {row} AS quick FROM {table} OFFSET 0) AS digests
 """
-_QUICK = "coalesce(sum({}), 0)::text"
 
 
 def of_rows(table: pa.Table) -> Fingerprint:
@@ -75,20 +73,23 @@ def of_table(
     for part in parts:
         pieces += [separator, sql.SQL("concat_ws({}, {})").format(separator, sql.SQL(", ").join(part))]
     line = sql.SQL(" || ").join(pieces[1:])
-    query = sql.SQL(_SUM).format(line=line, table=table, row=_quick_row(columns), quick=sql.SQL(_QUICK.format("quick")))
-    *figures, quick = connection.execute(query).fetchone() or (0, 0, 0, 0, "0")
-    rows, high, low, negative = (int(figure) for figure in figures)
-    return Fingerprint(rows, ((high + negative << 64) + low) % MODULUS), str(quick)
+    sums = sql.SQL(", ").join(sql.SQL(f"sum(get_byte(digest, {at}))") for at in range(_DIGEST_BYTES))
+    query = sql.SQL(_SUM).format(line=line, table=table, row=_quick_row(columns), sums=sums)
+    rows, quick, *byte_sums = connection.execute(query).fetchone() or (0, 0)
+    total = 0
+    for byte_sum in byte_sums:  # of each byte over all digests, the highest first
+        total = (total << 8) + int(byte_sum or 0)
+    return Fingerprint(int(rows), total % MODULUS), str(quick or 0)
 
 
 def quick_of_table(connection: psycopg.Connection, table: sql.Identifier, columns: Sequence[Column]) -> tuple[int, str]:
-    """Return the rows of a table and their quick checksum: the sum of Postgres' own 64-bit hashes, a sixth of the other's CPU.
+    """Return the rows of a table and their quick checksum: the sum of Postgres' own 64-bit hashes, a quarter of the other's CPU.
 
     It says whether two tables of one database hold the same rows, and nothing to anybody else.
     """
-    query = sql.SQL("SELECT count(*), {} FROM {}").format(sql.SQL(_QUICK).format(_quick_row(columns)), table)
-    rows, quick = connection.execute(query).fetchone() or (0, "0")
-    return int(rows), str(quick)
+    query = sql.SQL("SELECT count(*), sum({}) FROM {}").format(_quick_row(columns), table)
+    rows, quick = connection.execute(query).fetchone() or (0, 0)
+    return int(rows), str(quick or 0)
 
 
 def _quick_row(columns: Sequence[Column]) -> sql.Composed:

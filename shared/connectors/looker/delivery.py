@@ -16,7 +16,7 @@ from shared.connectors.looker import checksum, side_effects, staging, upsert
 from shared.connectors.looker.columns import Column, compare, postgres_columns, require_identifier
 from shared.connectors.looker.encode import check_values, copy_text
 from shared.connectors.looker.publish import publish
-from shared.connectors.looker.warehouse import RESERVED_PREFIX, Warehouse
+from shared.connectors.looker.warehouse import RESERVED_PREFIX, Session, Warehouse
 from shared.errors import CredentialError, InternalError, TargetError
 from shared.ports import Clock
 
@@ -31,14 +31,14 @@ _RIGHTS = {
     Mode.APPEND: ("INSERT",),
     Mode.UPSERT: ("INSERT", "UPDATE", "SELECT"),
 }
-_COUNTABLE = """
-SELECT c.relkind IN ('r', 'p') AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid), c.reltuples
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
+_ESTIMATE = """
+SELECT c.reltuples FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s
 """
 
 
 class PostgresDelivery:
-    """One job's way into `schema.table`. Nothing is kept between calls but the plan: staging lies in the warehouse."""
+    """One job's way into `schema.table`. Nothing is kept between calls but the plan and a connection: staging is in the warehouse."""
 
     is_staged = True
 
@@ -46,6 +46,7 @@ class PostgresDelivery:
         self._plan = plan
         self._sign_in = sign_in
         self._warehouse = warehouse
+        self._session = Session(warehouse)
         self._clock = clock
         self._schema = warehouse.settings.schema
         self._table = str(plan.options.get("table") or plan.table_name)
@@ -135,8 +136,6 @@ class PostgresDelivery:
         columns = postgres_columns(self._plan.schema)
 
         def work(connection: psycopg.Connection) -> Fingerprint:
-            if not self._has_staging(connection):
-                return self._published_fingerprint(connection)
             try:
                 if self._plan.mode is Mode.UPSERT:
                     upsert.refuse_twice(connection, self._id(self._staging), self._plan.key)
@@ -145,9 +144,7 @@ class PostgresDelivery:
                 if self._has_staging(connection):
                     raise
                 return self._published_fingerprint(connection)
-            with connection.transaction():
-                self._record(connection, staging.READ_BACK, found.rows, f"{found.checksum:032x}")
-                self._record(connection, staging.READ_BACK_QUICK, found.rows, quick)
+            self._record_read_back(connection, found, quick)
             return found
 
         return self._do("reading the staged rows back", work)
@@ -184,26 +181,25 @@ class PostgresDelivery:
         """Count the rows of the live table: 0 if there is none, an estimate if counting takes too long; None if not even that."""
 
         def work(connection: psycopg.Connection) -> int | None:
-            found = connection.execute(_COUNTABLE, [self._schema, self._table]).fetchone()
-            if found is None:
-                return 0
-            is_table, estimate = found
-            if not is_table:
-                return None  # preflight says why
+            count = sql.SQL("SELECT count(*) FROM {}").format(self._id(self._table))
             try:
-                with connection.transaction():
+                with connection.pipeline(), connection.transaction():
                     connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(COUNT_TIMEOUT)))
-                    query = sql.SQL("SELECT count(*) FROM {}").format(self._id(self._table))
-                    row = connection.execute(query).fetchone()
+                    row = connection.execute(count).fetchone()
+            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+                return 0
+            except psycopg.errors.InsufficientPrivilege:  # or row security: preflight says which
+                return None
             except psycopg.errors.QueryCanceled:
-                return int(estimate) if estimate > 0 else None
+                row = connection.execute(_ESTIMATE, [self._schema, self._table]).fetchone()
+                return int(row[0]) if row and row[0] > 0 else None
             return int(row[0]) if row else None
 
         return self._do("counting the rows of the table", work)
 
     def _do(self, doing: str, work: Callable[[psycopg.Connection], T]) -> T:
         def once() -> T:
-            with self._warehouse.connect(doing) as connection:
+            with self._session.use(doing) as connection:
                 return work(connection)
 
         return _retry.call(once, self._clock)
@@ -311,19 +307,28 @@ class PostgresDelivery:
         ).fetchone()
         return Fingerprint.from_json({"rows": row[0], "checksum": row[1]}) if row else Fingerprint()
 
-    def _record(self, connection: psycopg.Connection, chunk: int, rows: int, checksum: str | None = None) -> bool:
+    def _record(self, connection: psycopg.Connection, chunk: int, rows: int) -> bool:
         """Claim a chunk in the present transaction; False if it is in already. A rival's claim is waited for."""
-        query = sql.SQL(
-            "INSERT INTO {} (job_id, chunk, rows, checksum) VALUES ({}, {}, {}, {}) ON CONFLICT (job_id, chunk) DO {}"
-        ).format(
-            self._id(staging.CHUNKS),
-            sql.Literal(self._plan.job_id),
-            sql.Literal(chunk),
-            sql.Literal(rows),
-            sql.Literal(checksum),
-            sql.SQL("UPDATE SET rows = excluded.rows, checksum = excluded.checksum" if checksum else "NOTHING"),
+        query = sql.SQL("INSERT INTO {} (job_id, chunk, rows) VALUES ({}, {}, {}) ON CONFLICT DO NOTHING").format(
+            self._id(staging.CHUNKS), sql.Literal(self._plan.job_id), sql.Literal(chunk), sql.Literal(rows)
         )
         return connection.execute(query).rowcount == 1
+
+    def _record_read_back(self, connection: psycopg.Connection, found: Fingerprint, quick: str) -> None:
+        query = sql.SQL(
+            "INSERT INTO {chunks} (job_id, chunk, rows, checksum) VALUES ({job}, {slow}, {rows}, {checksum}),"
+            " ({job}, {fast}, {rows}, {quick})"
+            " ON CONFLICT (job_id, chunk) DO UPDATE SET rows = excluded.rows, checksum = excluded.checksum"
+        ).format(
+            chunks=self._id(staging.CHUNKS),
+            job=sql.Literal(self._plan.job_id),
+            slow=sql.Literal(staging.READ_BACK),
+            fast=sql.Literal(staging.READ_BACK_QUICK),
+            rows=sql.Literal(found.rows),
+            checksum=sql.Literal(f"{found.checksum:032x}"),
+            quick=sql.Literal(quick),
+        )
+        connection.execute(query)
 
 
 def _names(columns: list[Column]) -> sql.Composed:

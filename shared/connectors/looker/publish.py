@@ -9,6 +9,10 @@ How an existing table gets its new rows, measured on 100,000 x 20 with an index 
 * DELETE and INSERT (0.3 to 0.5 s) lets nobody wait (slowest read 12 to 58 ms) and shows old rows or new ones, in older
   snapshots too: used. The old rows' space (24 MB a publish) is reused once autovacuum has passed.
 
+Before the commit of a replace the live table is compared with what was read back from staging: rows, and the sum of Postgres'
+own row hashes (0.05 to 0.1 s of its CPU for 100,000 x 20). An append and an upsert are compared by counts. What may never hang on
+the table: `side_effects`.
+
 How an upsert merges: `upsert`.
 
 New columns are added in the same transaction; that, and only that, takes a lock which readers wait for.
@@ -16,6 +20,7 @@ New columns are added in the same transaction; that, and only that, takes a lock
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,14 +48,17 @@ def publish(
             was published.
     """
     staged = sql.Identifier(schema, staging.staging_name(plan.job_id))
-    with connection.transaction():
+    # The counts of an append and an upsert are needed one by one; a replace is checked at its end.
+    in_one_go = connection.pipeline() if plan.mode is Mode.REPLACE else contextlib.nullcontext()
+    with in_one_go, connection.transaction():
         staging.lock(connection, schema, table)
-        if not _claim(connection, plan, schema, table):
+        claimed = _claim(connection, plan, schema, table)
+        if claimed is None:
             return False
         found = _prepare_target(connection, plan, columns, schema=schema, table=table)
         move = _Move(connection, plan, columns, sql.Identifier(schema, table), staged, f"{schema}.{table}")
         if plan.mode is Mode.REPLACE:
-            move.replace(_read_back(connection, plan, schema))
+            move.replace(claimed.read_back)
         else:
             move.add(is_counted=side_effects.has_statement_triggers(connection, found, plan.mode))
         connection.execute(sql.SQL("DROP TABLE {}").format(staged))
@@ -78,9 +86,10 @@ class _Move:
         if read_back is None:
             _, read_back = checksum.quick_of_table(self.connection, self.staged, self.columns)
         self.connection.execute(sql.SQL("DELETE FROM {}").format(self.live))
-        self._require(self.plan.rows, self._insert())
+        inserted = self._insert()
         rows, quick = checksum.quick_of_table(self.connection, self.live, self.columns)
-        self._require(self.plan.rows, rows)
+        for published in (inserted.rowcount, rows):
+            self._require(self.plan.rows, published)
         if quick != read_back:
             raise VerificationError(
                 f"{self.place}: the rows that would have been published are not those that were read back from staging; "
@@ -98,7 +107,7 @@ class _Move:
                 self.connection, self.live, self.staged, names, self.plan.key, self.plan.rows
             )
         else:
-            added = self._insert()
+            added = self._insert().rowcount
         self._require(self.plan.rows, overwritten + added)
         if is_counted and (after := self._count()) != before + added:
             raise VerificationError(
@@ -106,10 +115,10 @@ class _Move:
                 "removes rows; nothing was changed"
             )
 
-    def _insert(self) -> int:
+    def _insert(self) -> psycopg.Cursor:
         names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self.columns)
         insert = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(self.live, names, names, self.staged)
-        return self.connection.execute(insert).rowcount
+        return self.connection.execute(insert)
 
     def _count(self) -> int:
         row = self.connection.execute(sql.SQL("SELECT count(*) FROM {}").format(self.live)).fetchone()
@@ -122,11 +131,19 @@ class _Move:
             )
 
 
-def _claim(connection: psycopg.Connection, plan: DeliveryPlan, schema: str, table: str) -> bool:
-    """The guard: the key of `_bi_publications` lets one publish of a job through."""
+@dataclass(frozen=True)
+class _Claimed:
+    """The quick checksum that `read_back` recorded of the job; None if it was not asked to."""
+
+    read_back: str | None
+
+
+def _claim(connection: psycopg.Connection, plan: DeliveryPlan, schema: str, table: str) -> _Claimed | None:
+    """The guard: the key of `_bi_publications` lets one publish of a job through; None for the others."""
     statement = sql.SQL(
         "INSERT INTO {publications} (job_id, table_name, mode, rows, checksum) VALUES ({job}, {table}, {mode}, {rows}, "
         "(SELECT checksum FROM {chunks} WHERE job_id = {job} AND chunk = {read_back})) ON CONFLICT (job_id) DO NOTHING"
+        " RETURNING (SELECT checksum FROM {chunks} WHERE job_id = {job} AND chunk = {quick})"
     ).format(
         publications=sql.Identifier(schema, staging.PUBLICATIONS),
         chunks=sql.Identifier(schema, staging.CHUNKS),
@@ -135,17 +152,10 @@ def _claim(connection: psycopg.Connection, plan: DeliveryPlan, schema: str, tabl
         mode=sql.Literal(plan.mode.value),
         rows=sql.Literal(plan.rows),
         read_back=sql.Literal(staging.READ_BACK),
+        quick=sql.Literal(staging.READ_BACK_QUICK),
     )
-    return connection.execute(statement).rowcount == 1
-
-
-def _read_back(connection: psycopg.Connection, plan: DeliveryPlan, schema: str) -> str | None:
-    """Return the quick checksum that `read_back` recorded of this job, if it did."""
-    query = sql.SQL("SELECT checksum FROM {} WHERE job_id = {} AND chunk = {}").format(
-        sql.Identifier(schema, staging.CHUNKS), sql.Literal(plan.job_id), sql.Literal(staging.READ_BACK_QUICK)
-    )
-    row = connection.execute(query).fetchone()
-    return row[0] if row else None
+    row = connection.execute(statement).fetchone()
+    return _Claimed(row[0]) if row else None
 
 
 def _prepare_target(
@@ -155,8 +165,7 @@ def _prepare_target(
 
     Returns its (oid, relkind).
     """
-    if staging.oid(connection, schema, table) is None:
-        staging.make_table(connection, schema, table, columns)
+    staging.make_table(connection, schema, table, columns)
     live = sql.Identifier(schema, table)
     connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(live))
     found = staging.oid(connection, schema, table)

@@ -1,9 +1,10 @@
-"""The Postgres behind a Looker connection: who may be dialled, one connection per call, errors by what to do next."""
+"""The Postgres behind a Looker connection: who may be dialled, its connections, errors by what to do next."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -44,36 +45,84 @@ class Warehouse:
             CredentialError: the login or a right is refused.
             VendorUnavailableError: unreachable, busy, restarting, or the connection broke.
         """
+        session = Session(self)
+        try:
+            with session.use(doing) as connection:
+                yield connection
+        finally:
+            session.close()
+
+    def open(self) -> psycopg.Connection:
+        """Open a connection in autocommit mode. Raises what `connect` does, but psycopg's errors as they are."""
         settings = self.settings
         require_allowed(settings.host, self.allowed_hosts)
         if settings.sslmode not in SSL_MODES:
             raise TargetError(
                 f"warehouse.sslmode is {settings.sslmode!r}; expected one of {', '.join(sorted(SSL_MODES))}"
             )
+        connection = psycopg.connect(
+            host=settings.host,
+            port=settings.port,
+            dbname=settings.database,
+            user=settings.user,
+            password=self.password,
+            sslmode=settings.sslmode,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            client_encoding="UTF8",
+            application_name="bi-connectors",
+            keepalives_idle=30,
+            autocommit=True,
+            prepare_threshold=None,  # poolers in transaction mode do not keep prepared statements
+        )
         try:
-            with psycopg.connect(
-                host=settings.host,
-                port=settings.port,
-                dbname=settings.database,
-                user=settings.user,
-                password=self.password,
-                sslmode=settings.sslmode,
-                connect_timeout=CONNECT_TIMEOUT_S,
-                client_encoding="UTF8",
-                application_name="bi-connectors",
-                keepalives_idle=30,
-                autocommit=True,
-                prepare_threshold=None,  # poolers in transaction mode do not keep prepared statements
-            ) as connection:
-                connection.execute(_SESSION)
-                yield connection
-        except psycopg.Error as error:
-            raise translate(error, self.settings, doing) from error
+            connection.execute(_SESSION)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def location(self, table: str) -> str:
         """Name of a table that a person can find again; no credentials."""
         at = self.settings
         return f"postgres://{at.host}:{at.port}/{at.database}#{at.schema}.{table}"
+
+
+class Session:
+    """One connection for the steps of a delivery, opened for the first of them and again for the one behind any error.
+
+    Closed with the last reference to this object: a delivery is given up at any point, and nobody is told.
+    """
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._connection: psycopg.Connection | None = None
+        self._close: Callable[[], object] = _nothing
+
+    @contextmanager
+    def use(self, doing: str) -> Iterator[psycopg.Connection]:
+        """Lend the connection. Raises as `Warehouse.connect`."""
+        try:
+            if self._connection is None:
+                self._connection = self._warehouse.open()
+                closing = weakref.finalize(self, self._connection.close)
+                closing.atexit = False  # the socket goes with the process
+                self._close = closing
+            yield self._connection
+        except psycopg.Error as error:
+            self.close()
+            raise translate(error, self._warehouse.settings, doing) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection, if one is open."""
+        self._close()
+        self._connection, self._close = None, _nothing
+
+
+def _nothing() -> None:
+    return None
 
 
 def require_allowed(host: str, allowed: Sequence[str]) -> None:

@@ -117,6 +117,24 @@ def test_session_killed_inside_copy_leaves_no_part_of_the_chunk(cloud: Cloud) ->
     assert delivery.read_back().differences(delivery.fingerprint(table)) == []
 
 
+def test_steps_share_a_connection_that_is_made_again_when_lost_and_closed_at_the_end(cloud: Cloud) -> None:
+    ours = "FROM pg_stat_activity WHERE application_name = 'bi-connectors'"
+    table, clock = numbered(5, 1), QuickClock()
+    delivery = connector(cloud, clock=clock).open_delivery(plan_of(table, "shared"))
+    delivery.begin()
+    delivery.write(Chunk(0, 0, table))
+    assert cloud.sql(f"SELECT count(*) {ours}") == [(1,)]
+    cloud.sql(f"SELECT pg_terminate_backend(pid, 5000) {ours}", user="postgres")
+    assert delivery.read_back().differences(delivery.fingerprint(table)) == []
+    assert len(clock.slept) == 1
+    delivery.publish()
+    del delivery
+    deadline = time.monotonic() + 30
+    while cloud.sql(f"SELECT count(*) {ours}") != [(0,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_two_workers_with_the_same_job_write_and_publish_once(cloud: Cloud) -> None:
     table = numbered(2000, 1)
     plan = plan_of(table, "rivals", Mode.APPEND)
