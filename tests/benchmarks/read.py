@@ -165,6 +165,8 @@ def main() -> int:
         folder = Path(name)
         print("format        rows  ours rows/s pandas rows/s  ratio   (rows per CPU second; ours reads twice)")
         for fmt in arguments.formats:
+            if fmt is Format.JSONL:  # see the contest below
+                continue
             print(_speed(folder, fmt, min(arguments.rows, _SPEED_ROWS.get(fmt, arguments.rows))), flush=True)
         print("format        rows      peak MB  at 10 x MB    ratio   (XLSX at a tenth of the rows)")
         for fmt in arguments.formats:
@@ -174,7 +176,7 @@ def main() -> int:
         rows = arguments.rows
         kept = contest(folder, "JSON Lines read", rows, 5)  # a job keeps up to 32 MiB of rows from the scan on
         again = contest(folder, "JSON Lines read, twice", 4 * rows, 2.5)  # so many it reads again
-        is_met = [run([kept]), run([again], rounds=3)]
+        is_met = [run([kept]), run([again], rounds=1)]
         return 0 if all(is_met) else 1
 
 

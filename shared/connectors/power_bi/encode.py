@@ -169,7 +169,8 @@ def _held_column(where: _Where) -> pl.Series:
     if series.dtype == pl.String:
         if has_nul(where.values):
             _refuse(where, series.str.contains("\0", literal=True), "a NUL character")
-        if (series.str.len_bytes() > MAX_TEXT_LENGTH).any():  # never fewer than UTF-16 units
+        longest = series.str.len_bytes().max()  # never fewer than UTF-16 units
+        if isinstance(longest, int) and longest > MAX_TEXT_LENGTH:
             length = series.to_frame().select(utf16_length(pl.col(where.column))).to_series()
             too_long = length > MAX_TEXT_LENGTH
             figure = next(iter(length.filter(too_long)), 0)
