@@ -53,12 +53,28 @@ DIALECTS = [
         {"id": ("int64", [1, 2]), "text": ("string", ["two\nlines", 'say "hi", then\r\nleave'])},
     ),
     Dialect(
-        "MySQL: SELECT … INTO OUTFILE (tabs, backslash escapes, \\N, no header)",
-        b"1\ta\\tb\\\\c\t\\N\n2\tline\\\nbreak\t2024-02-29\n3\t\t\\N\n",
+        "MySQL: SELECT … INTO OUTFILE (tabs, a backslash before a tab or a break in a value, \\N, no header)",
+        b"1\ta\\\tb\\\\c\t\\N\n2\tline\\\nbreak\t2024-02-29\n3\t\t\\N\n",
         {
             "column_1": ("int64", [1, 2, 3]),
             "column_2": ("string", ["a\tb\\c", "line\nbreak", ""]),
             "column_3": ("date", [None, date(2024, 2, 29), None]),
+        },
+        {"delimiter": "\t", "quote": "", "escape": "\\", "header_rows": 0},
+    ),
+    Dialect(
+        "mysql --batch (letters for tabs and breaks in a value, NULL as a word, a header)",
+        b"id\ttext\n1\ta\\tb\\\\c\\nd\n2\tNULL\n",
+        {"id": ("int64", [1, 2]), "text": ("string", ["a\tb\\c\nd", None])},
+        {"delimiter": "\t", "quote": "", "escape": "\\", "null_values": ("NULL",)},
+    ),
+    Dialect(
+        "Postgres: COPY … TO, its own text format",
+        b"1\ta\\tb\\\\c\\nd\t\\N\n2\t\\r\\b\tx\n",
+        {
+            "column_1": ("int64", [1, 2]),
+            "column_2": ("string", ["a\tb\\c\nd", "\r\b"]),
+            "column_3": ("string", [None, "x"]),
         },
         {"delimiter": "\t", "quote": "", "escape": "\\", "header_rows": 0},
     ),
