@@ -50,7 +50,7 @@ CONTRACT = (
     ),
     Guard(
         "a connector changes only as it was read",
-        CONNECTORS,
+        "shared/services/publish_holds.py",
         "if version is not None and found.version != version:",
         "if False:",
         "tests/functional/test_connectors.py::test_change_needs_if_match_and_refuses_a_stale_one",

@@ -18,7 +18,7 @@ _COMMIT = _AUDIT + "test_an_entry_is_written_in_the_commit_of_the_change_that_it
 SECRETS = (
     Guard(
         "no secret is in Firestore",
-        CONNECTORS,
+        "shared/services/connector_bodies.py",
         "secrets = {field: config.pop(field) for",
         "secrets = {field: config[field] for",
         _REGISTER + "test_register_keeps_the_secret_in_secret_manager_only",
