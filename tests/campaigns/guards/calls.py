@@ -232,7 +232,7 @@ NAMES = (
         LAYOUT,
         """title.replace("'", "''")""",
         "title",
-        "tests/conformance/connectors/test_google_sheets.py::test_worksheet_option_names_the_tab_with_any_title",
+        "tests/conformance/connectors/test_google_sheets.py::test_a_title_is_one_part_of_the_address_and_of_the_range_whatever_it_holds[it's]",
     ),
     Guard(
         "a range of Google Sheets is one segment",
