@@ -136,8 +136,8 @@ def _adopt(client: SheetsClient, tab: Tab, plan: DeliveryPlan) -> Owned | None:
         _check_header(tab, present, plan.schema.names)
     elif present != plan.schema.names:
         raise TargetError(
-            f"{tab.title!r} holds something that this connector did not write, under another header than the table's: "
-            f"{present[:20]!r}; choose another worksheet, or empty this one",
+            f"{tab.title!r} holds something that this connector did not write, under the header {present[:20]!r} and not the "
+            f"table's, {plan.schema.names[:20]!r}; choose another worksheet, or empty this one",
             code="content_in_the_way",
         )
     return Owned(height, area.right)
