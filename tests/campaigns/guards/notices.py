@@ -18,8 +18,8 @@ NOTICES = (
     Guard(
         "a refusal repeats no path of a URL",
         "shared/connectors/_outgoing.py",
-        "re.split('[/?#]', rest, maxsplit=1)[0]",
-        "rest",
+        '([^/?#]*)", url)[0]',
+        '(.*)", url)[0]',
         _CHANNELS + "test_a_refusal_does_not_repeat_the_path_which_may_be_a_secret",
     ),
     Guard(

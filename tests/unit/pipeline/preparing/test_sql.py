@@ -147,6 +147,9 @@ def test_each_wall_alone_holds_what_it_is_for(
     walls = {name: value for name, value in sql_child.OPTIONS.items() if name != option}
     if option != "enable_external_access":
         walls["enable_external_access"] = "true"
+        alone = duckdb.connect(":memory:", config={**sql_child.OPTIONS, "enable_external_access": "true"})
+        with pytest.raises(duckdb.Error):
+            alone.sql(text).fetchall()
     open_wall = duckdb.connect(":memory:", config={**walls, "temp_directory": ""})
     assert open_wall.sql(text).fetchall(), "taken out, the wall lets it through"
     assert visible.num_rows == 4
@@ -183,9 +186,12 @@ def test_the_memory_that_duckdb_does_not_count_is_bounded_by_the_process(
 
 
 def test_sql_that_runs_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql, "LIMIT_S", 3.0)
-    with pytest.raises(SourceError, match="longer than 3 s"):
-        rows("with recursive t as (select 1 n union all select n + 1 from t) select max(n) as n from t")
+    monkeypatch.setattr(sql, "LIMIT_S", 1.0)
+    endless = (
+        "with recursive t as (select 1 n union all select n + 1 from t where n < 2000000) select max(n) as n from t"
+    )
+    with pytest.raises(SourceError, match="longer than 1 s"):
+        rows(endless)
 
 
 def test_the_child_gets_nothing_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
