@@ -62,7 +62,7 @@ def freeze_many(freezing: Freezing) -> FrozenSource:
         freezing.go_on_until_the_end("copying files")
         copy = objects.copy(info, freezing.bucket, f"{freezing.folder}source-{number:05d}.{source['format']}")
         with _named(info.uri):
-            part = Part(copy, reader(fmt).scan(PinnedObject(objects, copy), replace(options, schema=None)))
+            part = _scanned(freezing, fmt, copy, replace(options, schema=None))
             if found and not drifts:
                 _refuse_drift(found[0].scan.schema, pinned[0].uri, part.scan.schema)
         found.append(part)
@@ -168,8 +168,13 @@ def _retyped(freezing: Freezing, fmt: Format, part: Part, whole: pa.Schema, uri:
         return part
     options = replace(part.scan.options, schema={name: type_name(whole.field(name).type) for name in own.names})
     with _named(uri):
-        scan = reader(fmt).scan(PinnedObject(freezing.stores.objects, part.info), options)
-    return Part(part.info, scan)
+        return _scanned(freezing, fmt, part.info, options)
+
+
+def _scanned(freezing: Freezing, fmt: Format, info: ObjectInfo, options: ReadOptions) -> Part:
+    """Return one of many files, scanned. No rows are kept: those of all files together have no bound."""
+    scan = reader(fmt).scan(PinnedObject(freezing.stores.objects, info), options)
+    return Part(info, replace(scan, kept=None))
 
 
 @contextmanager
