@@ -79,7 +79,7 @@ def prepare(cloud: Cloud, rows: int) -> str:
 
 def accept(cloud: Cloud, kind: str, source: str, target: str) -> str:
     """Ask for an export as a person would; returns the job's id."""
-    body = {"connector_name": cloud.bodies[kind]["name"], "table_name": target, "max_shrink": 1.0}
+    body = {"connector_name": cloud.bodies[kind]["name"], "table_name": target}
     job = cloud.api.export(**body, source={"uri": f"gs://local-project-tables/{source}.parquet"})
     return str(job["id"])
 

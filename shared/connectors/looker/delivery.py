@@ -181,11 +181,14 @@ class PostgresDelivery:
         """Count the rows of the live table: 0 if there is none, an estimate if counting takes too long; None if not even that."""
 
         def work(connection: psycopg.Connection) -> int | None:
-            count = sql.SQL("SELECT count(*) FROM {}").format(self._id(self._table))
+            # In one exchange and one transaction: an error takes the SET back, too.
+            count = sql.SQL("SET statement_timeout = {}; SELECT count(*) FROM {}; RESET statement_timeout").format(
+                sql.Literal(COUNT_TIMEOUT), self._id(self._table)
+            )
             try:
-                with connection.pipeline(), connection.transaction():
-                    connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(COUNT_TIMEOUT)))
-                    row = connection.execute(count).fetchone()
+                cursor = connection.execute(count)
+                cursor.nextset()
+                row = cursor.fetchone()
             except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
                 return 0
             except psycopg.errors.InsufficientPrivilege:  # or row security: preflight says which
