@@ -10,7 +10,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from tests.campaigns import api, crashes, faults, flights, reconciling, replies, schedules, simulated, states, zones
+from tests.campaigns import (
+    api,
+    crashes,
+    faults,
+    flights,
+    reconciling,
+    removed,
+    replies,
+    schedules,
+    simulated,
+    states,
+    zones,
+)
 from tests.campaigns.guards import run as guards
 from tests.campaigns.malformed import run as malformed
 from tests.campaigns.report import EXCEPTED, Report
@@ -20,26 +32,28 @@ from tests.campaigns.targets import TARGETS
 
 
 def simulation(report: Report, options: argparse.Namespace) -> None:
-    seeds = 1 if options.seed is not None else 1000 if options.quick else 10_000
+    seeds = 1 if options.seed is not None else 500 if options.quick else 10_000
     simulated.run(report, first_seed=options.seed or 0, seeds=seeds, teeth_seeds=200)
 
 
 def crashing(part: str, report: Report, options: argparse.Namespace) -> None:
-    plan = crashes.Plan(pairs=84, spot=options.point)  # a course: 1,008 in all
+    plan = crashes.Plan(spot=options.point)
     if options.quick:
-        plan = replace(plan, every=15, pairs=2, has_teeth=part == "kill")
+        third = ("kill", "pause", "pairs").index(part)
+        plan = replace(plan, every=15, pairs=12, has_teeth=part == "kill", third=third)
     crashes.run(report, part, plan)
 
 
 def faulty(report: Report, options: argparse.Namespace) -> None:
     first = options.seed or 0
     seeds = range(first, first + (1 if options.seed is not None else 3 if options.quick else 200))
-    faults.run(report, faults.Plan(seeds, options.point))
+    faults.run(report, faults.Plan(seeds, options.point, has_teeth=not options.quick or bool(options.point)))
 
 
 def without_replies(report: Report, options: argparse.Namespace) -> None:
     every = 15 if options.quick else 1
-    replies.run(report, replies.Plan(every, options.point, has_teeth=not options.quick))
+    third = 0 if options.quick else None
+    replies.run(report, replies.Plan(every, options.point, has_teeth=not options.quick, third=third))
 
 
 def every_state(report: Report, options: argparse.Namespace) -> None:

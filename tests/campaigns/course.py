@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,14 +19,16 @@ from shared.connectors._base import Mode
 from shared.models import ExportRequest, JobStatus
 from shared.pipeline.lease import LEASE
 from shared.ports import Task
+from tests.campaigns.reader import Expected
 from tests.campaigns.simulated_target import Row, differences, published
 from tests.campaigns.targets import Target, rows_of
-from tests.campaigns.verdict import Verdict
+from tests.campaigns.verdict import Verdict, finished, told
 from tests.campaigns.worker import Worker, Workshop
 
 MOST_TASKS = 60
-RIVAL_S = 1.5
-"""A rival that waits longer than this for what the stopped worker holds (a lock at the vendor) sees it wake up."""
+RIVAL_S = 120.0
+"""A rival that neither ends nor waits for a lock of the stopped worker in this time fails the run."""
+LOOK_S = 0.1
 EXPIRED_S = LEASE.total_seconds() + 1
 Signals = Mapping[int, int]
 
@@ -63,11 +67,28 @@ def done(worker: Worker, timeout_s: float = 120.0) -> Any:
     return worker.result
 
 
+@dataclass(frozen=True)
+class Record:
+    """How a job's record stood: its status, the error's code and words, and what it tells of its rows."""
+
+    status: JobStatus
+    code: str = ""
+    reason: str = ""
+    told: tuple[Any, ...] = ()
+
+    @classmethod
+    def of(cls, job: Mapping[str, Any]) -> Record:
+        code = (job.get("error") or {}).get("code")
+        return cls(JobStatus(job["status"]), str(code), str(job.get("error_message")), told(job))
+
+
 @dataclass
 class Course:
     """Runs jobs on one table. `live` is what the target must hold; every run's source has its own version number.
 
-    `settle` is called when a job has ended and the target is about to be read.
+    `died` is called with a job's id when a worker of it was killed, `settle` when it has ended and the target is about to be read.
+    `happened` counts what became of the last run's script: `killed`, `stopped`, `outslept`, `held up` (`report.EXCEPTED`).
+    `passed` has the points of those of its workers that came to their end, a list for each.
     """
 
     workshop: Workshop
@@ -79,61 +100,59 @@ class Course:
     place: int = 0
     repaired: int = 0
     settle: Callable[[], None] = lambda: None
-    reached: set[str] = field(default_factory=set)
+    died: Callable[[str], None] = lambda job_id: None
+    happened: Counter[str] = field(default_factory=Counter)
+    passed: list[list[str]] = field(default_factory=list)
+    expected: Expected = field(default_factory=Expected)
 
     def points(self) -> list[int]:
-        """Run one job that nothing happens to (after a first one that makes the table); return the numbers of its commit points.
-
-        The world is the same right after one effect and right before the next, so the point before is taken for the first only.
-        """
+        """Run one job that nothing happens to (after a first one that makes the table); return the numbers of its commit points."""
         first = self.run([], mode=Mode.REPLACE if self.mode in self.target.refuses else self.mode)
-        names: list[str] = []
-        verdict = self.run([], names)
+        verdict = self.run([])
         if not (first.is_clean and verdict.is_clean):
             raise RuntimeError(
-                f"{self.target.name} {self.mode}: a job that nothing happened to failed: {first.notes + verdict.notes}"
+                f"{self.target.name} {self.mode}: a job that nothing happened to failed: {(first.notes + verdict.notes)[:4]}"
             )
-        self.reached = set(names)
-        return [number for number, name in enumerate(names, 1) if number == 1 or name.endswith(":after")]
+        return apart(self.passed[0])
 
-    def run(self, script: Sequence[Signals], names: list[str] | None = None, mode: Mode | None = None) -> Verdict:
+    def run(self, script: Sequence[Signals], mode: Mode | None = None) -> Verdict:
         """Accept a job and drive it to its end; the n-th worker gets the n-th signals. A stopped worker wakes once a rival ended."""
         mode = mode or self.mode
         self.version += 1
-        job_id, status, notes = self._drive(list(script), names, mode)
+        source = [tuple(row.values()) for row in rows_of(self.version, mode)]
+        self.expected.add(published(self.live, mode, source))
+        record, notes = self.drive(Wanted(self.target.name, self.table, mode, self.version), list(script))
         self.settle()
         verdict = Verdict(runs=1, notes=notes)
-        source = [tuple(row.values()) for row in rows_of(self.version, is_append=mode is Mode.APPEND)]
-        if problem := self._wrong(job_id, mode, status):
+        if problem := self._wrong(record, mode, len(source)):
             verdict.stuck += 1
             verdict.notes.append(problem)
-        if status is JobStatus.SUCCESS:
+        if record.status is JobStatus.SUCCESS:
             self.live = published(self.live, mode, source)
-        found = self._found()
+        found = self.found()
         if not self.target.is_atomic and differences(self.live, found) != (0, 0):
-            found = self._repaired(job_id, found)
+            found = self._repaired(found)
         verdict.lost, verdict.duplicated = differences(self.live, found)
         if verdict.lost or verdict.duplicated:
-            verdict.notes.append(
-                f"job {job_id}: the target lacks {verdict.lost} rows and has {verdict.duplicated} too many"
-            )
+            verdict.notes.append(f"the target lacks {verdict.lost} rows and has {verdict.duplicated} too many")
         self.live = found
+        self.expected.settle(found)
         return verdict
 
-    def _wrong(self, job_id: str, mode: Mode, status: JobStatus | None) -> str:
+    def _wrong(self, record: Record, mode: Mode, rows: int) -> str:
         """Say what is wrong with a job's end, nothing if it is the right one."""
         refusal = self.target.refuses.get(mode)
-        if refusal is None and status is JobStatus.SUCCESS:
+        if refusal is None and record.status is JobStatus.SUCCESS:
+            right = finished(rows)
+            return "" if record.told == right else f"the job ended, and its record tells {record.told}, not {right}"
+        if refusal is not None and record.status is JobStatus.FAILED and record.code == refusal:
             return ""
-        code, reason = self._reason(job_id)
-        if refusal is not None and status is JobStatus.FAILED and code == refusal:
-            return ""
-        return f"job {job_id} is {status} ({code}): {reason}"
+        return f"the job is {record.status} ({record.code}): {record.reason}"
 
-    def _found(self) -> tuple[Row, ...]:
+    def found(self) -> tuple[Row, ...]:
         return tuple(self.target.read(self.table) or ())
 
-    def _repaired(self, job_id: str, found: tuple[Row, ...]) -> tuple[Row, ...]:
+    def _repaired(self, found: tuple[Row, ...]) -> tuple[Row, ...]:
         """Let the sweeper look one lease later, as it does after a replace that cannot be fenced, and what it started run."""
         self.workshop.machine.clock.sleep(2 * EXPIRED_S)
         self._new_tasks()
@@ -142,75 +161,86 @@ class Course:
             services.sweeper.sweep()
 
         done(self.workshop.spawn(sweep))
-        self._work_off(job_id, self._new_tasks(), [], None, [])
-        again = self._found()
+        self._work_off("", self._new_tasks(), [], [])
+        again = self.found()
         if differences(self.live, again) == (0, 0):
             self.repaired += sum(differences(self.live, found))
         return again
 
-    def _drive(
-        self, script: list[Signals], names: list[str] | None, mode: Mode
-    ) -> tuple[str, JobStatus | None, list[str]]:
-        self._new_tasks()  # those of jobs before
-        wanted = Wanted(self.target.name, self.table, mode, self.version)
-        job_id: str = done(self.workshop.spawn(lambda services: accept(services, wanted)))
+    def drive(self, wanted: Wanted, script: list[Signals]) -> tuple[Record, list[str]]:
+        """Accept a job and work it off; return its record then, and what went wrong with workers."""
+        self.happened, self.passed = Counter(), []
         notes = list[str]()
-        return job_id, self._work_off(job_id, self._new_tasks(), script, names, notes), notes
+        job_id = self.accept(wanted)
+        record = self._work_off(job_id, self._new_tasks(), script, notes)
+        if record is None or not record.status.is_final or self.happened["stopped"]:
+            record = self.look(job_id)  # whoever woke up may have written since
+        return record, notes
 
-    def _work_off(
-        self, job_id: str, pending: list[Task], script: list[Signals], names: list[str] | None, notes: list[str]
-    ) -> JobStatus:
-        """Give tasks to workers until none is left, as Cloud Tasks does; return where the job stands then."""
-        clock, status = self.workshop.machine.clock, None
-        sleeper: tuple[Worker, Task] | None = None
+    def accept(self, wanted: Wanted) -> str:
+        """Ask for an export, as a client does; return the job's id."""
+        self._new_tasks()  # those of jobs before
+        job_id: str = done(self.workshop.spawn(lambda services: accept(services, wanted)))
+        return job_id
+
+    def _work_off(self, job_id: str, pending: list[Task], script: list[Signals], notes: list[str]) -> Record | None:
+        """Give tasks to workers until none is left, as Cloud Tasks does; return the job's record as its last worker left it."""
+        clock, record = self.workshop.machine.clock, None
+        sleeper: Worker | None = None
         for _ in range(MOST_TASKS):
             if not pending:
                 if sleeper is None:
                     break
-                self._wake(sleeper[0], notes)
+                self.happened["outslept"] += record is not None and record.status.is_final
+                self._wake(sleeper, notes)
                 pending, sleeper = self._new_tasks(), None
                 continue
             task = earliest(pending)
             if task.at is not None:
                 clock.sleep((task.at - clock.now()).total_seconds())
             worker = self.workshop.spawn(_work(task), script.pop(0) if script else None)
-            if sleeper is not None and not worker.wait(RIVAL_S):
-                self._wake(sleeper[0], notes)
+            if sleeper is not None and self._is_held_up(worker):
+                self.happened["held up"] += 1
+                self._wake(sleeper, notes)
                 sleeper = None
-            if worker.code is None and not worker.is_stopped:
-                worker.wait(120.0)
+            if worker.code is None and not worker.is_stopped and not worker.wait(RIVAL_S):
+                notes.append("a worker did not end")
+                worker.kill()
             if worker.is_stopped:
-                sleeper = (worker, task)
+                self.happened["stopped"] += 1
+                sleeper = worker
                 clock.sleep(EXPIRED_S)
                 pending.append(task)
             elif worker.code == -signal.SIGKILL:
+                self.happened["killed"] += 1
                 clock.sleep(EXPIRED_S)
+                self.died(job_id)
                 pending.append(task)
             elif worker.code != 0:
                 notes.append(f"a worker failed: {worker.result}")
                 pending.append(later(task, clock.now() + timedelta(seconds=5)))
             else:
-                status = JobStatus(worker.result) if job_of(task) == job_id else status
-                if names is not None:
-                    names += worker.names
+                record = worker.result if job_of(task) == job_id else record
+                self.passed.append(worker.names)
             pending += self._new_tasks()
         if sleeper is not None:
-            self._wake(sleeper[0], notes)
-        return status if status and status.is_final else self._status(job_id)
+            self._wake(sleeper, notes)
+        return record
 
-    def _reason(self, job_id: str) -> tuple[str, str]:
-        def work(services: Services) -> tuple[str, str]:
-            job = services.exports.get(job_id).data
-            return str((job.get("error") or {}).get("code")), str(job.get("error_message"))
+    def _is_held_up(self, rival: Worker) -> bool:
+        """Wait for the rival's end, or until it waits for a lock of the stopped worker; return whether it does."""
+        held_up, end = self.target.is_held_up, time.monotonic() + RIVAL_S
+        while not rival.wait(LOOK_S if held_up else RIVAL_S):
+            if held_up and held_up():
+                return True
+            if time.monotonic() > end:
+                break
+        return False
 
-        code, reason = done(self.workshop.spawn(work))
-        return code, reason
-
-    def _status(self, job_id: str) -> JobStatus:
-        def work(services: Services) -> str:
-            return str(services.exports.get(job_id).data["status"])
-
-        return JobStatus(done(self.workshop.spawn(work)))
+    def look(self, job_id: str) -> Record:
+        """Read a job's record."""
+        record: Record = done(self.workshop.spawn(lambda services: Record.of(services.exports.get(job_id).data)))
+        return record
 
     def _wake(self, sleeper: Worker, notes: list[str]) -> None:
         sleeper.go_on()
@@ -227,24 +257,33 @@ class Course:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One export: the rows of a version, to a connector's table."""
+    """One export: the rows of a version, or only its first ones, to a connector's table."""
 
     connector: str
     table: str
     mode: Mode
     version: int
+    max_shrink: float = 1.0
+    most_rows: int | None = None
 
 
 def accept(services: Services, wanted: Wanted) -> str:
     """Put the rows of this version into the file of the table's name, and ask for its export. Returns the job's id."""
-    rows = rows_of(wanted.version, is_append=wanted.mode is Mode.APPEND)
+    rows = rows_of(wanted.version, wanted.mode)[: wanted.most_rows]
     with services.stores.objects.writer("tables", f"{wanted.table}.jsonl", content_type="text/plain") as sink:
         sink.write("".join(json.dumps(row) + "\n" for row in rows).encode())
     body: dict[str, Any] = {"connector_name": wanted.connector, "table_name": wanted.table, "mode": wanted.mode.value}
-    body["max_shrink"] = 1.0
+    body["max_shrink"] = wanted.max_shrink
     if wanted.mode is Mode.UPSERT:
         body["key"] = ["id"]
     return str(services.exports.start(msgspec.convert(body, ExportRequest), "ann@example.com").data["id"])
+
+
+def apart(names: Sequence[str]) -> list[int]:
+    """Return the numbers of the points at which the world differs: right after one effect it is as right before the next, so the
+    point before is taken for the first only.
+    """
+    return [number for number, name in enumerate(names, 1) if number == 1 or name.endswith(":after")]
 
 
 def earliest(pending: list[Task]) -> Task:
@@ -267,9 +306,8 @@ def later(task: Task, at: datetime) -> Task:
 def _work(task: Task) -> Any:
     job_id = job_of(task)
 
-    def work(services: Services) -> str:
+    def work(services: Services) -> Record:
         services.exports.run(job_id, task.body["seq"])
-        found = services.stores.documents.get(f"export_jobs/{job_id}")
-        return str(found.data["status"]) if found else "failed"
+        return Record.of(services.exports.get(job_id).data)
 
     return work

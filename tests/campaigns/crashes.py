@@ -6,39 +6,46 @@ import itertools
 import random
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shared.connectors._base import Mode
 from tests.campaigns.blunt import BLUNT
-from tests.campaigns.course import Course, Signals, register
+from tests.campaigns.course import Course, Signals, apart, register
 from tests.campaigns.machine import Machine
 from tests.campaigns.reader import Reader
 from tests.campaigns.report import Report, Row
 from tests.campaigns.spot import ANYWHERE, Spot, replay
-from tests.campaigns.targets import TARGETS, Make, Target
+from tests.campaigns.targets import TARGETS, Make, Target, chosen
 from tests.campaigns.verdict import Verdict
 from tests.campaigns.worker import Workshop, warm
 from tests.canaries import left_in
 
 BITTEN_RUNS = 12
 """Runs without a guard until that must have been noticed."""
-SCRIPTS: dict[str, Callable[[int], Sequence[Signals]]] = {
-    "kill": lambda point: [{point: signal.SIGKILL}],
-    "pause": lambda point: [{point: signal.SIGSTOP}],
-}
+FIRST_DEATHS = 12
+"""So many points at which the first worker of a course's pairs dies; what the second one passes then is counted by a run each."""
+PAIRS = 1_000
+SIGNALS = {"kill": signal.SIGKILL, "pause": signal.SIGSTOP, "pairs": signal.SIGKILL}
+STRUCK = {"kill": ("killed", 1), "pause": ("stopped", 1), "pairs": ("killed", 2)}
+"""What must have happened to the workers of a run that counts."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of a part is run: every n-th point, or a number of pairs a course; where; and whether guards are taken away, too."""
+    """How much of a part is run: every n-th point, or pairs in all; where; and whether guards are taken away, too.
+
+    `third`, 0 to 2, leaves two of three courses out.
+    """
 
     every: int = 1
-    pairs: int = 0
+    pairs: int = PAIRS
     spot: Spot = ANYWHERE
     has_teeth: bool = True
+    third: int | None = None
 
 
 @contextmanager
@@ -58,72 +65,96 @@ def run(report: Report, part: str, plan: Plan) -> None:
     report.start(part)
     with machine() as running:
         workshop = Workshop(running)
-        for name, make in TARGETS.items():
-            if not plan.spot.takes(name):
-                continue
-            target = make(running)
+        targets = [(make, make(running)) for name, make in TARGETS.items() if plan.spot.takes(name)]
+        courses = chosen([target for _, target in targets], plan.spot, plan.third)
+        pairs, left = plan.pairs, len(courses)
+        for make, target in targets:
             register(workshop, target)
-            if name in BLUNT and plan.has_teeth and not plan.spot.what:
+            if target.name in BLUNT and plan.has_teeth and not plan.spot.what:
                 bite(report, part, workshop, target)
             for mode in target.modes:
-                if plan.spot.takes(name, mode.value):
-                    course = Course(workshop, target, mode, f"{part}_{name}_{mode.value}")
-                    report.add(_one(report, part, make, course, plan))
+                if (target.name, mode) in courses:
+                    course = Course(workshop, target, mode, f"{part}_{target.name}_{mode.value}")
+                    row = _one(report, part, make, course, replace(plan, pairs=-(-pairs // left)))
+                    report.add(row)
+                    pairs, left = pairs - row.verdict.runs, left - 1  # what one lacks the others make up for
 
 
 def _one(report: Report, part: str, make: Make, course: Course, plan: Plan) -> Row:
     target, mode = course.target, course.mode
     points = course.points()
-    row = Row(part, target.name, mode.value, points=len(points))
-    with Reader(course.workshop.machine, make, course.table, mode) as reader:
-        for what, script in _scripts(part, points, plan, f"{target.name} {mode.value}"):
-            verdict = course.run(script)
+    row, happened = Row(part, target.name, mode.value, points=len(points)), Counter[str]()
+    with Reader(course.workshop.machine, make, course.table, course.expected) as reader:
+        for what, verdict in _played(part, course, points, plan):
+            figure, times = STRUCK[part]
+            verdict.runs = int(course.happened[figure] >= times)
+            happened.update(course.happened)
             row.verdict.add(verdict)
             if not verdict.is_clean:
                 report.failed(replay(part, target.name, mode.value, what), verdict.notes, [])
-        row.reads = reader.reads
+        row.reads, row.unread = reader.reads, reader.failed
         if target.is_atomic:
             row.verdict.mixed += reader.mixed
         else:
             row.excepted = {"part seen": reader.mixed, "put back": course.repaired}
+    if part == "pause":
+        row.excepted |= {name: happened[name] for name in ("outslept", "held up")}
     return row
 
 
-def _scripts(part: str, points: Sequence[int], plan: Plan, name: str) -> Iterator[tuple[str, Sequence[Signals]]]:
-    """Yield what happens to the first workers, with the word that names it in `Spot.what`."""
+def _played(part: str, course: Course, points: Sequence[int], plan: Plan) -> Iterator[tuple[str, Verdict]]:
+    """Run jobs whose workers die or stop; yield each verdict with the word that names the run in `Spot.what`."""
     if plan.spot.what:
-        chosen = [int(point) for point in plan.spot.what.split("+")]
-        yield plan.spot.what, _deaths(*chosen) if part == "pairs" else SCRIPTS[part](chosen[0])
+        yield plan.spot.what, course.run(_script(part, *map(int, plan.spot.what.split("+"))))
     elif part == "pairs":
-        rng = random.Random(name)
-        for _ in range(plan.pairs):
-            first, second = rng.choice(points), rng.choice(points)
-            yield f"{first}+{second}", _deaths(first, second)
+        yield from _pairs(course, points, plan.pairs)
     else:
         for point in points[:: plan.every]:
-            yield str(point), SCRIPTS[part](point)
+            yield str(point), course.run(_script(part, point))
 
 
-def _deaths(first: int, second: int) -> Sequence[Signals]:
-    return [{first: signal.SIGKILL}, {second: signal.SIGKILL}]
+def _pairs(course: Course, points: Sequence[int], wanted: int) -> Iterator[tuple[str, Verdict]]:
+    """Run so many different pairs of deaths: the second is at a point that the second worker passed when only the first one died.
+
+    A run in which fewer than two died does not count, and another is drawn for it, as long as there are points.
+    """
+    rng = random.Random(f"{course.target.name} {course.mode.value}")
+    firsts = rng.sample(list(points), len(points))
+    while wanted > 0 and firsts:
+        here, firsts = firsts[:FIRST_DEATHS], firsts[FIRST_DEATHS:]
+        for number, first in enumerate(here):
+            yield f"{first}", course.run(_script("pairs", first))
+            seconds = apart(course.passed[0]) if course.passed else []
+            rng.shuffle(seconds)
+            share = -(-wanted // (len(here) - number))
+            for second in seconds:
+                if share <= 0:
+                    break
+                yield f"{first}+{second}", course.run(_script("pairs", first, second))
+                died = course.happened["killed"] >= 2
+                share, wanted = share - died, wanted - died
+
+
+def _script(part: str, *points: int) -> Sequence[Signals]:
+    return [{point: SIGNALS[part]} for point in points]
 
 
 def bite(report: Report, part: str, workshop: Workshop, target: Target) -> None:
     """Append to the target with a delivery that has no guard, until rows come twice; the part must notice."""
     course = Course(workshop, target, Mode.APPEND, f"{part}_{target.name}_bitten")
     course.points()
-    blunt, names, total = BLUNT[target.name], list[str](), Verdict()
+    blunt, total = BLUNT[target.name], Verdict()
     course.workshop = replace(workshop, wrap=lambda delivery: blunt(delivery, workshop.machine))
-    if not (clean := course.run([], names)).is_clean:
+    if not (clean := course.run([])).is_clean:
         raise RuntimeError(f"a job without guards that nothing happened to failed: {clean.notes}")
-    for point in _before_checkpoints(names)[:BITTEN_RUNS]:
-        total.add(course.run(_deaths(point, point) if part == "pairs" else SCRIPTS[part](point)))
+    for point in before_checkpoints(course.passed[0])[:BITTEN_RUNS]:
+        total.add(course.run(_script(part, point, point) if part == "pairs" else _script(part, point)))
         if total.duplicated:
             break
     report.tooth(f"the guards of {target.name} ({part})", total, is_noticed=total.duplicated > 0)
 
 
-def _before_checkpoints(names: Sequence[str]) -> list[int]:
+def before_checkpoints(names: Sequence[str]) -> list[int]:
     """Return the points right after a call of the vendor that a checkpoint follows: its effect is there, and nobody knows it."""
     following = itertools.pairwise(names)
     return [

@@ -6,6 +6,7 @@ So nothing but the vendors has to be outside of the worker: documents and object
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -20,9 +21,9 @@ from tests.campaigns.course import Wanted, accept, adjust, done, earliest, enrol
 from tests.campaigns.crashes import machine
 from tests.campaigns.link import FaultyLink
 from tests.campaigns.machine import Machine
-from tests.campaigns.moods import Mood, moods
+from tests.campaigns.moods import Mood, armed, moods
 from tests.campaigns.network import Network
-from tests.campaigns.reader import Reader
+from tests.campaigns.reader import Expected, Reader
 from tests.campaigns.report import Report, Row
 from tests.campaigns.simulated_target import Row as Cells
 from tests.campaigns.simulated_target import differences, published
@@ -37,15 +38,22 @@ MOST_TASKS = 400
 CALM_S = 7200.0
 """Between two runs: every token, quota window and pause of a breaker ends, so that a seed does the same wherever it stands."""
 BITTEN_SEEDS = 30
+HURRY = 20
+"""Exports at once: over 80 reads of a spreadsheet, and more writes; Google takes 60 of each a minute."""
+CALLS, CONNECTIONS, MESSAGES = "HTTP calls", "connections to Postgres", "messages to Postgres"
 Runs = Sequence[tuple[float, int]]
 
 
 @dataclass
 class Outcome:
-    """What a process full of runs came to; goes through a pipe."""
+    """What a process full of runs came to; goes through a pipe. `struck` and `of` have how many met a fault, and of how many, by the
+    rate that was asked for and what the faults struck at (`CALLS`, …).
+    """
 
     verdict: Verdict = field(default_factory=Verdict)
-    struck: int = 0
+    struck: Counter[tuple[float, str]] = field(default_factory=Counter)
+    of: Counter[tuple[float, str]] = field(default_factory=Counter)
+    expired: int = 0
     gave_up: int = 0
     parts: int = 0
     failing: list[tuple[float, int, list[str]]] = field(default_factory=list)
@@ -65,6 +73,7 @@ class Patient:
     live: tuple[Cells, ...] = ()
     version: int = 0
     place: int = 0
+    expected: Expected = field(default_factory=Expected)
     outcome: Outcome = field(default_factory=Outcome)
 
     @property
@@ -88,15 +97,25 @@ class Patient:
                 self.outcome.verdict.add(verdict)
         return self.outcome
 
+    def hurry(self, services: Services) -> None:
+        """Ask for exports of as many tables, and do them as fast as the vendor's quota lets us."""
+        enrol(services, self.target, keep_secrets(self.workshop, self.target))
+        self._tasks()
+        table = self.table
+        for number in range(HURRY):
+            self.table = f"{table}_{number}"
+            self._accept(services, self.mode)
+        self._work_off(services)
+
     def _one(self, services: Services, network: Network, rate: float, seed: int) -> Verdict:
         rng = random.Random(f"{self.target.name} {self.mode} {seed} {rate}")
         self._calm(services)
         job_id, source = self._accept(services, self.mode)
         network.draws, network.expiry, network.times_out, network.is_on = rng, rate / 10, bool(seed % 2), True
-        self._arm(rng, rate)
+        self._arm(rng, rate, each_message=seed // 2 % 2 == 1)
         verdict = Verdict(runs=1, notes=self._work_off(services))
         verdict.stuck += len(verdict.notes)
-        self._disarm(network)
+        self._disarm(network, rate, MESSAGES if seed // 2 % 2 else CONNECTIONS)
         job = services.exports.get(job_id).data
         status, error = JobStatus(job["status"]), job.get("error") or {}
         verdict.notes.append(f"job {job_id} is {status.value} ({error.get('code')}): {job.get('error_message')}")
@@ -119,6 +138,7 @@ class Patient:
         if is_success or self.target.is_atomic:
             verdict.lost, verdict.duplicated = lost, duplicated
             self.live = found
+            self.expected.settle(found)
             return
         self.outcome.parts += bool(lost or duplicated)
         if not self._heal(services):
@@ -131,12 +151,14 @@ class Patient:
         _, source = self._accept(services, Mode.REPLACE)
         self._work_off(services)
         self.live = tuple(source)
+        self.expected.settle(self.live)
         return differences(self.live, tuple(self.target.read(self.table) or ())) == (0, 0)
 
     def _accept(self, services: Services, mode: Mode) -> tuple[str, list[Cells]]:
         self.version += 1
-        job_id = accept(services, Wanted(self.target.name, self.table, mode, self.version))
-        return job_id, [tuple(row.values()) for row in rows_of(self.version, is_append=mode is Mode.APPEND)]
+        source = [tuple(row.values()) for row in rows_of(self.version, mode)]
+        self.expected.add(published(self.live, mode, source))
+        return accept(services, Wanted(self.target.name, self.table, mode, self.version)), source
 
     def _work_off(self, services: Services) -> list[str]:
         """Do the tasks until none is left; return the faults of ours, after which Cloud Tasks would deliver a task again."""
@@ -160,26 +182,31 @@ class Patient:
         self.machine.clock.sleep(CALM_S)
         services.stores.documents.delete(f"breakers/{self.target.name}")
 
-    def _arm(self, rng: random.Random, rate: float) -> None:
+    def _arm(self, rng: random.Random, rate: float, *, each_message: bool) -> None:
         if self.link is not None:
-            self.link.doom(rate, rng.randrange(1 << 30))
+            self.link.doom(rate, rng.randrange(1 << 30), each_message=each_message)
         for sandbox in self.target.sandboxes:
-            known = self.moods(sandbox, self.machine.clock.now())
-            for mood in known:
-                share = {"probability": rate / len(known), "seed": rng.randrange(1 << 30), "times": -1}
-                self.machine.admin("POST", "/faults", {**share, **mood})
+            for mood in armed(self.moods(sandbox, self.machine.clock.now()), rate):
+                self.machine.admin("POST", "/faults", {**mood, "seed": rng.randrange(1 << 30), "times": -1})
 
-    def _disarm(self, network: Network) -> None:
+    def _disarm(self, network: Network, rate: float, links: str) -> None:
         network.is_on = False
         if self.link is not None:
-            self.outcome.struck += self.link.counts()[1]
+            counts = self.link.counts()
+            self.outcome.struck[rate, links] += counts.cuts
+            self.outcome.of[rate, links] += counts.messages if links == MESSAGES else counts.connections
             self.link.doom(0.0, 0)
-        armed = self.machine.admin("GET", "/faults")["faults"]
-        self.outcome.struck += sum(fault["struck"] for fault in armed)
+        faults = self.machine.admin("GET", "/faults")["faults"]
+        self.outcome.struck[rate, CALLS] += sum(fault["struck"] for fault in faults)
+        most = {(fault["vendor"], fault["path"]): 0 for fault in faults}
+        for fault in faults:
+            asked = (fault["vendor"], fault["path"])
+            most[asked] = max(most[asked], fault["matched"])  # the first of a list is asked about every call
+        self.outcome.of[rate, CALLS] += sum(most.values())
         self.machine.admin("DELETE", "/faults")
 
     def _expire(self, tokens: str) -> None:
-        self.outcome.struck += 1
+        self.outcome.expired += 1
         self.machine.admin("POST", "/tokens/expire", {"vendor": tokens})
 
     def _tasks(self) -> list[Task]:
@@ -189,10 +216,14 @@ class Patient:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which seeds, at which rates, where. Behaviours of a vendor beside its usual one get every fourth seed."""
+    """Which seeds, at which rates, where; and whether guards are taken away, too.
+
+    Behaviours of a vendor beside its usual one get every fourth seed.
+    """
 
     seeds: Sequence[int]
     spot: Spot = ANYWHERE
+    has_teeth: bool = True
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -208,7 +239,8 @@ class Plan:
 
 def run(report: Report, plan: Plan) -> None:
     """Run every seed at every rate on every vendor; then each kind without its guards, and one that is in a hurry."""
-    report.start(f"faults: {len(plan.seeds)} seeds x {len(plan.rates)} rates; `points` are faults that struck")
+    what = f"faults: {len(plan.seeds)} seeds x {len(plan.rates)} rates; `points` are faults that struck"
+    report.start(f"{what}. Two seeds of four break connections to Postgres, the others single messages")
     with machine() as running:
         workshop = Workshop(running)
         for name, make in TARGETS.items():
@@ -227,19 +259,28 @@ def _suffer(report: Report, workshop: Workshop, make: Make, plan: Plan) -> None:
             continue
         patient = Patient(workshop, target, mode, link, f"faults_{target.name}_{mode.value}")
         row = Row("faults", target.name, mode.value)
-        with Reader(workshop.machine, make, patient.table, mode, quiet=True) as reader:
+        with Reader(workshop.machine, make, patient.table, patient.expected, quiet=True) as reader:
             outcome = _in_a_process(patient, plan.runs(target, mode))
-            outcome.verdict.mixed += reader.mixed
-            row.reads = reader.reads
-        row.verdict, row.points = outcome.verdict, outcome.struck
+            if target.is_atomic:
+                outcome.verdict.mixed += reader.mixed
+            row.reads, row.unread = reader.reads, reader.failed
+        row.verdict, row.points = outcome.verdict, outcome.struck.total() + outcome.expired
         row.excepted = {"gave up": outcome.gave_up} | ({} if target.is_atomic else {"left part": outcome.parts})
         for rate, seed, notes in outcome.failing:
             report.failed(replay("faults", target.name, mode.value, rate, seed), notes, [])
         report.add(row)
-    if target.name in BLUNT and not plan.spot.what:
+        for what in sorted({what for _, what in outcome.of}):
+            report.say(f"  {what}: " + ", ".join(_share(outcome, rate, what) for rate in plan.rates))
+    if target.name in BLUNT and plan.has_teeth and not plan.spot.what:
         _bite(report, workshop, target, link)
     if link is not None:
         link.close()
+
+
+def _share(outcome: Outcome, rate: float, what: str) -> str:
+    """Say how many of the calls were struck, beside the rate that was asked for."""
+    struck, of = outcome.struck[rate, what], outcome.of[rate, what]
+    return f"{rate:.0%} asked, {struck} of {of} struck" + (f" ({struck / of:.1%})" if of else "")
 
 
 def _in_a_process(patient: Patient, runs: Runs) -> Outcome:

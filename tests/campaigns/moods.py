@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -45,3 +46,21 @@ def moods(sandbox: str, now: datetime) -> list[Mood]:
         {"kind": "status", "status": 200, **ERROR_BODIES[sandbox]},
     ]
     return [{"vendor": sandbox, **mood} for mood in found]
+
+
+def armed(moods: Sequence[Mood], rate: float) -> list[Mood]:
+    """Return the moods as faults that together strike this share of the calls, each as often as any other.
+
+    Faults are asked one after the other, and only where none before has struck. A mood that belongs to one path leaves the other
+    paths to the rest, so there are two lists then.
+    """
+    for path in {mood["path"] for mood in moods if "path" in mood}:
+        others = [mood for mood in moods if mood.get("path") != path]
+        here = [{**mood, "path": path} for mood in moods]
+        return [*_in_turn(here, rate), *_in_turn([{**mood, "path": f"^(?!.*{path})"} for mood in others], rate)]
+    return _in_turn(moods, rate)
+
+
+def _in_turn(moods: Sequence[Mood], rate: float) -> list[Mood]:
+    share = rate / len(moods)
+    return [{**mood, "probability": share / (1 - number * share)} for number, mood in enumerate(moods)]

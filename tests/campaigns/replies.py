@@ -12,7 +12,7 @@ from tests.campaigns.link import FaultyLink
 from tests.campaigns.reader import Reader
 from tests.campaigns.report import Report, Row
 from tests.campaigns.spot import ANYWHERE, Spot, replay
-from tests.campaigns.targets import TARGETS, Make
+from tests.campaigns.targets import TARGETS, Make, chosen
 from tests.campaigns.verdict import Verdict
 from tests.campaigns.worker import Workshop
 
@@ -21,11 +21,12 @@ POSTGRES = "postgres"
 
 @dataclass(frozen=True)
 class Plan:
-    """Every n-th call; where; and whether guards are taken away, too."""
+    """Every n-th call; where; whether guards are taken away, too; and which third of the courses, None for all."""
 
     every: int = 1
     spot: Spot = ANYWHERE
     has_teeth: bool = True
+    third: int | None = None
 
 
 def run(report: Report, plan: Plan) -> None:
@@ -33,21 +34,21 @@ def run(report: Report, plan: Plan) -> None:
     report.start("replies: `points` are the calls of a job")
     with machine() as running:
         workshop = Workshop(running)
+        courses = chosen([make(running) for make in TARGETS.values()], plan.spot, plan.third)
         for name, make in TARGETS.items():
-            if plan.spot.takes(name):
-                _target(report, workshop, make, plan)
+            if modes := [mode for target, mode in courses if target == name]:
+                _target(report, workshop, make, modes, plan)
 
 
-def _target(report: Report, workshop: Workshop, make: Make, plan: Plan) -> None:
+def _target(report: Report, workshop: Workshop, make: Make, modes: list[Mode], plan: Plan) -> None:
     target, link = make(workshop.machine), None
     if target.kind == "looker":
         link = FaultyLink(workshop.machine.ports.of("postgres"))
         target.registration["warehouse"]["port"] = link.port
     register(workshop, target)
-    for mode in target.modes:
-        if plan.spot.takes(target.name, mode.value):
-            course = Course(workshop, target, mode, f"replies_{target.name}_{mode.value}")
-            report.add(Losses(course, link).row(report, make, plan))
+    for mode in modes:
+        course = Course(workshop, target, mode, f"replies_{target.name}_{mode.value}")
+        report.add(Losses(course, link).row(report, make, plan))
     if target.name in BLUNT and plan.has_teeth and not plan.spot.what:
         _bite(report, Course(workshop, target, Mode.APPEND, f"replies_{target.name}_bitten"), link)
     if link is not None:
@@ -89,13 +90,13 @@ class Losses:
         self.course.points()
         calls = self.calls()
         row.points = len(calls)
-        with Reader(self.course.workshop.machine, make, self.course.table, mode, quiet=True) as reader:
+        with Reader(self.course.workshop.machine, make, self.course.table, self.course.expected, quiet=True) as reader:
             for sandbox, number in self._chosen(calls, plan):
                 verdict = self.without_reply(sandbox, number)
                 row.verdict.add(verdict)
                 if not verdict.is_clean:
                     report.failed(replay("replies", target.name, mode.value, f"{sandbox}:{number}"), verdict.notes, [])
-            row.reads = reader.reads
+            row.reads, row.unread = reader.reads, reader.failed
             row.verdict.mixed += reader.mixed
         if not target.is_atomic:
             row.excepted = {"put back": self.course.repaired}
@@ -119,7 +120,7 @@ class Losses:
     def _counts(self) -> dict[str, int]:
         machine = self.course.workshop.machine
         told = {name: machine.admin("GET", f"/calls?vendor={name}")["total"] for name in self.course.target.sandboxes}
-        return told if self.link is None else {**told, POSTGRES: self.link.counts()[0]}
+        return told if self.link is None else {**told, POSTGRES: self.link.counts().messages}
 
     def without_reply(self, sandbox: str, number: int) -> Verdict:
         """Run a job of which this call's reply is lost.
@@ -142,5 +143,5 @@ class Losses:
         self.lost = sum(fault["struck"] for fault in machine.admin("GET", "/faults")["faults"])
         machine.admin("DELETE", "/faults")
         if self.link is not None:
-            self.lost += self.link.counts()[1]
+            self.lost += self.link.counts().cuts
             self.link.lose(0)

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 
 from tests.campaigns.verdict import Verdict
 
-FIGURES = ("points", "reads", "runs", "lost", "dupl.", "stuck", "mixed", "undercut", "missed", "doubled")
+FIGURES = ("points", "reads", "unread", "runs", "lost", "dupl.", "stuck", "mixed", "undercut", "missed", "doubled")
 EXCEPTED = {
     "part seen": "reads of a part, of a target that is not atomic",
     "put back": "rows that a late call took or doubled, and the sweeper mended one lease later",
     "left part": "replaces or appends that failed and left a part, of a target that is not atomic",
     "gave up": "jobs that ended as failed with the vendor's trouble as their reason",
+    "outslept": "pauses in which the job had ended, by a rival or before, when the sleeper woke",
+    "held up": "pauses in which the rival waited for a lock that the sleeper held, and the sleeper woke then",
 }
 """Columns beside the zeros: what a target that cannot be atomic showed, and jobs that rightly failed."""
 MOST_SHOWN = 30
@@ -26,7 +28,7 @@ HEADER = WIDTHS + "".join(f" {name:>8}" for name in FIGURES) + " |" + "".join(f"
 
 @dataclass
 class Row:
-    """One target in one mode. `reads` is how often the live table was looked at meanwhile.
+    """One target in one mode. `reads` is how often the live table was looked at meanwhile, `unread` how often that failed.
 
     `excepted` has what is counted apart from the zeros, by the names of `EXCEPTED`.
     """
@@ -36,6 +38,7 @@ class Row:
     mode: str
     points: int = 0
     reads: int = 0
+    unread: int = 0
     verdict: Verdict = field(default_factory=Verdict)
     excepted: dict[str, int] = field(default_factory=dict)
 
@@ -44,6 +47,7 @@ class Row:
         figures = (
             self.points,
             self.reads,
+            self.unread,
             v.runs,
             v.lost,
             v.duplicated,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,14 +17,30 @@ from shared import connectors as kinds
 from shared.connectors._base import Mode
 from tests.campaigns.machine import Machine
 from tests.campaigns.simulated_target import Row
+from tests.campaigns.spot import Spot
 
-ROWS = 45
+FEWEST_ROWS, SPREAD = 41, 19
+"""A version has 41 to 59 rows: three chunks, whatever its number, and seldom as many as the version before it."""
+STEP, IDS = 17, 211
+"""An upsert's ids begin 17 behind those of the version before, in a ring: most of its rows exist already, some are new, and most
+of those that exist stay as they are."""
 
 
-def rows_of(version: int, *, is_append: bool) -> list[dict[str, Any]]:
-    """Return the source of run `version`; in appends every row has an id of its own."""
-    first = version * ROWS if is_append else 0
-    return [{"id": first + n, "version": version, "name": f"volunteer {n} of {version}"} for n in range(ROWS)]
+def rows_of(version: int, mode: Mode) -> list[dict[str, Any]]:
+    """Return the source of run `version`.
+
+    Its ids are 0, 1, … in a replace, its own in an append, and partly those of versions before in an upsert.
+    """
+    count = FEWEST_ROWS + version * 7 % SPREAD
+    ids: Sequence[int]
+    match mode:
+        case Mode.REPLACE:
+            ids = range(count)
+        case Mode.APPEND:
+            ids = range(1000 * version, 1000 * version + count)
+        case Mode.UPSERT:
+            ids = [(STEP * version + n) % IDS for n in range(count)]
+    return [{"id": id_, "version": version, "name": f"volunteer {n} of {version}"} for n, id_ in enumerate(ids)]
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,7 @@ class Target:
         knobs: what the sandbox of the kind is set to.
         refuses: modes that must be refused, with the job's error code.
         may_fail: codes with which a job may end under faults beside those that pass with time.
+        is_held_up: tells whether somebody waits there for a lock of a session whose client is silent; None where there are no locks.
     """
 
     kind: str
@@ -52,23 +68,36 @@ class Target:
     knobs: Mapping[str, Any] = field(default_factory=dict)
     refuses: Mapping[Mode, str] = field(default_factory=dict)
     may_fail: frozenset[str] = frozenset()
+    is_held_up: Callable[[], bool] | None = None
 
     @property
     def modes(self) -> list[Mode]:
         return sorted(kinds.capabilities(self.kind).modes)
 
 
+HELD_UP = """
+SELECT 1 FROM pg_stat_activity waiting JOIN pg_stat_activity holder ON holder.pid = ANY(pg_blocking_pids(waiting.pid))
+WHERE waiting.datname = current_database() AND holder.wait_event_type = 'Client' LIMIT 1
+"""
+
+
 def looker(machine: Machine) -> Target:
     at, accounts = machine.accounts.warehouse, machine.accounts.looker
     sessions: list[psycopg.Connection] = []
 
-    def read(table: str) -> list[Row] | None:
+    def session() -> psycopg.Connection:
         if not sessions:
             sessions.append(psycopg.connect(machine.postgres.dsn(at.user), autocommit=True))
+        return sessions[0]
+
+    def read(table: str) -> list[Row] | None:
         try:
-            return sessions[0].execute(f'SELECT id, version, name FROM bi."{table}"').fetchall()
+            return session().execute(f'SELECT id, version, name FROM bi."{table}"').fetchall()
         except psycopg.errors.UndefinedTable:
             return None
+
+    def is_held_up() -> bool:
+        return session().execute(HELD_UP).fetchone() is not None
 
     warehouse: dict[str, Any] = {
         "host": at.host,
@@ -80,7 +109,7 @@ def looker(machine: Machine) -> Target:
     body: dict[str, Any] = {"connector_type": "looker", "base_url": accounts.base_url, "client_id": accounts.client_id}
     body |= {"client_secret": accounts.client_secret, "warehouse_password": at.password}
     body |= {"connection": accounts.connection, "warehouse": {**warehouse, "sslmode": "disable"}}
-    return Target("looker", body, read, read, "looker", ("looker",))
+    return Target("looker", body, read, read, "looker", ("looker",), is_held_up=is_held_up)
 
 
 def google_sheets(machine: Machine) -> Target:
@@ -163,7 +192,7 @@ TARGETS: dict[str, Make] = {
 }
 
 
-def is_mixed(rows: list[Row] | None, mode: Mode) -> bool:
-    """Whether a reader saw neither the old table nor the new one: every version is there whole, and only one if not appended."""
-    versions = Counter(row[1] for row in rows or [])
-    return any(count != ROWS for count in versions.values()) or (mode is not Mode.APPEND and len(versions) > 1)
+def chosen(targets: Sequence[Target], spot: Spot, third: int | None = None) -> list[tuple[str, Mode]]:
+    """Return the courses that a part runs, target and mode: those of the spot, or of all only every third, beginning with `third`."""
+    every = [(target.name, mode) for target in targets for mode in target.modes if spot.takes(target.name, mode.value)]
+    return every if third is None or spot.target else every[third::3]

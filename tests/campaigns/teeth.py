@@ -54,14 +54,44 @@ class AlteredDocuments:
     def transact(self, work: Callable[[Transaction], T]) -> T:
         return self._inner.transact(lambda tx: work(AlteredTransaction(tx, self._alter)))
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class ForgettingDocuments:
+    """`Documents` without some fields of a document that is looked at, or without what a query in an order finds."""
+
+    def __init__(self, inner: Documents, *, fields: tuple[str, ...] = (), order: str = "") -> None:
+        self._inner, self._fields, self._order = inner, fields, order
+
     def get(self, path: str) -> Document | None:
-        return self._inner.get(path)
+        found = self._inner.get(path)
+        if found is None or not self._fields:
+            return found
+        kept = {name: value for name, value in found.data.items() if name not in self._fields}
+        return Document(found.path, kept, found.version)
 
     def query(self, query: Query) -> list[Document]:
-        return self._inner.query(query)
+        return [] if query.order_by == self._order else self._inner.query(query)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+
+def hiding(order: str) -> Callable[[Stores], Stores]:
+    """Queries in this order find nothing."""
+    return lambda stores: replace(stores, documents=ForgettingDocuments(stores.documents, order=order))
+
+
+def unshrinking(stores: Stores) -> Stores:
+    """Nobody knows how many rows a target held."""
+    return replace(stores, documents=ForgettingDocuments(stores.documents, fields=("last_rows",)))
+
+
+def uncancellable(stores: Stores) -> Stores:
+    """A worker does not see that its job is to be cancelled."""
+    alter = lambda found: _with(found, lambda data: {"cancel_requested": False})  # noqa: E731
+    return replace(stores, documents=AlteredDocuments(stores.documents, alter))
 
 
 def _with(found: Document | None, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Document | None:
@@ -224,4 +254,6 @@ TEETH = (
     Tooth("verification of a vendor that drops a row", Collaborators(delivery=Unverified, drops=1), shows="lost"),
     Tooth("question whether the publish took effect", Collaborators(delivery=Unasked)),
     Tooth("one atomic publish", Collaborators(delivery=InParts), shows="mixed"),
+    Tooth("turns on a target", Collaborators(hiding("turn")), shows="stuck"),
+    Tooth("sweep of jobs that nobody drives", Collaborators(hiding("created_at")), shows="stuck"),
 )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime
 
 import pytest
 import requests
 
+from infra.local.sandboxes.faults import Fault, Faults
+from shared.connectors._base import Mode
+from tests.campaigns.course import apart
+from tests.campaigns.moods import armed, moods
 from tests.campaigns.network import Network
+from tests.campaigns.reader import Expected
 from tests.campaigns.spot import Spot, replay
+from tests.campaigns.targets import rows_of
 from tests.fakes.stores import FakeClock
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -80,3 +87,60 @@ def test_a_spot_takes_the_courses_that_it_names(text: str, taken: bool) -> None:
 def test_a_spot_of_four_parts_is_refused() -> None:
     with pytest.raises(ValueError, match="target/mode/what"):
         Spot.parse("looker/append/1/2")
+
+
+OLD, NEW = [(1, 1, "a"), (2, 1, "b")], [(1, 2, "a"), (3, 2, "c")]
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_allowed"),
+    [(OLD, True), (list(reversed(OLD)), True), (NEW, True), ([], False), (OLD[:1], False), ([*OLD, *NEW], False)],
+)
+def test_a_reader_may_see_the_old_table_or_the_new_one_while_a_job_runs_and_nothing_else(
+    seen: list[tuple[int, int, str]], is_allowed: bool
+) -> None:
+    expected = Expected()
+    expected.settle(OLD)
+    expected.add(NEW)
+    assert expected.allows(seen, len(expected)) is is_allowed
+
+
+def test_a_read_that_began_before_a_job_may_see_what_it_published_and_one_that_began_after_it_only_that() -> None:
+    expected = Expected()
+    expected.settle(OLD)
+    before = len(expected)
+    expected.add(NEW)
+    expected.settle(NEW)
+    assert [expected.allows(rows, before) for rows in (OLD, NEW, [])] == [True, True, False]
+    assert [expected.allows(rows, len(expected)) for rows in (OLD, NEW, [])] == [False, True, False]
+
+
+def test_before_there_were_rows_a_reader_may_see_none() -> None:
+    expected = Expected()
+    expected.add(NEW)
+    assert expected.allows([], len(expected))
+
+
+def test_versions_differ_in_their_number_of_rows_and_an_upsert_keeps_some_of_the_rows_before() -> None:
+    ids = [{row["id"] for row in rows_of(version, Mode.UPSERT)} for version in (1, 2)]
+    assert (len(ids[0]), len(ids[1])) == (48, 55)
+    assert (len(ids[0] - ids[1]), len(ids[0] & ids[1]), len(ids[1] - ids[0])) == (17, 31, 24)
+
+
+@pytest.mark.parametrize(("rate", "four_deviations"), [(0.01, 28), (0.1, 85), (0.3, 130), (0.5, 141)])
+@pytest.mark.parametrize(
+    ("sandbox", "path"),
+    [("google_sheets", "/v4/spreadsheets/x"), ("power_bi", "/x/executeQueries"), ("power_bi", "/x/rows")],
+)
+def test_faults_strike_as_many_calls_as_their_rate_says(
+    sandbox: str, path: str, rate: float, four_deviations: int
+) -> None:
+    faults, rng = Faults(), random.Random(3)
+    for mood in armed(moods(sandbox, NOW), rate):
+        faults.add(Fault.from_dict({**mood, "seed": rng.randrange(1 << 30), "times": -1}))
+    struck = sum(faults.strike(sandbox, "POST", path) is not None for _ in range(5_000))
+    assert struck == pytest.approx(5_000 * rate, abs=four_deviations)
+
+
+def test_points_are_taken_where_the_world_differs() -> None:
+    assert apart(["a:before", "a:after", "b:before", "c:before", "c:after"]) == [1, 2, 5]

@@ -111,9 +111,9 @@ def _judge_jobs(one: Accepted, documents: Documents, vendor: SimulatedVendor, ve
         if (
             wrong is None
             and status is JobStatus.SUCCESS
-            and (told := _told(data)) != (expected := _finished(len(one.rows)))
+            and (says := told(data)) != (expected := finished(len(one.rows)))
         ):
-            wrong = f"ended, and then its record became {told}, not {expected}"
+            wrong = f"ended, and then its record became {says}, not {expected}"
         if wrong:
             verdict.stuck += 1
             verdict.notes.append(f"job {job_id} ({one.key}, {one.mode.value}): {wrong}; {data.get('error_message')}")
@@ -128,13 +128,13 @@ def _judge_order(documents: Documents, vendor: SimulatedVendor, verdict: Verdict
         verdict.notes.append(f"jobs published out of turn: {places}")
 
 
-def _told(record: Mapping[str, Any]) -> tuple[Any, ...]:
+def told(record: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what a finished job's record says of itself."""
     progress = record["progress"]
     return record["phase"], record.get("record_count"), progress["rows_done"], progress["rows_total"]
 
 
-def _finished(rows: int) -> tuple[Any, ...]:
+def finished(rows: int) -> tuple[Any, ...]:
     """Return what it must say, whoever else still believed to hold the job."""
     return "finished", rows, rows, rows
 
