@@ -80,6 +80,10 @@ def every_guard(report: Report, options: argparse.Namespace) -> None:
     guards.run(report, every=15 if options.quick else 1)
 
 
+def without_a_guard(report: Report, options: argparse.Namespace) -> None:
+    removed.run(report, every=6 if options.quick else 1)
+
+
 def ticking(report: Report, options: argparse.Namespace) -> None:
     seeds = 1 if options.seed is not None else 20 if options.quick else 200
     schedules.run(report, first_seed=options.seed or 0, seeds=seeds)
@@ -100,6 +104,7 @@ PARTS: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "pairs": partial(crashing, "pairs"),
     "faults": faulty,
     "replies": without_replies,
+    "removed": without_a_guard,
     "states": every_state,
     "schedules": ticking,
     "cron": by_the_minute,
