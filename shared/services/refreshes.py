@@ -42,7 +42,9 @@ STARTING = timedelta(
 )  # our choice: longer than the call that starts a refresh may take (two time-outs of 100 s)
 BY_REQUEST = "cancelled by request"
 NOT_CALLED = ("breaker_open", "quota_wait")
-MAX_FAILED_LOOKS = 8  # our choice: with growing pauses about eight minutes of a vendor out of reach
+MAX_FAILED_LOOKS = (
+    8  # our choice: about two minutes out of reach give up a start; a refresh that runs is asked until its limit
+)
 TASK_DEADLINE_S = 300.0
 
 
@@ -190,7 +192,8 @@ class Refreshes:
         except VendorUnavailableError as error:
             self._look_later(run, error)
         except BIConnectorsError as error:
-            self._save(run, {**_ended(RunStatus.FAILED, self._stores.clock.now()), **_failed_by(error)})
+            status = RunStatus.CANCELLED if error.code == "refresh_cancelled" else RunStatus.FAILED
+            self._save(run, {**_ended(status, self._stores.clock.now()), **_failed_by(error)})
 
     def _open(self, run: Mapping[str, Any]) -> Connector:
         connector: Connector = self._connectors.open(self._connectors.get(run["connector_name"]))
@@ -209,12 +212,18 @@ class Refreshes:
         return run, connector.poll_refresh(vendor_id)
 
     def _begin(self, connector: Connector, run: Mapping[str, Any]) -> VendorRefresh:
-        """Start the refresh once. That we are about to call is written first: who finds it written asks the vendor instead."""
+        """Start the refresh once. That we are about to call is written first: who finds it written asks the vendor instead.
+
+        Raises:
+            ConflictError: code `refresh_cancelled`, before the vendor was called or where it does not show the lost call.
+        """
         now = self._stores.clock.now()
 
         def work(tx: Transaction) -> Mapping[str, Any]:
             found = require_in(tx, run["id"])
             if found.get("start_called_at") is None:
+                if found.get("cancel_requested") or RunStatus(found["status"]).is_final:
+                    raise ConflictError(BY_REQUEST, code="refresh_cancelled")
                 tx.update(f"refresh_runs/{run['id']}", {"start_called_at": now})
             return found
 
@@ -228,6 +237,8 @@ class Refreshes:
         found = connector.find_refresh(run["id"], run["options"], called_at)
         if found is not None:
             return found
+        if known.get("cancel_requested"):
+            raise ConflictError(BY_REQUEST, code="refresh_cancelled")
         try:
             return connector.start_refresh(run["id"], run["options"])
         except ConflictError as error:
@@ -256,7 +267,8 @@ class Refreshes:
     def _look_later(self, run: Mapping[str, Any], error: VendorUnavailableError) -> None:
         failed = run["failed_looks"] + 1
         now = self._stores.clock.now()
-        if failed > MAX_FAILED_LOOKS:
+        may_run = run.get("vendor_id") is not None and now - run["created_at"] <= _limit(run)
+        if failed > MAX_FAILED_LOOKS and not may_run:
             self._save(run, {**_ended(RunStatus.FAILED, now), **_failed_by(error)})
             return
         pause = error.retry_after_s if error.retry_after_s is not None else _pause_s(failed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -39,9 +39,12 @@ class InMemoryVendor:
     found: VendorRefresh | None = None
     refreshes: list[VendorRefresh] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    during: dict[str, Callable[[], object]] = field(default_factory=dict)
+    """What happens elsewhere, once, while the vendor works on a step."""
 
     def step(self, name: str) -> None:
         self.calls.append(name)
+        self.during.pop(name, lambda: None)()
         if self.errors and self.errors[0][0] == name:
             raise self.errors.pop(0)[1]
 

@@ -65,3 +65,39 @@ def test_refreshing_a_sheet_is_422_that_names_export_and_refresh(registered: Wor
 def test_unknown_refresh_options_are_refused(registered: World) -> None:
     answer = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh", {"options": {"speed": "fast"}})
     assert answer.status == 400
+
+
+def test_a_refresh_that_runs_is_asked_until_its_limit_however_long_the_vendor_is_out_of_reach(
+    registered: World,
+) -> None:
+    registered.vendor.errors = [("poll_refresh", VendorUnavailableError("503"))] * 20
+    registered.vendor.errors += [("poll_refresh", VendorUnavailableError("429", retry_after_s=1_800.0))]
+    registered.vendor.refreshes = [VendorRefresh("v", RefreshStatus.SUCCEEDED, "Completed")]
+    run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh").body["id"]
+    started = registered.fakes.clock.now()
+    registered.work()
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert (run["status"], registered.vendor.calls.count("poll_refresh")) == ("success", 22)
+    assert (registered.fakes.clock.now() - started).total_seconds() > 1_800
+
+
+def test_a_vendor_out_of_reach_past_the_limit_ends_the_run(registered: World) -> None:
+    registered.vendor.errors = [("poll_refresh", VendorUnavailableError("503", retry_after_s=3_600.0))] * 40
+    run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh").body["id"]
+    registered.work()
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert (run["status"], run["error"]["code"], run["error_message"]) == ("failed", "vendor_unavailable", "503")
+    assert registered.vendor.calls.count("poll_refresh") == 27
+
+
+def test_a_start_that_waited_for_quota_does_not_start_what_was_cancelled_meanwhile(registered: World) -> None:
+    run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh").body["id"]
+    refused = VendorUnavailableError("the quota is used up", code="quota_wait", retry_after_s=30.0)
+    registered.vendor.errors = [("start_refresh", refused)]
+    registered.vendor.during["start_refresh"] = lambda: registered.call(
+        "refresh", "POST", f"{API}/refresh-runs/{run_id}:cancel"
+    )
+    registered.work()
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert (run["status"], run["error"]["code"]) == ("cancelled", "refresh_cancelled")
+    assert registered.vendor.calls == ["start_refresh"]
