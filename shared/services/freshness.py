@@ -36,7 +36,13 @@ class Freshnesses:
     def evaluate_all(self) -> None:
         """Compare every enabled schedule that has a `max_age` with it; tell of each change of state once, log each time."""
         found = self._stores.documents.query(Query("schedules", (LIVE, ("enabled", "==", True))))
-        seen = [self._evaluate(item.data) for item in found if item.data.get("max_age")]
+        seen: list[Freshness] = []
+        for item in found:
+            if item.data.get("max_age"):
+                try:
+                    seen.append(self._evaluate(item.data))
+                except Exception as error:  # noqa: BLE001 - one schedule's trouble must not keep the alerts of the others
+                    log_event("freshness_postponed", severity="ERROR", schedule_id=item.data["id"], reason=str(error))
         late = sum(one.state is FreshnessState.LATE for one in seen)
         log_event("freshness", severity="WARNING" if late else "INFO", watched=len(seen), late=late)
 

@@ -83,6 +83,8 @@ class Attempt:
     """Whether it was queued before and is to start now."""
     schedule: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    is_on_record: bool = False
+    """Whether this planned time has its occurrence although the schedule is not past it: that is to move on."""
     before: Standing | None = None
     """The run before this one, whose end nobody may have recorded yet."""
 
@@ -100,7 +102,13 @@ class Attempt:
         if self.waited:
             if self.schedule.get("queued") != self.id:
                 return Verdict.HANDLED
-        elif (is_planned and self._is_behind()) or (not is_planned and self._is_repeat(tx)):
+        elif is_planned:
+            if self._is_behind():
+                return Verdict.HANDLED
+            self.is_on_record = tx.get(self.path) is not None
+            if self.is_on_record:
+                return Verdict.HANDLED
+        elif self._is_repeat(tx):
             return Verdict.HANDLED
         if not self.schedule["enabled"] and is_planned:
             return self._left_out("the schedule was paused while it waited") if self.waited else Verdict.HANDLED
@@ -145,6 +153,8 @@ class Attempt:
         elif verdict is Verdict.QUEUE:
             self._overtake(tx)
             self._write(tx, OccurrenceStatus.QUEUED, queued=self.id)
+        elif verdict is Verdict.HANDLED and self.is_on_record:
+            tx.update(f"schedules/{self.schedule_id}", {"handled_until": self.planned_at})
         return verdict
 
     def earlier(self, tx: Transaction, now: datetime) -> str | None:

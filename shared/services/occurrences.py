@@ -88,9 +88,10 @@ class Occurrences:
         for item in self._stores.documents.query(Query("schedules", (("deleting", "==", False),))):
             try:
                 self.tend(item.data)
-            except BIConnectorsError as error:
+            except Exception as error:  # noqa: BLE001 - one schedule's trouble must not keep the minute from the others
                 failed += 1
-                log_event("schedule_postponed", severity="WARNING", schedule_id=item.data["id"], reason=error.message)
+                severity = "WARNING" if isinstance(error, BIConnectorsError) else "ERROR"
+                log_event("schedule_postponed", severity=severity, schedule_id=item.data["id"], reason=str(error))
         return failed
 
     def tend(self, schedule: Mapping[str, Any]) -> None:

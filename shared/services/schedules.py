@@ -235,7 +235,7 @@ class Schedules:
                 raise PreconditionFailedError(f"schedule {schedule_id!r} was changed since it was read; read it again")
             changes = {**fields, "revision": found.data["revision"] + 1, "updated_at": now, "sync": "pending"}
             if any(name in fields and fields[name] != found.data[name] for name in TIMING):
-                changes["handled_until"] = now
+                changes["handled_until"] = max(found.data["handled_until"], now)
             tx.update(found.path, changes)
             after = {**found.data, **changes}
             audit.record(tx, now, "schedule.change", found.path, before=found.data, after=after)

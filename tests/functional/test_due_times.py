@@ -1,0 +1,90 @@
+"""Due times that meet a change of their schedule, or trouble of another one, over HTTP on fakes; the clock stands at 12:00 UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from shared.models import Freshness
+from shared.services.freshness import Freshnesses
+from shared.services.occurrences import Occurrences
+from tests.functional.conftest import World
+from tests.functional.scheduling import API, HOURLY, create, get, statuses
+
+
+def patch(world: World, schedule_id: str, changes: dict[str, Any]) -> None:
+    etag = get(world, schedule_id).headers["ETag"]
+    answer = world.call("refresh", "PATCH", f"{API}/schedules/{schedule_id}", changes, **{"If-Match": etag})
+    assert answer.status == 200, answer.body
+
+
+def pause_and_resume(world: World, schedule_id: str) -> None:
+    for verb in ("pause", "resume"):
+        assert world.call("refresh", "POST", f"{API}/schedules/{schedule_id}:{verb}").status == 200
+
+
+@pytest.mark.parametrize("way", ["change", "pause"])
+def test_a_change_just_before_a_time_that_ran_already_does_not_bring_it_back(schedules: World, way: str) -> None:
+    schedule_id = create(schedules, HOURLY)
+    schedules.go_to("2026-01-05T12:59:57+00:00")
+    assert len(schedules.fire(schedule_id, "2026-01-05T13:00:00Z").body["occurrences"]) == 1
+    schedules.work()
+    schedules.go_to("2026-01-05T12:59:58+00:00")
+    if way == "change":
+        patch(schedules, schedule_id, {"cron_expression": "0,30 * * * *"})
+    else:
+        pause_and_resume(schedules, schedule_id)
+    schedules.go_to("2026-01-05T14:00:00+00:00")
+    assert schedules.fire(schedule_id, "2026-01-05T14:00:00Z").status == 200
+    assert statuses(schedules, schedule_id)[-1] == ("14:00", "started")
+    assert ("13:00", "started") in statuses(schedules, schedule_id)
+
+
+def test_a_time_that_is_on_record_counts_as_handled_whatever_the_schedule_says(schedules: World) -> None:
+    schedule_id = create(schedules, HOURLY)
+    path = f"schedules/{schedule_id}"
+    before = schedules.fakes.documents.get(path)
+    assert before is not None
+    schedules.go_to("2026-01-05T13:00:00+00:00")
+    schedules.fire(schedule_id, "2026-01-05T13:00:00Z")
+    schedules.work()
+    schedules.fakes.documents.update(path, {"handled_until": before.data["handled_until"]})
+    schedules.go_to("2026-01-05T14:00:00+00:00")
+    assert schedules.fire(schedule_id, "2026-01-05T14:00:00Z").status == 200
+    assert statuses(schedules, schedule_id) == [("13:00", "started"), ("14:00", "started")]
+
+
+def test_one_schedules_trouble_does_not_keep_the_others(schedules: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, sound = create(schedules, HOURLY), create(schedules, HOURLY)
+    tend = Occurrences.tend
+
+    def contended(self: Occurrences, schedule: Mapping[str, Any]) -> None:
+        if schedule["id"] == broken:
+            raise ValueError("Failed to commit transaction in 20 attempts.")
+        tend(self, schedule)
+
+    monkeypatch.setattr(Occurrences, "tend", contended)
+    schedules.go_to("2026-01-05T13:05:00+00:00")
+    schedules.minute()
+    assert statuses(schedules, sound) == [("13:00", "started")]
+
+
+def test_one_schedules_trouble_does_not_keep_the_alerts_of_the_others(
+    schedules: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, sound = create(schedules, HOURLY, max_age="30m"), create(schedules, HOURLY, max_age="30m")
+    of = Freshnesses.of
+
+    def contended(self: Freshnesses, schedule: Mapping[str, Any], now: datetime) -> Freshness:
+        if schedule["id"] == broken:
+            raise ValueError("Failed to commit transaction in 20 attempts.")
+        return of(self, schedule, now)
+
+    monkeypatch.setattr(Freshnesses, "of", contended)
+    schedules.go_to("2026-01-05T12:40:00+00:00")
+    schedules.minute()
+    notices = schedules.call("refresh", "GET", f"{API}/notices").body["notices"]
+    assert [(one["event"], one["subject"]["schedule_id"]) for one in notices] == [("freshness.late", sound)]
