@@ -225,7 +225,8 @@ class Services:
     def schedules(self) -> Schedules:
         from shared.services.schedules import Schedules
 
-        return Schedules(self.stores, self.connectors, self.settings.urls["refresh"])
+        refresh_url = self.settings.urls["refresh"]
+        return Schedules(self.stores, self.connectors, refresh_url, self.occurrences.run_due)
 
     @cached_property
     def occurrences(self) -> Occurrences:

@@ -9,8 +9,10 @@ from enum import Enum
 from typing import Any
 
 from shared.errors import BIConnectorsError
-from shared.models import SCHEMA, JobStatus, OccurrenceStatus, Overlap, RunStatus, ScheduleAction
+from shared.models import SCHEMA, JobStatus, Missed, OccurrenceStatus, Overlap, RunStatus, ScheduleAction
 from shared.ports import Document, Transaction
+from shared.services.cron import Cron
+from shared.services.occurrence_plan import Step, occurrence_id, plan
 
 LIFETIME = timedelta(days=30)
 FORCED_APART = timedelta(minutes=1)  # our choice: two forced calls closer than this are one that came twice
@@ -94,6 +96,7 @@ class Attempt:
 
     def decide(self, tx: Transaction) -> Verdict:
         """Read what there is, and say what is to be done. Only reads."""
+        self.is_on_record = False
         found = tx.get(f"schedules/{self.schedule_id}")
         if found is None or found.data.get("deleting"):
             return Verdict.HANDLED
@@ -205,9 +208,8 @@ class Attempt:
         if self.waited:
             tx.update(self.path, changes)
         else:
-            own = {"id": self.id, "schedule_id": self.schedule_id, "planned_at": self.planned_at, "count": self.count}
-            times = {"created_at": self.now, "expire_at": self.now + LIFETIME}
-            tx.create(self.path, {"schema": SCHEMA, "trigger": self.trigger, **own, **times, **changes})
+            own = {"id": self.id, "schedule_id": self.schedule_id, "trigger": self.trigger}
+            tx.create(self.path, {**own, **_times(Step(self.planned_at, count=self.count), self.now), **changes})
         if self.trigger == "schedule" and not self.waited:
             schedule["handled_until"] = self.planned_at
         if self.trigger == "forced" and not self.waited:
@@ -216,6 +218,26 @@ class Attempt:
             schedule["queued"] = None
         if schedule:
             tx.update(f"schedules/{self.schedule_id}", schedule)
+
+
+def leave_out(tx: Transaction, schedule: Mapping[str, Any], reason: str, now: datetime) -> None:
+    """Record what is due of a schedule and will not run any more. The caller moves `handled_until`; no reads after this."""
+    cron = Cron(schedule["cron_expression"], schedule["timezone"])
+    steps = {
+        occurrence_id(schedule["id"], step.slot): step
+        for step in plan(cron, Missed(schedule["missed"]), schedule["handled_until"], now, now)
+    }
+    on_record = {key for key in steps if tx.get(f"occurrences/{key}") is not None}
+    for key, step in steps.items():
+        if key not in on_record:
+            own = {"id": key, "schedule_id": schedule["id"], "trigger": "schedule"}
+            became = {"status": OccurrenceStatus.SKIPPED.value, "reason": step.reason or reason}
+            tx.create(f"occurrences/{key}", {**own, **_times(step, now), **became})
+
+
+def _times(step: Step, now: datetime) -> dict[str, Any]:
+    times = {"planned_at": step.slot, "created_at": now, "expire_at": now + LIFETIME}
+    return {"schema": SCHEMA, "count": step.count, **times}
 
 
 Get = Callable[[str], Document | None]

@@ -106,6 +106,13 @@ class Occurrences:
             self._start_waiting(document.data)
             self._run_due(document.data, self._stores.clock.now() - OVERDUE)
 
+    def run_due(self, schedule: Mapping[str, Any]) -> None:
+        """See to what is due of a schedule that is about to change; what cannot start now is left to the caller."""
+        try:
+            self._run_due(schedule, self._stores.clock.now())
+        except BIConnectorsError as error:
+            log_event("due_not_started", severity="WARNING", schedule_id=schedule["id"], reason=error.message)
+
     def _run_due(self, schedule: Mapping[str, Any], until: datetime) -> list[Occurrence]:
         if not schedule["enabled"]:
             return []

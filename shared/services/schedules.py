@@ -6,7 +6,7 @@ Cloud Scheduler has. A crash in between leaves a difference that the reconciler 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -35,6 +35,7 @@ from shared.ports import CronJob, Document, Query, Stores, Transaction
 from shared.services.connector_bodies import merge_patch
 from shared.services.connectors import Connectors
 from shared.services.cron import Cron
+from shared.services.occurrence_attempt import leave_out
 from shared.services.records import (
     Idempotency,
     Page,
@@ -56,7 +57,11 @@ TIMING = ("cron_expression", "timezone", "enabled")
 class Schedules:
     """The use cases around `schedules/{id}`."""
 
-    def __init__(self, stores: Stores, connectors: Connectors, refresh_url: str) -> None:
+    def __init__(
+        self, stores: Stores, connectors: Connectors, refresh_url: str, run_due: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        """`run_due` sees to what is due of a schedule (its record) by the rules it has still, as far as that can start now."""
+        self._run_due = run_due
         self._stores = stores
         self._connectors = connectors
         self._refresh_url = refresh_url
@@ -224,7 +229,14 @@ class Schedules:
         )
 
     def _store(self, schedule_id: str, fields: Mapping[str, Any], revision: str | None) -> Document:
-        """Write a change and tell Cloud Scheduler; if that refuses it, the change is taken back."""
+        """Write a change and tell Cloud Scheduler; if that refuses it, the change is taken back.
+
+        What came due before a change of the times runs before it, or is recorded with it: no planned time goes without a word.
+        """
+        present = self.get(schedule_id).data
+        is_paused = fields.get("enabled") is False
+        if present["enabled"] and not is_paused and _is_timing(fields, present):
+            self._run_due(present)
         now = self._stores.clock.now()
 
         def work(tx: Transaction) -> dict[str, Any]:
@@ -234,7 +246,10 @@ class Schedules:
             if revision is not None and revision != str(found.data["revision"]):
                 raise PreconditionFailedError(f"schedule {schedule_id!r} was changed since it was read; read it again")
             changes = {**fields, "revision": found.data["revision"] + 1, "updated_at": now, "sync": "pending"}
-            if any(name in fields and fields[name] != found.data[name] for name in TIMING):
+            if _is_timing(fields, found.data):
+                if found.data["enabled"]:
+                    done = "paused" if is_paused else "changed"
+                    leave_out(tx, found.data, f"had not started when the schedule was {done}", now)
                 changes["handled_until"] = max(found.data["handled_until"], now)
             tx.update(found.path, changes)
             after = {**found.data, **changes}
@@ -311,6 +326,11 @@ def shown(document: Document, now: datetime) -> Schedule:
     data: Mapping[str, Any] = document.data
     coming = Cron(data["cron_expression"], data["timezone"]).after(now) if data["enabled"] else iter(())
     return from_record(Schedule, {**data, "next_run": next(coming, None)})
+
+
+def _is_timing(fields: Mapping[str, Any], schedule: Mapping[str, Any]) -> bool:
+    """Whether new fields change when a schedule runs."""
+    return any(name in fields and fields[name] != schedule[name] for name in TIMING)
 
 
 def _refreshes(schedule: Mapping[str, Any]) -> bool:

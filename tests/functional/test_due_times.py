@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from shared.errors import VendorUnavailableError
 from shared.models import Freshness
 from shared.services.freshness import Freshnesses
 from shared.services.occurrences import Occurrences
 from tests.functional.conftest import World
-from tests.functional.scheduling import API, HOURLY, create, get, statuses
+from tests.functional.scheduling import API, HOURLY, create, get, jobs, occurrences, statuses
 
 
 def patch(world: World, schedule_id: str, changes: dict[str, Any]) -> None:
@@ -55,6 +56,42 @@ def test_a_time_that_is_on_record_counts_as_handled_whatever_the_schedule_says(s
     schedules.go_to("2026-01-05T14:00:00+00:00")
     assert schedules.fire(schedule_id, "2026-01-05T14:00:00Z").status == 200
     assert statuses(schedules, schedule_id) == [("13:00", "started"), ("14:00", "started")]
+
+
+@pytest.mark.parametrize("change", [{"cron_expression": "30 * * * *"}, {"timezone": "Asia/Kolkata"}])
+def test_what_was_due_before_a_change_runs_before_it(schedules: World, change: dict[str, Any]) -> None:
+    schedule_id = create(schedules, HOURLY)
+    schedules.go_to("2026-01-05T13:00:20+00:00")
+    patch(schedules, schedule_id, change)
+    schedules.go_to("2026-01-05T13:00:30+00:00")
+    assert schedules.fire(schedule_id, "2026-01-05T13:00:00Z").body["occurrences"] == []
+    assert statuses(schedules, schedule_id) == [("13:00", "started")]
+    assert len(jobs(schedules)) == 1
+
+
+def test_what_was_due_before_a_pause_does_not_start_and_is_on_record(schedules: World) -> None:
+    schedule_id = create(schedules, HOURLY, missed="run_all")
+    schedules.go_to("2026-01-05T15:00:20+00:00")
+    pause_and_resume(schedules, schedule_id)
+    schedules.go_to("2026-01-05T15:00:30+00:00")
+    schedules.fire(schedule_id, "2026-01-05T15:00:00Z")
+    assert [(status, reason) for _, status, reason in occurrences(schedules, schedule_id)] == [
+        ("skipped", "had not started when the schedule was paused")
+    ] * 3
+
+
+def test_what_could_not_start_before_a_change_is_on_record(schedules: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule_id = create(schedules, HOURLY)
+    schedules.go_to("2026-01-05T13:00:20+00:00")
+
+    def down(bucket: str, name: str) -> None:
+        raise VendorUnavailableError("the bucket gave no answer")
+
+    monkeypatch.setattr(schedules.fakes.objects, "stat", down)
+    patch(schedules, schedule_id, {"cron_expression": "30 * * * *"})
+    assert [(status, reason) for _, status, reason in occurrences(schedules, schedule_id)] == [
+        ("skipped", "had not started when the schedule was changed")
+    ]
 
 
 def test_one_schedules_trouble_does_not_keep_the_others(schedules: World, monkeypatch: pytest.MonkeyPatch) -> None:
