@@ -94,7 +94,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     `record_count`, `file_size_bytes`, `location` and `verification` are set when it succeeds; `cost`, when it ends, is what
     it did and an estimate of its price (infra/COST.md); `error_message` and `error`
-    when it fails; `note` says in words where the promise is limited for this kind of target. `source_as_of` is the moment whose
+    when it fails; `refresh_error` is why the refresh that was asked for could not be started after it; `note` says in words
+    where the promise is limited for this kind of target. `source_as_of` is the moment whose
     rows were frozen: of a file its generation's creation, of many the newest, else when they were read. `drift` is how the
     columns differ from the last success on the target (`added`, `gone`, `changed`), null where there was none; `rejected_count`
     rows and `discarded_values` single values were left out as the contract says, each with its reason in `rejects_uri`.
@@ -129,6 +130,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
     refresh_after: bool = False
     refresh_run_id: str | None = None
+    refresh_error: ErrorInfo | None = None
     max_shrink: float = 0.5
     key: list[str] = []
     held_reason: str | None = None

@@ -283,14 +283,15 @@ class ExportEngine:
         after = {Mode.REPLACE: rows, Mode.APPEND: before + rows, Mode.UPSERT: max(before, rows)}[Mode(job["mode"])]
         target = {"last_job_id": job["id"], "last_accepted": job["accepted"], "last_rows": after}
         target["last_columns"] = preparing.remembered(job)
-        is_replace = Mode(job["mode"]) is Mode.REPLACE
-        late = {} if delivery.is_staged or not is_replace else {"recheck_at": self._stores.clock.now() + leases.LEASE}
+        late = self._stores.clock.now() + leases.LEASE
+        recheck = {} if delivery.is_staged or Mode(job["mode"]) is not Mode.REPLACE else {"recheck_at": late}
         held.save(
             {
-                **late,
+                **recheck,
                 "status": JobStatus.SUCCESS.value,
                 "phase": Phase.FINISHED.value,
                 "completed_at": self._stores.clock.now(),
+                "refresh_due_at": late if job["refresh_after"] else None,
                 "record_count": rows,
                 "cost": receipt(job),
                 "file_size_bytes": job.get("file_size_bytes") or frozen_bytes(job),

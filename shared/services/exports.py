@@ -12,7 +12,7 @@ import msgspec
 
 from shared import audit
 from shared import connectors as kinds
-from shared.errors import InvalidRequestError, NotFoundError, UnsupportedError
+from shared.errors import BIConnectorsError, InternalError, InvalidRequestError, NotFoundError, UnsupportedError
 from shared.models import Contract, ExportRequest, Job, JobPage, JobStatus, Mode, Phase, Table, new_id
 from shared.models import Mapping as RowMapping
 from shared.pipeline.lease import first_in_line, join_line
@@ -37,6 +37,7 @@ from shared.services.rejects import RejectOperations
 from shared.services.repairs import Engine, Repairs
 from shared.services.sources import Sources
 from shared.services.tables import Choices, Tables, choices
+from shared.telemetry import log_event
 
 TASK_DEADLINE_S = 900.0
 POLL_S = 1.0
@@ -190,11 +191,31 @@ class Exports:
             self.wake(job_id, outcome.at)
             return
         job = self.get(job_id).data
-        if job["status"] == JobStatus.SUCCESS.value and job["refresh_after"] and not job.get("refresh_run_id"):
-            run_id = self._after_success(job)
-            self._stores.documents.update(f"export_jobs/{job_id}", {"refresh_run_id": run_id})
         self.repairs.see_to(job)
         self._wake_next(job["target_key"])
+        self.refresh_after(job)
+
+    def refresh_after(self, job: Mapping[str, Any]) -> bool:
+        """Start the refresh that a job asked for, once it succeeded, or keep why there can be none. Returns whether it was due.
+
+        Raises:
+            VendorUnavailableError: something that will pass; the task, and after it the sweep, tries again.
+        """
+        is_known = job.get("refresh_run_id") or job.get("refresh_error")
+        if job["status"] != JobStatus.SUCCESS.value or not job["refresh_after"] or is_known:
+            return False
+        fields: dict[str, Any]
+        try:
+            fields = {"refresh_run_id": self._after_success(job)}
+        except BIConnectorsError as error:
+            if error.retryable or isinstance(error, InternalError):
+                raise
+            fields = {
+                "refresh_error": {"code": error.code, "message": error.message, "retryable": False, "details": {}}
+            }
+            log_event("refresh_not_started", severity="ERROR", job_id=job["id"], code=error.code)
+        self._stores.documents.update(f"export_jobs/{job['id']}", {**fields, "refresh_due_at": None})
+        return True
 
     def wake(self, job_id: str, at: datetime | None = None) -> None:
         """Enqueue the next task of a job. Its number is raised first: a task of the old name would be taken for a repeat."""

@@ -255,7 +255,7 @@ def standing(get: Get, schedule: Mapping[str, Any]) -> Standing | None:
 
 
 def outcome(get: Get, active: Mapping[str, Any]) -> tuple[str, str]:
-    """Return (status, message) of a run; an export goes on until its refresh has ended; `gone` if it was erased."""
+    """Return (status, message) of a run; an export goes on until its refresh has ended, or cannot start; `gone` if it was erased."""
     found = get(f"{COLLECTION[active['kind']]}/{active['id']}")
     if found is None:
         return "gone", "the run was erased"
@@ -264,5 +264,6 @@ def outcome(get: Get, active: Mapping[str, Any]) -> tuple[str, str]:
     if active["kind"] == REFRESH or status != JobStatus.SUCCESS.value or not run["refresh_after"]:
         return status, message
     if not run.get("refresh_run_id"):
-        return JobStatus.RUNNING.value, ""
+        error = run.get("refresh_error")
+        return (JobStatus.FAILED.value, error["message"]) if error else (JobStatus.RUNNING.value, "")
     return outcome(get, {"kind": REFRESH, "id": run["refresh_run_id"]})

@@ -42,9 +42,7 @@ STARTING = timedelta(
 )  # our choice: longer than the call that starts a refresh may take (two time-outs of 100 s)
 BY_REQUEST = "cancelled by request"
 NOT_CALLED = ("breaker_open", "quota_wait")
-MAX_FAILED_LOOKS = (
-    8  # our choice: about two minutes out of reach give up a start; a refresh that runs is asked until its limit
-)
+MAX_FAILED_LOOKS = 8  # our choice: about two minutes out of reach give up a start; one that runs is asked to its limit
 TASK_DEADLINE_S = 300.0
 
 
@@ -127,6 +125,9 @@ class Refreshes:
 
     def get(self, run_id: str) -> Document:
         return require(self._stores.documents, f"refresh_runs/{run_id}", f"refresh run {run_id!r}")
+
+    def exists(self, run_id: str) -> bool:
+        return self._stores.documents.get(f"refresh_runs/{run_id}") is not None
 
     def list_runs(self, connector_name: str | None, page: Page) -> RefreshRunPage:
         where = (("connector_name", "==", connector_name),) if connector_name else ()
@@ -322,11 +323,17 @@ class Refreshes:
 
 
 def after_export(refreshes: Refreshes, job: Mapping[str, Any]) -> str:
-    """Start the refresh that an export asked for; the run's id derives from the job's, so a repeat finds the first."""
-    document = refreshes.start(
-        job["connector_name"], {}, job["requested_by"], trigger="export", job_id=job["id"], run_id=f"{job['id']}-r"
-    )
-    run_id: str = document.data["id"]
+    """Start the refresh that an export asked for; the run's id derives from the job's, so a repeat finds the first.
+
+    Raises:
+        BIConnectorsError: whatever keeps a refresh from starting, unless it was started before.
+    """
+    name, caller, run_id = job["connector_name"], job["requested_by"], f"{job['id']}-r"
+    try:
+        refreshes.start(name, {}, caller, trigger="export", job_id=job["id"], run_id=run_id)
+    except BIConnectorsError as error:
+        if error.retryable or not refreshes.exists(run_id):
+            raise
     return run_id
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from shared.errors import VendorUnavailableError
 from shared.models import JobStatus, RunStatus
@@ -47,22 +49,21 @@ class Sweeper:
             self._refreshes.wake(item.data)
             done["runs_woken"] += 1
         done["schedules_mended"] = self._reconcile()
-        done["targets_repaired"] = self._repair(now)
+        done["targets_repaired"] = self._see_to(now, "recheck_at", self._exports.repairs.recheck)
+        done["targets_repaired"] += self._see_to(now, "repair_at", self._exports.repairs.repair_again)
+        done["refreshes_started"] = self._see_to(now, "refresh_due_at", self._exports.refresh_after)
         done["rows_forgotten"] = self._forget(now)
         log_event("sweep", severity="WARNING" if done["jobs_woken"] or done["runs_woken"] else "INFO", **done)
         return done
 
-    def _repair(self, now: datetime) -> int:
-        """See to targets without atomic replace: those to be looked at again, and those whose repair failed."""
-        repairs, started = self._exports.repairs, 0
-        for due, see_to in (("recheck_at", repairs.recheck), ("repair_at", repairs.repair_again)):
-            for item in self._stores.documents.query(
-                Query("export_jobs", ((due, "<", now),), order_by=due, limit=MOST)
-            ):
-                try:
-                    started += see_to(item.data)
-                except Exception as error:  # noqa: BLE001 - one job's trouble must not keep the sweep from the others
-                    log_event("repair_postponed", severity="WARNING", job_id=item.data["id"], reason=str(error))
+    def _see_to(self, now: datetime, due: str, see_to: Callable[[Mapping[str, Any]], bool]) -> int:
+        """See to jobs that ended and have something due: a look at their target, its repair, the refresh after them."""
+        started = 0
+        for item in self._stores.documents.query(Query("export_jobs", ((due, "<", now),), order_by=due, limit=MOST)):
+            try:
+                started += see_to(item.data)
+            except Exception as error:  # noqa: BLE001 - one job's trouble must not keep the sweep from the others
+                log_event("repair_postponed", severity="WARNING", job_id=item.data["id"], due=due, reason=str(error))
         return started
 
     def _reconcile(self) -> int:

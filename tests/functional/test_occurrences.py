@@ -252,3 +252,30 @@ def test_a_run_whose_end_nobody_recorded_before_the_next_began_is_told_of(schedu
     assert [one["run_status"] for one in found] == ["success", "failed"]
     notices = schedules.call("refresh", "GET", f"{API}/notices").body["notices"]
     assert [one["event"] for one in notices] == ["schedule.recovered", "schedule.failing"]
+
+
+def stop_refreshing(world: World) -> None:
+    """Change the connector so that it has nothing to refresh any more."""
+    tag = world.call("register", "GET", f"{API}/ymca_powerbi").headers["ETag"]
+    change = {"refresh_dataset_id": None, "dataset_id": "cfafbeb1-8037-4d0c-896e-a46fb27ff229"}
+    assert world.call("register", "PATCH", f"{API}/ymca_powerbi", change, If_Match=tag).status == 200
+
+
+def test_an_export_whose_refresh_cannot_be_started_ends_its_occurrence_as_failed(schedules: World) -> None:
+    export = {"connector_name": "ymca_powerbi", "table_name": "people"}
+    schedule_id = create(schedules, action="export_and_refresh", export=export)
+    schedules.go_to("2026-01-05T17:00:00+00:00")
+    schedules.fire(schedule_id, "2026-01-05T17:00:00Z")
+    meanwhile = lambda job: stop_refreshing(schedules)  # noqa: E731
+    schedules.services.exports.repairs.see_to = meanwhile  # type: ignore[method-assign]
+    schedules.work()
+    (job,) = jobs(schedules)
+    assert (job["status"], job["refresh_run_id"]) == ("success", None)
+    assert job["refresh_error"]["code"] == "refresh_unsupported"
+    schedules.minute()
+    found = schedules.call("refresh", "GET", f"{API}/schedules/{schedule_id}/occurrences").body["occurrences"]
+    assert [one["run_status"] for one in found] == ["failed"]
+    assert get(schedules, schedule_id).body["health"] == "failing"
+    schedules.go_to("2026-01-05T23:00:00+00:00")
+    schedules.fire(schedule_id, "2026-01-05T23:00:00Z")
+    assert statuses(schedules, schedule_id) == [("17:00", "started"), ("23:00", "failed")]

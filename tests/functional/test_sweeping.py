@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from shared.connectors._base import RefreshStatus, VendorRefresh
 from shared.errors import VendorUnavailableError
+from shared.ports import Query
 from shared.services.sweeper import MOST
 from tests.functional.conftest import World
 from tests.functional.test_exports import job, start
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def test_a_lost_job_is_found_behind_many_that_wait(registered: World) -> None:
@@ -32,3 +38,26 @@ def test_a_vendor_that_asks_for_longer_than_a_task_can_wait_is_asked_again_in_ti
     assert task.at - registered.fakes.clock.now() == timedelta(days=7)
     registered.work()
     assert job(registered, job_id)["status"] == "success"
+
+
+def test_the_refresh_after_an_export_whose_task_was_lost_is_started_by_the_sweep(registered: World) -> None:
+    class DiedError(BaseException):
+        pass
+
+    def die() -> None:
+        raise DiedError
+
+    registered.vendor.refreshes = [VendorRefresh("v", RefreshStatus.SUCCEEDED, "Completed")]
+    job_id = start(registered, connector_name="ymca_powerbi", refresh_after=True)
+    registered.services.exports.repairs.see_to = lambda job: die()  # type: ignore[method-assign]
+    with pytest.raises(DiedError):
+        registered.work()
+    del registered.services.exports.repairs.see_to
+    assert (job(registered, job_id)["status"], job(registered, job_id)["refresh_run_id"]) == ("success", None)
+    registered.fakes.tasks.pending.clear()
+    registered.fakes.clock.sleep(300)
+    registered.sweep()
+    registered.work()
+    run_id = job(registered, job_id)["refresh_run_id"]
+    assert registered.call("refresh", "GET", f"/api/bi-connectors/refresh-runs/{run_id}").body["status"] == "success"
+    assert registered.fakes.documents.query(Query("export_jobs", (("refresh_due_at", ">", EPOCH),))) == []
