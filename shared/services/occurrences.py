@@ -127,7 +127,7 @@ class Occurrences:
         return found
 
     def _start_waiting(self, schedule: Mapping[str, Any]) -> list[Occurrence]:
-        """Start the occurrence that waits, if what it waited for has ended."""
+        """Start the occurrence that waits, if what it waits for has ended; ask to cancel that, if it is to be and nobody heard."""
         queued = schedule.get("queued")
         document = self._stores.documents.get(f"occurrences/{queued}") if queued else None
         if document is None:
@@ -143,7 +143,11 @@ class Occurrences:
             self._stores.clock.now(),
             waited=True,
         )
-        return self._settle(attempt)
+        settled, seen = self._settle(attempt), attempt.schedule
+        still_waits = not settled and seen.get("queued") == queued
+        if still_waits and seen["overlap"] == Overlap.CANCEL_RUNNING.value and not waits.get("cancel_heard"):
+            self._cancel(attempt, seen["active"])
+        return settled
 
     def _settle(self, attempt: Attempt) -> list[Occurrence]:
         """Take an occurrence to what becomes of it; nothing if that was done before."""
@@ -182,13 +186,15 @@ class Occurrences:
 
     def _cancel(self, attempt: Attempt, active: Mapping[str, Any]) -> None:
         """Ask to cancel the run that is in the way; one that cannot be cancelled is waited for."""
+        is_heard = True
         try:
             cancel_run(self._stores, self._exports, self._refreshes, active)
             reason = f"waits for {active['kind']} {active['id']}, which is being cancelled"
         except BIConnectorsError as error:
             reason = f"waits for {active['kind']} {active['id']}, which cannot be cancelled: {error.message}"
+            is_heard = not error.retryable
         try:
-            self._stores.documents.update(attempt.path, {"reason": reason})
+            self._stores.documents.update(attempt.path, {"reason": reason, "cancel_heard": is_heard})
         except NotFoundError:
             pass  # deleted with its schedule meanwhile
 

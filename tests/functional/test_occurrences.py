@@ -150,6 +150,20 @@ def test_a_run_that_cannot_be_cancelled_is_waited_for(schedules: World) -> None:
     assert statuses(schedules, schedule_id) == [("17:00", "started"), ("23:00", "started")]
 
 
+def test_a_run_in_the_way_is_asked_again_to_stop_when_the_vendor_did_not_hear(schedules: World) -> None:
+    schedule_id = create(schedules, overlap="cancel_running")
+    schedules.vendor.errors = [("cancel_refresh", VendorUnavailableError("429", retry_after_s=5.0))]
+    schedules.go_to("2026-01-05T17:00:00+00:00")
+    schedules.fire(schedule_id, "2026-01-05T17:00:00Z")
+    schedules.work_once()
+    schedules.go_to("2026-01-05T23:00:00+00:00")
+    schedules.fire(schedule_id, "2026-01-05T23:00:00Z")
+    for _ in range(3):
+        schedules.minute()
+    assert schedules.vendor.calls.count("cancel_refresh") == 2
+    assert "which is being cancelled" in str(occurrences(schedules, schedule_id)[1][2])
+
+
 def test_a_failure_that_stays_is_recorded_and_answered_200(schedules: World) -> None:
     schedule_id = create(schedules, {**HOURLY, "export": {**HOURLY["export"], "table_name": "nowhere"}})
     schedules.go_to("2026-01-05T13:00:00+00:00")
