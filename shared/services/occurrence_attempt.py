@@ -28,6 +28,8 @@ class Verdict(Enum):
 
     START = "start"
     HANDLED = "handled"
+    WAIT = "wait"
+    """It was missed and has its turn when nothing runs; nothing of it is on record until then."""
     SKIP = "skip"
     QUEUE = "queue"
 
@@ -81,8 +83,13 @@ class Attempt:
     now: datetime
     left_out: str | None = None
     count: int = 1
+    is_made_up: bool = False
+    """Whether it was missed and runs when nothing else does."""
+    is_ahead: bool = False
+    """Whether it comes before its turn, because missed ones wait: then `handled_until` stays behind them."""
     waited: bool = False
     """Whether it was queued before and is to start now."""
+    verdict: Verdict | None = None
     schedule: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
     is_on_record: bool = False
@@ -131,7 +138,10 @@ class Attempt:
         active, queued = self.schedule.get("active"), self.schedule.get("queued")
         overlap = Overlap(self.schedule["overlap"])
         self.before = standing(tx.get, self.schedule)
-        if active is None or self.before is None or self.before.has_ended:
+        is_free = active is None or self.before is None or self.before.has_ended
+        if self.is_made_up and (queued or not is_free):
+            return Verdict.WAIT
+        if active is None or is_free:
             if queued and not self.waited and overlap is not Overlap.CANCEL_RUNNING:
                 return self._left_out("another occurrence waits to start")
             return Verdict.START
@@ -156,7 +166,7 @@ class Attempt:
         elif verdict is Verdict.QUEUE:
             self._overtake(tx)
             self._write(tx, OccurrenceStatus.QUEUED, queued=self.id)
-        elif verdict is Verdict.HANDLED and self.is_on_record:
+        elif verdict is Verdict.HANDLED and self.is_on_record and not self.is_ahead:
             tx.update(f"schedules/{self.schedule_id}", {"handled_until": self.planned_at})
         return verdict
 
@@ -210,7 +220,7 @@ class Attempt:
         else:
             own = {"id": self.id, "schedule_id": self.schedule_id, "trigger": self.trigger}
             tx.create(self.path, {**own, **_times(Step(self.planned_at, count=self.count), self.now), **changes})
-        if self.trigger == "schedule" and not self.waited:
+        if self.trigger == "schedule" and not (self.waited or self.is_ahead):
             schedule["handled_until"] = self.planned_at
         if self.trigger == "forced" and not self.waited:
             schedule["last_forced_at"] = self.now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -24,11 +25,20 @@ class Step:
     slot: datetime
     reason: str | None = None
     count: int = 1
+    is_made_up: bool = False
+    """Whether it is one of all that were missed: those run one after the other, whatever the overlap policy."""
 
 
-def plan(cron: Cron, missed: Missed, handled_until: datetime, until: datetime, now: datetime) -> list[Step]:
-    """Return what to do with every time after `handled_until` and not after `until`, oldest first."""
-    due = list(cron.between(max(handled_until, now - LOOK_BACK), until))
+def plan(
+    cron: Cron,
+    missed: Missed,
+    handled_until: datetime,
+    until: datetime,
+    now: datetime,
+    on_record: Container[datetime] = (),
+) -> list[Step]:
+    """Return what to do with every time after `handled_until` and not after `until` that is not `on_record`, oldest first."""
+    due = [slot for slot in cron.between(max(handled_until, now - LOOK_BACK), until) if slot not in on_record]
     late = [slot for slot in due if now - slot > LATE]
     on_time = due[len(late) :]
     kept = {Missed.SKIP: 0, Missed.RUN_ONCE: 0 if on_time else 1, Missed.RUN_ALL: MOST_AT_ONCE}[missed]
@@ -41,7 +51,8 @@ def plan(cron: Cron, missed: Missed, handled_until: datetime, until: datetime, n
     steps = [Step(slot, reason) for slot in dropped[-MOST_AT_ONCE:]]
     if older := dropped[:-MOST_AT_ONCE]:
         steps.insert(0, Step(older[-1], reason, len(older)))
-    return steps + [Step(slot) for slot in due[len(dropped) :]]
+    made_up = {slot for slot in late if missed is Missed.RUN_ALL}
+    return steps + [Step(slot, is_made_up=slot in made_up) for slot in due[len(dropped) :]]
 
 
 def occurrence_id(schedule_id: str, key: str | datetime) -> str:

@@ -118,13 +118,29 @@ class Occurrences:
             return []
         now = self._stores.clock.now()
         cron = Cron(schedule["cron_expression"], schedule["timezone"])
-        steps = plan(cron, Missed(schedule["missed"]), schedule["handled_until"], until, now)
+        missed, after = Missed(schedule["missed"]), schedule["handled_until"]
+        steps = plan(cron, missed, after, until, now)
+        if any(step.is_made_up for step in steps):
+            steps = plan(cron, missed, after, until, now, self._on_record(schedule["id"], after))
         found: list[Occurrence] = []
+        one_waits = False
         for step in steps:
+            if step.is_made_up and one_waits:
+                continue
             attempt = self._attempt(schedule["id"], step.slot, step.slot, "schedule", f"schedule:{schedule['id']}")
             attempt.left_out, attempt.count = step.reason, step.count
+            attempt.is_made_up, attempt.is_ahead = step.is_made_up, one_waits
             found += self._settle(attempt)
+            one_waits = one_waits or attempt.verdict is Verdict.WAIT
         return found
+
+    def _on_record(self, schedule_id: str, after: datetime) -> set[datetime]:
+        """Return the planned times that were seen to before their turn, because missed ones wait for theirs."""
+        where = (("schedule_id", "==", schedule_id), ("planned_at", ">", after))
+        query = Query("occurrences", where, order_by="planned_at", descending=True)
+        return {
+            one.data["planned_at"] for one in self._stores.documents.query(query) if one.data["trigger"] == "schedule"
+        }
 
     def _start_waiting(self, schedule: Mapping[str, Any]) -> list[Occurrence]:
         """Start the occurrence that waits, if what it waits for has ended; ask to cancel that, if it is to be and nobody heard."""
@@ -153,8 +169,8 @@ class Occurrences:
         """Take an occurrence to what becomes of it; nothing if that was done before."""
         while True:
             attempt.now = self._stores.clock.now()
-            verdict = self._stores.documents.transact(attempt.settle)
-            if verdict is Verdict.HANDLED:
+            verdict = attempt.verdict = self._stores.documents.transact(attempt.settle)
+            if verdict in (Verdict.HANDLED, Verdict.WAIT):
                 return []
             if verdict is Verdict.START:
                 try:

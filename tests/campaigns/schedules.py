@@ -105,7 +105,7 @@ class Play:
         self._plan()
         self.mortal._rate = 0.002
         end = max([self.slots[-1], *(until for _, until in self.outages)]) + timedelta(hours=6)
-        while (moment := self._next_moment()) is not None and moment < end:
+        while (moment := self._next_moment()) < end or self._is_behind():
             self.world.go_to(moment)
             self._at(self.world.clock.now())
         self.mortal._rate = 0.0
@@ -147,7 +147,14 @@ class Play:
     def _push(self, at: datetime, header: datetime, tries: int = 0) -> None:
         heapq.heappush(self._heap, (at, next(self._count), header, tries))
 
-    def _next_moment(self) -> datetime | None:
+    def _is_behind(self) -> bool:
+        """Whether planned times that were missed still wait for their turn."""
+        schedule = self.world.fakes.documents.get(f"schedules/{self.id}")
+        return (
+            schedule is not None and self.missed is Missed.RUN_ALL and schedule.data["handled_until"] < self.slots[-1]
+        )
+
+    def _next_moment(self) -> datetime:
         """The next delivery, task or minute, whichever is first; minutes of which nothing can come are left out."""
         now = self.world.clock.now()
         minute = (now + MINUTE).replace(second=0, microsecond=0)
@@ -235,7 +242,7 @@ class Judge:
         if seen < slot - SKEW:
             self._missed(f"{slot} was used up before its time, at {seen}")
         outages = [end for start, end in self._play.outages if start <= slot + SOON and end > slot]
-        if seen > max([slot, *outages]) + SOON:
+        if seen > self._has_its_turn(max([slot, *outages]) + SOON):
             self._missed(f"{slot} was seen to at {seen} only")
         is_late = seen - slot > LATE
         if status == "queued" or (status == "started" and one["run_id"] not in self._runs):
@@ -247,6 +254,14 @@ class Judge:
         elif status == "skipped" and not self._is_allowed(slot, seen, reason, is_late=is_late):
             self._missed(f"{slot} was left out at {seen}: {reason}")
 
+    def _has_its_turn(self, until: datetime) -> datetime:
+        """Until when a planned time is to be seen to: of all that are made up for, each waits while runs follow one another."""
+        if self._play.missed is Missed.RUN_ALL:
+            for run in sorted(self._runs.values(), key=lambda run: run["created_at"]):
+                if run["created_at"] <= until and run["ended_at"] is not None:
+                    until = max(until, run["ended_at"] + SOON)
+        return until
+
     def _is_allowed(self, slot: datetime, seen: datetime, reason: str, *, is_late: bool) -> bool:
         play = self._play
         if reason.startswith("missed"):
@@ -257,6 +272,8 @@ class Judge:
                 Missed.RUN_ALL: len(list(play.cron.between(slot, seen))) >= 24,
             }
             return is_late and by_policy[play.missed]
+        if is_late and play.missed is Missed.RUN_ALL:
+            return False  # all run, whatever the overlap
         if "has not ended" in reason:
             return play.overlap is Overlap.SKIP and any(
                 run["created_at"] <= seen <= run["ended_at"] + MINUTE for run in self._runs.values()

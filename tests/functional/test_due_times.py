@@ -94,6 +94,37 @@ def test_what_could_not_start_before_a_change_is_on_record(schedules: World, mon
     ]
 
 
+@pytest.mark.parametrize("overlap", ["skip", "queue_one", "cancel_running"])
+def test_run_all_runs_all_one_after_the_other_whatever_the_overlap(schedules: World, overlap: str) -> None:
+    schedule_id = create(schedules, HOURLY, missed="run_all", overlap=overlap)
+    schedules.go_to("2026-01-05T18:30:00+00:00")
+    for _ in range(8):
+        schedules.minute()
+        schedules.minute()  # the run goes on
+        schedules.work()
+    assert statuses(schedules, schedule_id) == [(f"{hour}:00", "started") for hour in range(13, 19)]
+    assert [job["status"] for job in jobs(schedules)] == ["success"] * 6
+
+
+def test_a_time_that_is_due_while_missed_ones_wait_follows_the_overlap(schedules: World) -> None:
+    schedule_id = create(schedules, HOURLY, missed="run_all")
+    schedules.go_to("2026-01-05T15:30:00+00:00")
+    schedules.minute()
+    schedules.go_to("2026-01-05T16:00:00+00:00")
+    schedules.fire(schedule_id, "2026-01-05T16:00:00Z")
+    schedules.fire(schedule_id, "2026-01-05T16:00:00Z")
+    assert statuses(schedules, schedule_id) == [("13:00", "started"), ("16:00", "skipped")]
+    schedules.go_to("2026-01-05T16:20:00+00:00")
+    for _ in range(4):
+        schedules.work()
+        schedules.minute()
+    started = [(f"{hour}:00", "started") for hour in (13, 14, 15)]
+    assert statuses(schedules, schedule_id) == [*started, ("16:00", "skipped")]
+    schedules.go_to("2026-01-05T17:00:00+00:00")
+    schedules.fire(schedule_id, "2026-01-05T17:00:00Z")
+    assert statuses(schedules, schedule_id)[-1] == ("17:00", "started")
+
+
 def test_one_schedules_trouble_does_not_keep_the_others(schedules: World, monkeypatch: pytest.MonkeyPatch) -> None:
     broken, sound = create(schedules, HOURLY), create(schedules, HOURLY)
     tend = Occurrences.tend

@@ -62,7 +62,7 @@ def test_what_cloud_scheduler_never_delivers_is_caught_up_within_minutes(schedul
     [
         ("skip", [("13:00", "skipped"), ("14:00", "skipped"), ("15:00", "skipped")]),
         ("run_once", [("13:00", "skipped"), ("14:00", "skipped"), ("15:00", "started")]),
-        ("run_all", [("13:00", "started"), ("14:00", "queued"), ("15:00", "skipped")]),
+        ("run_all", [("13:00", "started")]),  # the others have their turn
     ],
 )
 def test_missed_occurrences_follow_the_policy(schedules: World, missed: str, expected: list[tuple[str, str]]) -> None:
@@ -86,12 +86,15 @@ def test_no_more_than_24_are_made_up_for_and_the_rest_is_told_together(schedules
     found = schedules.call("refresh", "GET", f"{API}/schedules/{schedule_id}/occurrences?page_size=100").body[
         "occurrences"
     ]
-    assert [(one["status"], one["count"]) for one in found[-26:]] == [
+    assert [(one["status"], one["count"]) for one in found] == [
         *[("started", 1)],
         *[("skipped", 1)] * 24,
         *[("skipped", 2)],
     ]
-    assert len(found) == 24 + 25
+    for _ in range(25):
+        schedules.work()
+        schedules.minute()
+    assert [job["status"] for job in jobs(schedules)] == ["success"] * 24
 
 
 def test_an_occurrence_is_left_out_while_the_run_before_goes_on(schedules: World) -> None:
