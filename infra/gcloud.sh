@@ -83,7 +83,11 @@ deploy export-worker export 1Gi 1 900 internal-only ",EXPORT_ROLE=worker"
 deploy refresh refresh 512Mi 8 300 all ""
 
 invoker() { gcloud run services add-iam-policy-binding "$PREFIX-$1" --region="$REGION" --member="$2" --role=roles/run.invoker; }
-for name in register export refresh; do invoker $name "user:$ADMIN"; done
+case $ADMIN in
+  *.gserviceaccount.com) admin="serviceAccount:$ADMIN" ;;
+  *) admin="user:$ADMIN" ;;
+esac
+for name in register export refresh; do invoker $name "$admin"; done
 for name in export-worker refresh; do
   invoker $name "serviceAccount:$(account tasks)"
   invoker $name "serviceAccount:$(account scheduler)"

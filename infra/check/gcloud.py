@@ -30,11 +30,11 @@ gcloud() {
 """
 
 
-def commands_of_script(*, missing: bool) -> list[str]:
+def commands_of_script(*, missing: bool, admin: str = ARGUMENTS[-1]) -> list[str]:
     """What the script would run, once on an empty project (`missing`) and once where everything is there."""
     with tempfile.NamedTemporaryFile("r", suffix=".txt") as notes:
         done = subprocess.run(
-            ["bash", "-c", f'{_NOTES}\nsource "$0" "$@"', str(SCRIPT), *ARGUMENTS],
+            ["bash", "-c", f'{_NOTES}\nsource "$0" "$@"', str(SCRIPT), *ARGUMENTS[:-1], admin],
             cwd=ROOT,
             env={"PATH": os.environ.get("PATH", os.defpath), "NOTES": notes.name, "MISSING": "1" if missing else "0"},
             capture_output=True,

@@ -15,7 +15,7 @@ locals {
   # Cloud Run's deterministic URL, known before the function is: it is the audience of every ID token.
   urls = { for name in keys(local.functions) : name => "https://${var.prefix}-${name}-${var.project_number}.${var.region}.run.app" }
 
-  people = distinct(concat(var.invokers, [for address in concat(var.admins, var.operators, var.viewers) : "user:${address}"]))
+  people = distinct(concat(var.invokers, [for address in concat(var.admins, var.operators, var.viewers) : "${endswith(lower(address), ".gserviceaccount.com") ? "serviceAccount" : "user"}:${address}"]))
 
   secret_prefix = "projects/${var.project_number}/secrets/${var.prefix}-"
   labels        = { app = "bi-connectors", environment = var.prefix }

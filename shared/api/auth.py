@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +14,8 @@ from shared.config import Settings
 from shared.errors import ForbiddenError, UnauthenticatedError, VendorUnavailableError
 
 ISSUERS = frozenset({"https://accounts.google.com", "accounts.google.com"})
+GCLOUD_AUDIENCE = "32555940559.apps.googleusercontent.com"  # gcloud's own client id
+SERVICE_ACCOUNTS = ".gserviceaccount.com"
 CLOCK_SKEW_S = 10
 CERTIFICATES_LIFETIME_S = 300.0  # our choice: Google rotates its keys within days and serves them cacheable for hours
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -29,10 +31,16 @@ class Caller:
 
 
 class Authenticator:
-    """Checks one function's callers. `audience` is the function's own URL."""
+    """Checks one function's callers. `audience` is the function's own URL.
+
+    On people's routes a person's token may also be for `GCLOUD_AUDIENCE`: `gcloud auth print-identity-token` gives a user account
+    no other (it refuses `--audiences`), and so a person could not call at all. What remains: such a token is bound to no function, so
+    whatever a person sends one to can use it here, as that person, for the hour that it lives. Internal routes and service accounts,
+    which can ask for any audience, take the function's URL alone.
+    """
 
     def __init__(
-        self, settings: Settings, audience: str, verify: Callable[[str, str], Mapping[str, Any]] | None = None
+        self, settings: Settings, audience: str, verify: Callable[[str, Sequence[str]], Mapping[str, Any]] | None = None
     ) -> None:
         self._settings = settings
         self._audience = audience
@@ -51,9 +59,9 @@ class Authenticator:
             if origin is not None and urlsplit(origin).hostname not in LOOPBACK:
                 raise ForbiddenError(f"a page of {origin} may not act as the developer of this machine")
             return Caller("developer@localhost", Permission.ADMIN)
-        email = self._email(authorization)
         if route.permission in RANKS:
-            return self._person(email, route)
+            return self._person(self._email(authorization, [self._audience, GCLOUD_AUDIENCE]), route)
+        email = self._email(authorization, [self._audience])
         expected = (
             self._settings.tasks_service_account
             if route.permission is Permission.TASKS
@@ -82,11 +90,11 @@ class Authenticator:
             )
         return Caller(email, role)
 
-    def _email(self, authorization: str | None) -> str:
+    def _email(self, authorization: str | None, audiences: Sequence[str]) -> str:
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise UnauthenticatedError("send a Google-signed ID token: Authorization: Bearer <token>")
-        claims = self._verify(token, self._audience)
+        claims = self._verify(token, audiences)
         if claims.get("iss") not in ISSUERS:
             raise UnauthenticatedError(
                 f"the token's issuer is {claims.get('iss')!r}; expected https://accounts.google.com"
@@ -95,7 +103,10 @@ class Authenticator:
             raise UnauthenticatedError(
                 "the token carries no verified e-mail address; ask for one with the e-mail claim"
             )
-        return str(claims["email"]).lower()
+        email = str(claims["email"]).lower()
+        if claims.get("aud") != self._audience and email.endswith(SERVICE_ACCOUNTS):
+            raise UnauthenticatedError(f"a service account's token must be for the audience {self._audience}")
+        return email
 
 
 class _GoogleVerifier:
@@ -105,7 +116,7 @@ class _GoogleVerifier:
         self._lock = threading.Lock()
         self._cached: dict[str, tuple[float, Any]] = {}
 
-    def __call__(self, token: str, audience: str) -> Mapping[str, Any]:
+    def __call__(self, token: str, audiences: Sequence[str]) -> Mapping[str, Any]:
         from google.auth import exceptions
         from google.oauth2 import id_token
 
@@ -114,7 +125,7 @@ class _GoogleVerifier:
                 id_token.verify_token(  # signature, times, audience; `Authenticator` sees to the issuer
                     token,
                     self._get,  # type: ignore[arg-type]  # it is only ever called
-                    audience=audience,
+                    audience=list(audiences),
                     clock_skew_in_seconds=CLOCK_SKEW_S,
                 )
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -94,11 +94,11 @@ class World:
                 services.settings, services.settings.urls[name], self._verify
             )
 
-    def _verify(self, token: str, audience: str) -> dict[str, Any]:
+    def _verify(self, token: str, audiences: Sequence[str]) -> dict[str, Any]:
         from shared.errors import UnauthenticatedError
 
         claims = self.claims.get(token)
-        if claims is None or claims["aud"] != audience:
+        if claims is None or claims["aud"] not in audiences:
             raise UnauthenticatedError("the ID token does not verify")
         return claims
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.api.auth import RANKS
+from shared.api.auth import GCLOUD_AUDIENCE, RANKS
 from shared.api.routes import ROUTES, Permission, Route
 from tests.functional.conftest import World
 
@@ -73,6 +73,34 @@ def test_every_route_takes_exactly_its_callers(deployed: World, route: Route, ca
         assert status not in (401, 403)
     else:
         assert status == refused
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+@pytest.mark.parametrize(
+    ("email", "status"),
+    [("admin@example.org", None), ("robot@p.iam.gserviceaccount.com", 401)],
+    ids=["person", "robot"],
+)
+def test_gclouds_audience_is_for_people_on_their_own_routes(
+    make_world: Callable[..., World], route: Route, email: str, status: int | None
+) -> None:
+    """Both are administrators, and both are who calls the internal routes: only the audience refuses them."""
+    accounts = {"TASKS_SERVICE_ACCOUNT": email, "SCHEDULER_SERVICE_ACCOUNT": email}
+    deployed = make_world(ENVIRONMENT="production", BI_ADMINS=email, **accounts)
+    function = "register" if route.function == "*" else route.function
+    path = route.path.replace("{name}", "ymca").replace("{id}", "x1").replace("{code}", "internal")
+
+    def ask(audience: str) -> int:
+        deployed.claims["t"] = {**token(audience, "admin"), "email": email}
+        return deployed.status(function, route.method, path, {} if route.request else None, Authorization="Bearer t")
+
+    assert ask(URLS[function]) not in (401, 403)
+    if route.permission in SERVICES.values():
+        status = 401
+    if route.permission is Permission.PUBLIC:
+        status = None
+    found = ask(GCLOUD_AUDIENCE)
+    assert found == status if status else found not in (401, 403)
 
 
 def test_no_route_is_without_a_permission() -> None:

@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from google.auth import crypt, jwt
 from werkzeug.test import create_environ
 
-from shared.api.auth import Authenticator
+from shared.api.auth import GCLOUD_AUDIENCE, Authenticator
 from shared.api.dispatch import Function
 from shared.api.routes import ROUTES
 from shared.bootstrap import Services
@@ -106,6 +106,10 @@ def test_a_token_for_another_or_of_another_is_refused(
         check(signer(**changes))
 
 
+def test_a_persons_token_of_gcloud_is_taken(check: Callable[[str], str], signer: _Signer) -> None:
+    assert check(signer(aud=GCLOUD_AUDIENCE)) == "boss@example.org"
+
+
 def test_a_token_of_another_key_is_refused(check: Callable[[str], str]) -> None:
     with pytest.raises(UnauthenticatedError):
         check(_Signer()())
@@ -113,7 +117,7 @@ def test_a_token_of_another_key_is_refused(check: Callable[[str], str]) -> None:
 
 @pytest.mark.parametrize("name", ["register", "export", "export_worker", "refresh"])
 def test_each_function_takes_tokens_for_its_own_url_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+    asked: list[list[str]] = []
     monkeypatch.setattr("google.oauth2.id_token.verify_token", lambda *_, audience, **__: asked.append(audience) or {})
     services = Services(
         read_settings({**ENVIRONMENT, "ENVIRONMENT": "production", "BI_ADMINS": "boss@example.org"}),
@@ -122,4 +126,4 @@ def test_each_function_takes_tokens_for_its_own_url_alone(name: str, monkeypatch
     environ = create_environ("/ready", headers={"Authorization": "Bearer x"})
     assert Function(name, lambda: services)(flask.Request(environ)).status_code == 401
     own = {"export_worker": "http://worker"}
-    assert asked == [own.get(name, f"http://{name}")]
+    assert asked == [[own.get(name, f"http://{name}"), GCLOUD_AUDIENCE]]

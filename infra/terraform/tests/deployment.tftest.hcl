@@ -29,6 +29,17 @@ run "the_worker_answers_only_cloud_tasks_and_cloud_scheduler" {
   }
 }
 
+run "a_service_account_is_granted_as_one" {
+  variables {
+    viewers = ["robot@example-project.iam.gserviceaccount.com"]
+  }
+
+  assert {
+    condition     = toset(local.people) == toset(["user:ada@example.org", "serviceAccount:robot@example-project.iam.gserviceaccount.com"])
+    error_message = "IAM takes a person as user: and a service account as serviceAccount:"
+  }
+}
+
 run "without_options_nothing_costs_while_idle" {
   assert {
     condition     = length(google_vpc_access_connector.egress) == 0 && length(google_compute_global_forwarding_rule.origin) == 0 && alltrue([for function in google_cloudfunctions2_function.function : function.service_config[0].min_instance_count == 0])

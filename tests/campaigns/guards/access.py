@@ -24,6 +24,7 @@ _ACCESS, _CONTRACT, _EDGE = (
 )
 _TOKENS = "tests/functional/test_id_tokens.py::"
 _MATRIX = _ACCESS + "test_every_route_takes_exactly_its_callers"
+_GCLOUD = _ACCESS + "test_gclouds_audience_is_for_people_on_their_own_routes"
 _OTHERS = _TOKENS + "test_a_token_for_another_or_of_another_is_refused"
 
 CONTRACT = (
@@ -205,7 +206,21 @@ ACCESS = (
         '(lambda token, *_, **__: __import__("google.auth.jwt", fromlist=["decode"]).decode(token, verify=False))(',
         _TOKENS + "test_a_token_of_another_key_is_refused",
     ),
-    Guard("a token's audience", AUTH, "audience=audience,", "audience=None,", _OTHERS),
+    Guard("a token's audience", AUTH, "audience=list(audiences),", "audience=None,", _OTHERS),
+    Guard(
+        "gcloud's audience is not for internal routes",
+        AUTH,
+        "email = self._email(authorization, [self._audience])",
+        "email = self._email(authorization, [self._audience, GCLOUD_AUDIENCE])",
+        _GCLOUD + "[person-POST /internal/sweep]",
+    ),
+    Guard(
+        "gcloud's audience is not for service accounts",
+        AUTH,
+        'if claims.get("aud") != self._audience and email.endswith(SERVICE_ACCOUNTS):',
+        "if False:",
+        _GCLOUD + "[robot-GET /ready]",
+    ),
     Guard(
         "the audience is the function's own URL",
         DISPATCH,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 
+import pytest
+
 from infra.check.gcloud import commands_of_script
 from tests.e2e.permissions.granted import granted, roles
 
@@ -27,6 +29,20 @@ def test_every_function_gets_the_rights_that_access_json_lists() -> None:
             on = words[words.index("add-iam-policy-binding") + 1]
             found |= {(grant.group(1), permission, _place(on, line)) for permission in made[grant.group(2)]}
     assert found == {(r.function, r.permission, r.on) for r in granted(roles()) if r.on not in NOT_OFFERED}
+
+
+@pytest.mark.parametrize(
+    ("admin", "member"),
+    [
+        ("ada@example.org", "user:ada@example.org"),
+        ("robot@p.iam.gserviceaccount.com", "serviceAccount:robot@p.iam.gserviceaccount.com"),
+    ],
+)
+def test_an_administrator_is_granted_as_what_he_is(admin: str, member: str) -> None:
+    """IAM refuses a service account as `user:`."""
+    grants = [line for line in commands_of_script(missing=True, admin=admin) if f":{admin}" in line]
+    assert len(grants) == 3
+    assert all(f"--member={member}" in shlex.split(line) for line in grants)
 
 
 def _place(on: str, line: str) -> str:
