@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from shared.errors import SourceError
 from shared.errors import shown as shown  # its old place, which others import it from
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from shared.pipeline.formats import ReadOptions
 
@@ -32,6 +33,11 @@ _NAMED = {
 _DECIMAL = re.compile(r"decimal\(\s*(\d{1,2})\s*,\s*(\d{1,2})\s*\)")
 EXACT_INT = 2**53
 """Integers up to here are the same number as a double."""
+
+
+LONG_OR_EXPONENT = "[eE]|^.{16}"
+"""Of numbers as text, those that a double may not hold."""
+_LEAST_NORMAL = 2.2250738585072014e-308
 
 
 def text_scalar(value: str) -> pa.StringScalar:
@@ -138,7 +144,45 @@ def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
         return pc.cast(pc.cast(values, INT), DOUBLE)
     if pa.types.is_timestamp(source) and pa.types.is_timestamp(kind) and (source.tz is None) != (kind.tz is None):
         raise pa.ArrowNotImplementedError("a time with a zone and one without are different things")
+    if pa.types.is_string(source) and kind.equals(DOUBLE):
+        return doubles_of(values)
+    if pa.types.is_decimal(source) and kind.equals(DOUBLE):
+        return doubles_of(pc.cast(values, STRING))  # by its text: the kernel is off by a digit now and then
+    if pa.types.is_integer(source) and kind.equals(BOOL):
+        return same_back(values, kind, lambda found: pc.cast(found, source))
     return pc.cast(values, kind)
+
+
+def is_exact_double(text: str) -> bool:
+    """Whether a decimal number of at most 15 digits, or the shortest text of a double, stands in `text`."""
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        return False
+    exact = Decimal(text)
+    if number == 0:
+        return exact == 0
+    is_short = abs(number) >= _LEAST_NORMAL and len(exact.normalize().as_tuple().digits) <= 15
+    return is_short or Decimal(repr(number)) == exact
+
+
+def doubles_of(texts: pa.Array) -> pa.Array:
+    """Texts as the doubles that they are. Raises `pa.ArrowInvalid` at a number that no double holds to its last digit."""
+    numbers = pc.cast(texts, DOUBLE)
+    is_risky = pc.match_substring_regex(texts, LONG_OR_EXPONENT)
+    if pc.any(is_risky).as_py():
+        risky, found = texts.filter(is_risky), numbers.filter(is_risky)
+        other = risky.filter(pc.not_equal(pc.cast(found, STRING), risky))
+        if not all(map(is_exact_double, other.to_pylist())):
+            raise pa.ArrowInvalid("a number with more digits than a double holds")
+    return numbers
+
+
+def same_back(values: pa.Array, kind: pa.DataType, back: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """Cast, and refuse unless casting back gives the same values. Raises `pa.ArrowInvalid`."""
+    found = pc.cast(values, kind)
+    if pc.all(pc.equal(back(found), values)).as_py() is False:
+        raise pa.ArrowInvalid("the cast would lose something")
+    return found
 
 
 def _first_refused(values: pa.Array, kind: pa.DataType) -> int:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -32,9 +31,11 @@ from shared.pipeline.formats.column_types import (
     EMPTY,
     EXACT_INT,
     INT,
+    LONG_OR_EXPONENT,
     STRING,
     TIMESTAMP,
     TIMESTAMP_TZ,
+    is_exact_double,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
 _TIMESTAMP = _TIME + "$"
 _TIMESTAMP_TZ = _TIME + r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
-_LONG_OR_EXPONENT = "[eE]|^.{16}"
 _YEAR_ZERO = "^0000"
 _BOOL_STYLES = ("^(true|false)$", "^(True|False)$", "^(TRUE|FALSE)$")
 
@@ -134,23 +134,12 @@ class TextColumn:
         if not _all_match(other, _DOUBLE):
             return False
         self._has_bare_exponents = self._has_bare_exponents or _any_match(other, _BARE_EXPONENT)
-        risky = other.filter(pc.match_substring_regex(other, _LONG_OR_EXPONENT))
+        risky = other.filter(pc.match_substring_regex(other, LONG_OR_EXPONENT))
         return all(is_exact_double(text) for text in risky.to_pylist())
 
     def _are_bools(self, values: pa.Array) -> bool:
         self._styles = [style for style in self._styles if _all_match(values, style)]
         return bool(self._styles)
-
-
-def is_exact_double(text: str) -> bool:
-    """Whether a decimal number of at most 15 digits, or the shortest text of a double, stands in `text`."""
-    number = float(text)
-    if number in (float("inf"), float("-inf")):
-        return False
-    exact = Decimal(text)
-    if number == 0:
-        return exact == 0
-    return len(exact.normalize().as_tuple().digits) <= 15 or Decimal(repr(number)) == exact
 
 
 def _are_times(values: pa.Array, pattern: str, kind: pa.DataType) -> bool:

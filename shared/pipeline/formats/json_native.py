@@ -73,20 +73,20 @@ def _parsed(text: bytes, schema: pa.Schema) -> pa.RecordBatch | None:
 
 
 def _are_exact(batch: pa.RecordBatch) -> bool:
-    """Whether no double is NaN, infinite or beyond 2^53, where it may not be the number that the file has."""
+    """Whether no double is NaN, infinite or from 2^53 on, where it may not be the number that the file has."""
     for column in batch.columns:
         if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
             return False
-        if pa.types.is_floating(column.type) and not is_small(column):
+        if pa.types.is_floating(column.type) and not is_small(column, EXACT_INT - 1):
             return False
     return True
 
 
-def is_small(numbers: pa.Array) -> bool:
-    """Whether no number is beyond 2^53."""
+def is_small(numbers: pa.Array, most: int = EXACT_INT) -> bool:
+    """Whether no number is beyond `most`."""
     bounds = pc.min_max(numbers)
     low, high = bounds["min"].as_py(), bounds["max"].as_py()
-    return low is None or (low >= -EXACT_INT and high <= EXACT_INT)
+    return low is None or (-most <= low and high <= most)
 
 
 def _in_types(batch: pa.RecordBatch, schema: pa.Schema, first_row: int) -> pa.RecordBatch:

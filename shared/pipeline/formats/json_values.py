@@ -301,7 +301,7 @@ def _array(chunk: Chunk, name: str, kind: pa.DataType, values: list[Any], found:
     try:
         if direct is not None and found <= {direct}:
             return arrow_array(values, kind)
-        if direct is float and found <= {int, float}:
+        if direct is float and found <= {int, float} and _are_small(values):
             return arrow_array([None if value is None else float(value) for value in values], kind)
     except (OverflowError, TypeError):  # an integer beyond 64 bits in a declared column: refused below with its row
         pass

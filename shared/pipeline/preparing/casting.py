@@ -2,7 +2,7 @@
 
 | from | to | bad where |
 |---|---|---|
-| string | every type | the text is no value of the type; empty text is null |
+| string | every type | the text is no value of the type, or a number that no double holds to its last digit; empty text is null |
 | every type | string | never |
 | int64 | double, decimal | beyond 2^53; more digits than the decimal has |
 | int64 | bool | neither 0 nor 1 |
@@ -32,6 +32,8 @@ from shared.pipeline.formats.column_types import (
     NO_TEXT,
     STRING,
     TIMESTAMP,
+    doubles_of,
+    same_back,
     text_scalar,
 )
 from shared.pipeline.formats.sink import plain_text
@@ -146,7 +148,7 @@ def _of_text(texts: pa.Array, kind: pa.DataType) -> pa.Array:
         if pc.all(pc.match_substring_regex(texts, WHOLE)).as_py() is False:
             raise pa.ArrowInvalid("not a whole number")
         return pc.cast(pc.replace_substring_regex(texts, r"^\+", ""), kind)
-    return pc.cast(texts, kind)
+    return doubles_of(texts) if kind.equals(DOUBLE) else pc.cast(texts, kind)
 
 
 def _kernel(source: pa.DataType, kind: pa.DataType) -> Callable[[pa.Array], pa.Array]:
@@ -156,23 +158,15 @@ def _kernel(source: pa.DataType, kind: pa.DataType) -> Callable[[pa.Array], pa.A
     if pa.types.is_decimal(source) and pa.types.is_decimal(kind):
         return lambda values: pc.cast(values, kind)
     if pa.types.is_decimal(source) and kind.equals(DOUBLE):
-        return lambda values: _same_back(values, kind, lambda found: pc.cast(pc.cast(found, STRING), values.type))
+        return lambda values: doubles_of(pc.cast(values, STRING))
     if source.equals(TIMESTAMP) and kind.equals(DATE):
-        return lambda values: _same_back(values, kind, lambda found: pc.cast(found, TIMESTAMP))
+        return lambda values: same_back(values, kind, lambda found: pc.cast(found, TIMESTAMP))
     if source.equals(INT) and kind.equals(BOOL):
-        return lambda values: _same_back(values, kind, lambda found: pc.cast(found, INT))
+        return lambda values: same_back(values, kind, lambda found: pc.cast(found, INT))
     plain = [(INT, DOUBLE), (DOUBLE, INT), (BOOL, INT), (DATE, TIMESTAMP)]
     if (source, kind) in plain or (pa.types.is_decimal(source) and kind.equals(INT)):
         return lambda values: pc.cast(values, kind)
     raise CastRefusedError(f"{source} cannot become {kind}")
-
-
-def _same_back(values: pa.Array, kind: pa.DataType, back: Callable[[pa.Array], pa.Array]) -> pa.Array:
-    """Cast, and refuse unless casting back gives the same values."""
-    found = pc.cast(values, kind)
-    if pc.all(pc.equal(back(found), values)).as_py() is False:
-        raise pa.ArrowInvalid("the cast would lose something")
-    return found
 
 
 def constant_of(value: str | float | bool, kind: pa.DataType) -> pa.Scalar:  # noqa: FBT001 - a JSON value
