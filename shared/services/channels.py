@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,7 +43,7 @@ class Channels:
         now = self._stores.clock.now()
         present = self._stores.documents.get(f"channels/{name}")
         _require_version(present, version, name)
-        if present is None and len(self.names()) >= MOST:
+        if present is None and len(self.made()) >= MOST:
             raise ConflictError(
                 f"there are {MOST} channels already, the most there can be; delete one first", code="too_many_channels"
             )
@@ -71,9 +72,9 @@ class Channels:
     def get(self, name: str) -> Document:
         return require(self._stores.documents, f"channels/{name}", f"channel {name!r}")
 
-    def names(self) -> list[str]:
-        """Return the names of all channels."""
-        return [item.data["name"] for item in self._stores.documents.query(Query("channels"))]
+    def made(self) -> dict[str, datetime]:
+        """Return the names of all channels, and when each was made."""
+        return {item.data["name"]: item.data["created_at"] for item in self._stores.documents.query(Query("channels"))}
 
     def list(self, page: Page) -> ChannelPage:
         found, token = list_page(self._stores.documents, Query("channels"), page)

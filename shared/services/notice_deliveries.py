@@ -26,7 +26,7 @@ GIVE_UP = timedelta(hours=24)  # our choice: after a day a notice is news to nob
 LEASE = timedelta(seconds=120)  # our choice: above what one sending can take, see `bootstrap.NOTICE_ANSWER_S`
 GRACE = timedelta(seconds=60)  # our choice: longer than Cloud Tasks takes to deliver what is due
 TASK_DEADLINE_S = 120.0
-MOST = 200  # our choice: what one minute looks at; the oldest come first
+MOST = 200  # our choice: what one minute looks at, of new notices and of lost tasks; what waits longest first
 GONE = "the channel was deleted before the notice could be sent"
 
 
@@ -54,11 +54,13 @@ class NoticeDeliveries:
 
     def tend(self) -> int:
         """Enqueue what is to be sent and has no task: new notices, and those that a crash left. Returns how many. Repeatable."""
-        found = self._stores.documents.query(Query("notices", (("open", "==", True),), limit=MOST))
-        names = self._channels.names() if found else []
+        documents, now = self._stores.documents, self._stores.clock.now()
+        new = documents.query(Query("notices", (("dispatched", "==", False),), limit=MOST))
+        late = documents.query(Query("notices", (("missed_at", "<", now),), order_by="missed_at", limit=MOST))
+        made = self._channels.made() if new else {}
         enqueued = 0
-        for item in found:
-            due = self._stores.documents.transact(partial(self._due, path=item.path, names=names))
+        for item in new + late:
+            due = documents.transact(partial(self._due, path=item.path, made=made))
             for channel, number in due:
                 self._enqueue(item.data["id"], channel, number, None)
             enqueued += len(due)
@@ -81,23 +83,23 @@ class NoticeDeliveries:
             severity = "ERROR" if failed else "INFO"
             log_event("notice_ended", severity=severity, notice_id=notice_id, channel=channel, **words)
 
-    def _due(self, tx: Transaction, path: str, names: list[str]) -> list[tuple[str, int]]:
+    def _due(self, tx: Transaction, path: str, made: Mapping[str, datetime]) -> list[tuple[str, int]]:
         """Return (channel, number of the task) of what needs a task now, written as such."""
         found, now = tx.get(path), self._stores.clock.now()
         if found is None or not found.data["open"]:
             return []
         deliveries = found.data.get("deliveries")
         if deliveries is None:
-            chosen = names if now - found.data["at"] < GIVE_UP else []
-            fresh = {name: _delivery(now) for name in chosen}
-            tx.update(path, {"deliveries": fresh, "open": bool(fresh)})
+            chosen = made if now - found.data["at"] < GIVE_UP else {}
+            fresh = {name: _delivery(now, since) for name, since in chosen.items()}
+            tx.update(path, {"dispatched": True, **_standing(fresh)})
             return [(name, 0) for name in fresh]
         lost = [name for name, one in deliveries.items() if _is_waiting(one) and one["next_at"] < now - GRACE]
         if lost:
             moved = {
                 name: {**deliveries[name], "number": deliveries[name]["number"] + 1, "next_at": now} for name in lost
             }
-            tx.update(path, {"deliveries": {**deliveries, **moved}})
+            tx.update(path, _standing({**deliveries, **moved}))
         return [(name, deliveries[name]["number"] + 1) for name in lost]
 
     def _earlier(self, path: str, channel: str) -> datetime | None:
@@ -123,13 +125,13 @@ class NoticeDeliveries:
         else:
             changes = {"next_at": max(earlier, now) + timedelta(seconds=FIRST_PAUSE_S)}
         deliveries = {**found.data["deliveries"], channel: {**line, **changes, "number": number + 1}}
-        tx.update(path, {"deliveries": deliveries})
+        tx.update(path, _standing(deliveries))
         return found.data
 
     def _try(self, notice: Mapping[str, Any], channel: str) -> dict[str, Any]:
         """Send; return what that changes of the delivery."""
         document: Document | None = self._stores.documents.get(f"channels/{channel}")
-        if document is None:
+        if document is None or document.data["created_at"] != notice["deliveries"][channel]["channel_made_at"]:
             return {"status": DeliveryStatus.REFUSED, "reason": GONE}
         try:
             self._channels.send(document, notice)
@@ -161,7 +163,7 @@ class NoticeDeliveries:
         if after["status"] != DeliveryStatus.WAITING.value:
             after |= {"next_at": None, "ended_at": now}
         deliveries = {**found.data["deliveries"], channel: after}
-        tx.update(path, {"deliveries": deliveries, "open": any(map(_is_waiting, deliveries.values()))})
+        tx.update(path, _standing(deliveries))
         return after
 
     def _enqueue(self, notice_id: str, channel: str, number: int, at: datetime | None) -> None:
@@ -175,10 +177,17 @@ def _again(error: BIConnectorsError, wait_s: float) -> dict[str, Any]:
     return {"status": DeliveryStatus.WAITING, "reason": error.message, "wait_s": wait_s}
 
 
-def _delivery(now: datetime) -> dict[str, Any]:
-    """Return a delivery that begins. `number` is of its newest task."""
+def _delivery(now: datetime, channel_made_at: datetime) -> dict[str, Any]:
+    """Return a delivery that begins. `number` is of its newest task; another channel of the same name does not get it."""
     line: dict[str, Any] = to_builtins(NoticeDelivery(status=DeliveryStatus.WAITING, next_at=now))
-    return {**line, "number": 0}
+    return {**line, "number": 0, "channel_made_at": channel_made_at}
+
+
+def _standing(deliveries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what a notice says of its deliveries; `missed_at` is when the first task that has not come by then counts as lost."""
+    waiting = [line["next_at"] for line in deliveries.values() if _is_waiting(line)]
+    missed_at = min(waiting) + GRACE if waiting else None
+    return {"deliveries": deliveries, "open": bool(waiting), "missed_at": missed_at}
 
 
 def _is_waiting(line: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ def announce(tx: Transaction, event: str, now: datetime, message: str, subject: 
     notice_id = new_id(now)
     topic = f"{event.partition('.')[0]} {subject['schedule_id']}"
     notice = {"id": notice_id, "event": event, "at": now, "message": message, "subject": dict(subject)}
-    state = {"schema": SCHEMA, "topic": topic, "open": True, "expire_at": now + LIFETIME}
+    state = {"schema": SCHEMA, "topic": topic, "open": True, "dispatched": False, "expire_at": now + LIFETIME}
     tx.create(f"notices/{notice_id}", {**notice, **state})
 
 

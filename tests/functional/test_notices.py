@@ -233,6 +233,45 @@ def test_a_notice_to_a_channel_that_was_deleted_ends(told: Told) -> None:
     assert (told.delivery()["status"], told.asked(), told.are_open()) == ("refused", 0, [])
 
 
+def test_a_channel_made_anew_under_the_same_name_does_not_get_what_waited_for_the_former(told: Told) -> None:
+    told.refuse(503)
+    told.change()
+    told.world.minute()
+    told.world.work_once()
+    told.world.call("register", "DELETE", f"{API}/channels/on_call")
+    told.put("on_call", SLACK)
+    told.world.work()
+    assert (told.delivery()["status"], told.events(), told.are_open()) == ("refused", [], [])
+
+
+def test_what_waits_for_a_dead_channel_keeps_no_new_notice_from_the_others(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.services.notice_deliveries.MOST", 2)
+    told.put("team", SLACK)
+    told.server.fault(vendor="receivers", kind="status", path="/notices/", status=503, times=99)
+    for message in ("first", "second", "the alert"):
+        told.change(message=message, schedule_id=message)
+        told.world.minute()
+        for _ in range(2):  # both channels; what `on_call` refused is tried later
+            told.world.work_once(newest=True)
+    texts = [one["body"]["text"].split("\n")[0].removeprefix("*freshness.late* ") for one in told.received()]
+    assert texts == ["first", "second", "the alert"]
+
+
+def test_lost_tasks_are_found_in_turn_though_a_minute_looks_at_few(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.services.notice_deliveries.MOST", 2)
+    for number in range(4):
+        told.change(schedule_id=f"s{number}")
+        told.world.minute()
+    for _ in range(2):
+        told.lose_tasks()
+        told.world.fakes.clock.sleep(90)
+        told.world.minute()
+    told.world.work()
+    assert sorted(one["body"]["subject"]["schedule_id"] for one in told.received()) == ["s2", "s3"]
+
+
 def test_a_channel_hears_of_what_changes_after_it_was_made(told: Told) -> None:
     told.world.call("register", "DELETE", f"{API}/channels/on_call")
     told.change("freshness.late")
