@@ -16,8 +16,9 @@ from shared.services.records import Page, list_page
 from shared.telemetry import log_event
 
 LIVE = ("deleting", "==", False)
-LOOKED_AT = 5  # our choice: exports that succeeded lately, among them the last whose refresh succeeded too
-EVENT = {FreshnessState.LATE: "freshness.late", FreshnessState.FRESH: "freshness.recovered"}
+LOOKED_AT = 20  # our choice: more exports than end while one's refresh runs; earlier ones are kept on the schedule
+TIMES = ("source_as_of", "exported_at", "published_at", "refreshed_at")
+JUDGED = ("action", "export", "max_age", "enabled", "deleting", "freshness", "delivered")
 
 
 class Freshnesses:
@@ -48,18 +49,7 @@ class Freshnesses:
 
     def of(self, schedule: Mapping[str, Any], now: datetime) -> Freshness:
         """Return how things stand for one schedule."""
-        chain = self._chain(schedule)
-        as_of = chain.pop("as_of", None)
-        old = now - as_of if as_of else None
-        return Freshness(
-            schedule_id=schedule["id"],
-            connector_name=schedule["connector_name"],
-            table_name=(schedule.get("export") or {}).get("table_name"),
-            state=_state(schedule, as_of, now),
-            max_age=schedule.get("max_age"),
-            age_s=int(old.total_seconds()) if old is not None else None,
-            **chain,
-        )
+        return _seen(schedule, self._delivered(schedule), now)
 
     def _evaluate(self, schedule: Mapping[str, Any]) -> Freshness:
         now = self._stores.clock.now()
@@ -67,13 +57,16 @@ class Freshnesses:
 
         def work(tx: Transaction) -> str | None:
             found = tx.get(f"schedules/{schedule['id']}")
-            if found is None or found.data.get("max_age") != seen.max_age:
-                return None
-            before = (found.data.get("freshness") or {}).get("state", FreshnessState.UNKNOWN.value)
-            if before == seen.state.value:
-                return None
-            tx.update(found.path, {"freshness": {"state": seen.state.value, "since": now}})
-            event = EVENT.get(seen.state) if FreshnessState.LATE.value in (before, seen.state.value) else None
+            if found is None or any(found.data.get(name) != schedule.get(name) for name in JUDGED):
+                return None  # another call has judged it since it was read, or it was changed: the next minute sees
+            before = found.data.get("freshness") or {"state": FreshnessState.UNKNOWN.value, "since": now}
+            is_new = before["state"] != seen.state.value and before["since"] <= now
+            changes: dict[str, Any] = {"freshness": {"state": seen.state.value, "since": now}} if is_new else {}
+            if seen.published_at and (delivered := _to_keep(seen)) != found.data.get("delivered"):
+                changes["delivered"] = delivered
+            if changes:
+                tx.update(found.path, changes)
+            event = _event(before["state"], seen.state) if is_new else None
             if event:
                 announce(tx, event, now, _words(seen), subject_of(found.data))
             return event
@@ -83,16 +76,23 @@ class Freshnesses:
             log_event(event, severity=severity, reason=_words(seen), **subject_of(schedule))
         return seen
 
-    def _chain(self, schedule: Mapping[str, Any]) -> dict[str, Any]:
+    def _delivered(self, schedule: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the times of the last delivery that went all the way, and `as_of`; empty if there is none."""
+        kept = _kept(schedule)
         if schedule["action"] == ScheduleAction.REFRESH.value:
             run = self._last_refresh(schedule["connector_name"])
-            return {"as_of": run["started_at"], "refreshed_at": run["ended_at"]} if run else {}
+            found = {"as_of": run["started_at"], "refreshed_at": run["ended_at"]} if run else {}
+        else:
+            found = self._last_export(schedule, kept.get("published_at"))
+        return found or kept
+
+    def _last_export(self, schedule: Mapping[str, Any], since: datetime | None) -> dict[str, Any]:
         export = schedule["export"]
         where = (
             ("connector_name", "==", schedule["connector_name"]),
             ("table_name", "==", export["table_name"]),
             ("status", "==", JobStatus.SUCCESS.value),
+            *((("completed_at", ">", since),) if since else ()),
         )
         query = Query("export_jobs", where, order_by="completed_at", descending=True, limit=LOOKED_AT)
         for item in self._stores.documents.query(query):
@@ -124,6 +124,57 @@ class Freshnesses:
         return found[0].data if found else None
 
 
+def end_watch(tx: Transaction, before: Mapping[str, Any], after: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Return what else a change of a schedule changes if nobody judges it from then on; an alert that is out ends, with the reason."""
+    if (before.get("freshness") or {}).get("state") != FreshnessState.LATE.value:
+        return {}
+    if after["deleting"]:
+        why = "was deleted"
+    elif not after["enabled"]:
+        why = "was paused"
+    elif not after["max_age"]:
+        why = "has no max_age any more"
+    else:
+        return {}
+    what = _what(before["connector_name"], _table(before))
+    message = f"the age of {what} is not judged any more: its schedule {why}"
+    announce(tx, "freshness.ended", now, message, subject_of(before))
+    return {"freshness": {"state": FreshnessState.UNKNOWN.value, "since": now}}
+
+
+def _seen(schedule: Mapping[str, Any], delivered: Mapping[str, Any], now: datetime) -> Freshness:
+    as_of = delivered.get("as_of")
+    return Freshness(
+        schedule_id=schedule["id"],
+        connector_name=schedule["connector_name"],
+        table_name=_table(schedule),
+        state=_state(schedule, as_of, now),
+        max_age=schedule.get("max_age"),
+        age_s=int((now - as_of).total_seconds()) if as_of else None,
+        **{name: delivered.get(name) for name in TIMES},
+    )
+
+
+def _to_keep(seen: Freshness) -> dict[str, Any]:
+    times = {name: getattr(seen, name) for name in TIMES}
+    return {"table_name": seen.table_name, "as_of": seen.source_as_of, **times}
+
+
+def _kept(schedule: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the last delivery that was seen, if it is one of what the schedule delivers now; else nothing."""
+    kept: Mapping[str, Any] = schedule.get("delivered") or {}
+    must_refresh = (schedule.get("export") or {}).get("refresh_after")
+    if kept.get("table_name") != _table(schedule) or (must_refresh and not kept.get("refreshed_at")):
+        return {}
+    return kept
+
+
+def _event(before: str, state: FreshnessState) -> str | None:
+    if state is FreshnessState.LATE:
+        return "freshness.late"
+    return "freshness.recovered" if before == FreshnessState.LATE.value else None
+
+
 def _state(schedule: Mapping[str, Any], as_of: datetime | None, now: datetime) -> FreshnessState:
     if not schedule.get("max_age"):
         return FreshnessState.UNKNOWN
@@ -132,8 +183,21 @@ def _state(schedule: Mapping[str, Any], as_of: datetime | None, now: datetime) -
     return FreshnessState.FRESH if as_of else FreshnessState.UNKNOWN
 
 
+def _table(schedule: Mapping[str, Any]) -> str | None:
+    name: str | None = (schedule.get("export") or {}).get("table_name")
+    return name
+
+
+def _what(connector_name: str, table_name: str | None) -> str:
+    return f"table {table_name!r} on {connector_name!r}" if table_name else repr(connector_name)
+
+
 def _words(seen: Freshness) -> str:
-    what = f"table {seen.table_name!r} on {seen.connector_name!r}" if seen.table_name else f"{seen.connector_name!r}"
-    if seen.age_s is None:
-        return f"nothing has arrived for {what} within {seen.max_age} since its schedule was made"
-    return f"what readers see of {what} is {seen.age_s // 60} minutes old; the schedule asks for at most {seen.max_age}"
+    what = _what(seen.connector_name, seen.table_name)
+    if seen.age_s is not None:
+        return f"what readers see of {what} is {seen.age_s // 60} minutes old; the schedule asks for at most {seen.max_age}"
+    if seen.state is FreshnessState.LATE:
+        return (
+            f"no delivery of {what} is known that went all the way; its schedule was made more than {seen.max_age} ago"
+        )
+    return f"{what} may still arrive: its schedule was made less than {seen.max_age} ago"

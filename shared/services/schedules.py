@@ -35,6 +35,7 @@ from shared.ports import CronJob, Document, Query, Stores, Transaction
 from shared.services.connector_bodies import merge_patch
 from shared.services.connectors import Connectors
 from shared.services.cron import Cron
+from shared.services.freshness import end_watch
 from shared.services.occurrence_attempt import leave_out
 from shared.services.records import (
     Idempotency,
@@ -165,7 +166,11 @@ class Schedules:
         before, now = self.get(schedule_id), self._stores.clock.now()
 
         def work(tx: Transaction) -> None:
-            tx.update(before.path, {"deleting": True})
+            found = tx.get(before.path)
+            if found is None or found.data["deleting"]:
+                return
+            ended = end_watch(tx, found.data, {**found.data, "deleting": True}, now)
+            tx.update(before.path, {"deleting": True, **ended})
             audit.record(tx, now, "schedule.delete", before.path, before=before.data)
 
         self._stores.documents.transact(work)
@@ -251,6 +256,7 @@ class Schedules:
                     done = "paused" if is_paused else "changed"
                     leave_out(tx, found.data, f"had not started when the schedule was {done}", now)
                 changes["handled_until"] = max(found.data["handled_until"], now)
+            changes |= end_watch(tx, found.data, {**found.data, **changes}, now)
             tx.update(found.path, changes)
             after = {**found.data, **changes}
             audit.record(tx, now, "schedule.change", found.path, before=found.data, after=after)

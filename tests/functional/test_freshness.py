@@ -104,6 +104,85 @@ def test_data_counts_as_delivered_only_when_the_bi_tool_has_computed_anew(regist
     assert state(registered)["refreshed_at"] >= state(registered)["published_at"]
 
 
+@pytest.fixture
+def late(registered: World) -> tuple[World, str]:
+    """A schedule whose time does not come, and which is late."""
+    answer = registered.call("refresh", "POST", f"{API}/schedules", {**DAILY, "cron_expression": "0 0 1 * *"})
+    registered.go_to("2026-01-06T15:00:00+00:00")
+    registered.minute()
+    assert events(registered) == ["freshness.late"]
+    registered.fakes.clock.sleep(60)
+    return registered, str(answer.body["id"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "why"),
+    [
+        ("POST", ":pause", None, "was paused"),
+        ("DELETE", "", None, "was deleted"),
+        ("PATCH", "", {"max_age": None}, "has no max_age any more"),
+    ],
+)
+def test_an_alert_ends_once_when_its_schedule_is_not_judged_any_more(
+    late: tuple[World, str], method: str, path: str, body: dict[str, Any] | None, why: str
+) -> None:
+    world, schedule_id = late
+    place = f"{API}/schedules/{schedule_id}"
+    headers = {"If_Match": world.call("refresh", "GET", place).headers["ETag"]} if method == "PATCH" else {}
+    assert world.call("refresh", method, place + path, body, **headers).status in (200, 204)
+    world.minute()
+    assert events(world) == ["freshness.late", "freshness.ended"]
+    ended = max(world.fakes.documents.query(Query("notices")), key=lambda item: item.path).data
+    assert ended["message"] == f"the age of table 'people' on 'ymca_sheets' is not judged any more: its schedule {why}"
+
+
+def test_an_alert_ends_when_the_schedule_may_wait_longer(late: tuple[World, str]) -> None:
+    world, schedule_id = late
+    place = f"{API}/schedules/{schedule_id}"
+    etag = world.call("refresh", "GET", place).headers["ETag"]
+    assert world.call("refresh", "PATCH", place, {"max_age": "5d"}, If_Match=etag).status == 200
+    world.minute()
+    assert (state(world)["state"], events(world)) == ("unknown", ["freshness.late", "freshness.recovered"])
+
+
+def test_a_judgement_that_another_call_overtook_is_not_written(late: tuple[World, str]) -> None:
+    world, schedule_id = late
+    documents, freshness = world.fakes.documents, world.services.freshness
+
+    def overtaken(query: Query) -> list[Any]:
+        found = type(documents).query(documents, query)
+        if query.collection == "export_jobs":
+            del documents.__dict__["query"]
+            world.fakes.objects.put("tables", "people.csv", b"id\n1\n")
+            world.call("refresh", "POST", f"{API}/schedules/{schedule_id}:runNow")
+            world.work()
+            freshness.evaluate_all()
+        return found
+
+    documents.__dict__["query"] = overtaken
+    freshness.evaluate_all()
+    freshness.evaluate_all()
+    assert events(world) == ["freshness.late", "freshness.recovered"]
+
+
+def test_a_good_delivery_counts_however_many_failed_after_it(
+    registered: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.services.freshness.LOOKED_AT", 2)
+    registered.fakes.objects.put("tables", "people.csv", b"id\n1\n")
+    export = {"connector_name": "ymca_powerbi", "table_name": "people"}
+    body = {**DAILY, "connector_name": "ymca_powerbi", "export": export, "cron_expression": "0 */3 * * *"}
+    schedule_id = str(registered.call("refresh", "POST", f"{API}/schedules", body).body["id"])
+    failed = VendorRefresh("v", RefreshStatus.FAILED, "Failed", reason="no memory")
+    registered.vendor.refreshes = [DONE, failed, failed, failed]
+    for at in ("2026-01-05T15:00:00", "2026-01-05T18:00:00", "2026-01-05T21:00:00", "2026-01-06T15:00:00"):
+        registered.go_to(f"{at}+00:00")
+        registered.fakes.objects.put("tables", "people.csv", b"id\n1\n")
+        run(registered, schedule_id, at)
+    assert (state(registered)["state"], state(registered)["age_s"] // 3600) == ("fresh", 24)
+    assert "freshness.late" not in events(registered)
+
+
 def test_failing_runs_are_told_once_and_so_is_their_recovery(registered: World) -> None:
     body = {"connector_name": "ymca_powerbi", "cron_expression": "0 */6 * * *"}
     schedule_id = str(registered.call("refresh", "POST", f"{API}/schedules", body).body["id"])
