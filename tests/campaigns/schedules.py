@@ -111,7 +111,7 @@ class Play:
         self.mortal._rate = 0.0
         self.services.schedules.set_enabled(self.id, enabled=False)
         for _ in range(60 * 4):
-            self.world.go_to(self.world.clock.now() + MINUTE)
+            self.world.go_to((self.world.clock.now() + MINUTE).replace(second=0, microsecond=0))
             self._at(self.world.clock.now())
         verdict = Judge(self).verdict()
         return Played(verdict, len(self.slots), self.deliveries, self.mortal.deaths, self.log)
