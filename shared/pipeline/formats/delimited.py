@@ -34,7 +34,7 @@ from shared.pipeline.formats.column_types import (
     declared_types,
     text_scalar,
 )
-from shared.pipeline.formats.dialect import Headed, Header, Respelled, read_header
+from shared.pipeline.formats.dialect import Closed, Headed, Header, Respelled, read_header
 from shared.pipeline.formats.encoding import UTF16_MARKS, Utf8Stream
 from shared.pipeline.formats.inference import Place, TextColumn, plain_numbers
 from shared.pipeline.formats.intake import BINARY_MAGIC, Meter, exact_batches, opened, refuse
@@ -179,7 +179,10 @@ class _Table:
         self.stream = _text_of(intake, options)
         header, quote = layout.header, '"' if options.escape else options.quote
         text = Respelled(self.stream, header.delimiter, options.quote) if options.escape else self.stream
-        self._headed = Headed(text, header, quote)
+        headed = Headed(text, header, quote)
+        self._rows: Closed | Headed = (
+            Closed(headed, header.delimiter, quote) if quote and not options.escape else headed
+        )
         self._names = header.names
         self._read = pa.csv.ReadOptions(
             use_threads=False, block_size=layout.block_bytes, skip_rows_after_names=skip_rows
@@ -201,23 +204,41 @@ class _Table:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield them block by block. Raises `SourceError` naming the first row of another width than the header."""
         try:
-            with pa.csv.open_csv(self._headed, self._read, self._parse, self._convert) as reader:
+            with pa.csv.open_csv(self._rows, self._read, self._parse, self._convert) as reader:
                 if reader.schema.names != self._names:
                     raise SourceError("the header line cannot be read as CSV; check its quotes", code="columns_invalid")
-                yield from reader
+                rows = 0
+                for batch in reader:
+                    rows += batch.num_rows
+                    yield batch
+            if self._is_cut:
+                raise _misquoted(rows)
         except pa.ArrowInvalid as exc:
             if self._ragged is None:
                 raise
             row, found = self._ragged.number - 1, self._ragged.actual_columns
+            if self._is_cut and self._ragged.text.endswith(self._parse.quote_char):
+                raise _misquoted(row) from exc
             message = (
                 f"row {row} has {found} cells, the header has {len(self._names)}; "
                 "quote cells that hold the delimiter or a line break"
             )
             raise SourceError(message, code="row_ragged", row=row) from exc
 
+    @property
+    def _is_cut(self) -> bool:
+        return isinstance(self._rows, Closed) and self._rows.is_cut
+
     def _note(self, row: pa.csv.InvalidRow) -> str:
         self._ragged = row
         return "error"
+
+
+def _misquoted(row: int) -> SourceError:
+    message = (
+        f"row {row}: text follows a closed quote; a quote is missing in this row, or one inside a cell is not doubled"
+    )
+    return SourceError(message, code="source_damaged", row=row)
 
 
 def _refuse_open_quote(last: pa.RecordBatch | None, tail: bytes, rows: int) -> None:

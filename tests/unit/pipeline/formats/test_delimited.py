@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
 
 from shared.pipeline.formats import Format
+from shared.pipeline.formats.dialect import Closed
 from tests.unit.pipeline.formats.rig import columns, refused, table
 
 CSV = Format.CSV
@@ -204,3 +206,43 @@ def test_a_row_longer_than_a_block_is_read() -> None:
     text = "x" * 900_000
     data = f'a,b,c\n"{text}","{text}","{text}"\n1,2,3\n'.encode()
     assert table(CSV, data).column("c").to_pylist() == [text, "3"]
+
+
+@pytest.mark.parametrize(
+    ("data", "row"),
+    [
+        (b'a,b\n1,"abc\n2,"def"\n3,x\n', 1),
+        (b'a,b\n0,"fine ""so"""\n1,"abc\n2,"def",\n3,x\n', 2),
+        (b'a,b\n1,5" pipe\n2,"x" y\n', 2),
+        (b'a,b\n1,""x\n', 1),
+        (
+            b"a,b\n"
+            + b"".join(b"%d,%sx%d%s\n" % (n, b'"' * (n in (10, 900)), n, b'"' * (n == 900)) for n in range(1, 1001)),
+            10,
+        ),
+    ],
+)
+def test_text_after_a_closed_quote_is_refused(data: bytes, row: int) -> None:
+    error = refused(CSV, data)
+    assert (error.code, error.row) == ("source_damaged", row)
+    assert f"row {row}: text follows a closed quote" in str(error)
+
+
+def test_quotes_inside_unquoted_cells_and_doubled_ones_are_letters() -> None:
+    data = b'a,b\n5" pipe,"x""y"\n"""","a,\n""b"""\na""b,""\n"c",6" x 8"\n'
+    found = columns(CSV, data)
+    assert found["a"][1] == ['5" pipe', '"', 'a""b', "c"]
+    assert found["b"][1] == ['x"y', 'a,\n"b"', "", '6" x 8"']
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_where_a_block_ends_does_not_matter_to_quotes(size: int) -> None:
+    def read(data: bytes) -> tuple[bytes, bool]:
+        stream = Closed(io.BytesIO(data), ",", '"')
+        return b"".join(iter(lambda: stream.read(size), b"")), stream.is_cut
+
+    good = b'a,"b""",""\n"""c""",5" x,""""\n'
+    assert read(good) == (good, False)
+    text, is_cut = read(good + b'"d"""e"f,g\n')
+    assert is_cut
+    assert text.startswith(good)
