@@ -192,8 +192,13 @@ class Objects(Protocol):
         Raises `SourceError` (code `source_changed`) if that generation is no longer there.
         """
 
-    def writer(self, bucket: str, name: str, *, content_type: str) -> AbstractContextManager[BinaryIO]:
-        """A stream into a new object. It replaces the name's live generation when the block ends, and not if it raises."""
+    def writer(
+        self, bucket: str, name: str, *, content_type: str, new: bool = False
+    ) -> AbstractContextManager[BinaryIO]:
+        """A stream into a new object. It replaces the name's live generation when the block ends, and not if it raises.
+
+        With `new` it replaces none: raises `ConflictError` if the name has a live generation.
+        """
 
     def delete(self, bucket: str, name: str) -> None:
         """No effect if it is gone already."""

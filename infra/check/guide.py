@@ -21,14 +21,18 @@ from infra.check.terraform import ROOT, CheckError, Terraform
 
 GUIDE = ROOT / "infra" / "DEPLOY.md"
 NEVER_APPLIED = "What was never applied"
-EXECUTED = {"cat": shutil.which("cat"), "sed": shutil.which("sed"), "python3": str(Path(sys.executable).resolve())}
-"""What runs as it is: it only reads and writes files of the walk."""
+EXECUTED = {name: shutil.which(name) for name in ("cat", "date")} | {
+    "sed": shutil.which("sed"),
+    "python3": str(Path(sys.executable).resolve()),
+}
+"""What runs as it is: it only reads and writes files of the walk, or tells the day."""
 
 STAND_INS = ("make", "git", "gcloud", "terraform", "curl", ".venv/bin/python", "infra/gcloud.sh")
 ANSWERS = r"""
 case "$NAME $*" in
   "gcloud projects describe"*projectNumber*) echo 123456789012 ;;
   "gcloud auth print-identity-token"*) echo token ;;
+  "gcloud firestore operations list"*"value(done)"*) echo True ;;
   "gcloud firestore backups list"*) echo projects/my-project/locations/europe-west1/backups/b ;;
   "terraform "*"output -json urls"*) echo '{"register": "https://register.example", "refresh": "https://refresh.example"}' ;;
   "terraform "*"output -raw export_service_account"*) echo bi-export-worker@my-project.iam.gserviceaccount.com ;;

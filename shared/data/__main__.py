@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from shared.bootstrap import Services, services
 from shared.data import backup, erasure, migration
-from shared.errors import BIConnectorsError, NotFoundError
+from shared.errors import BIConnectorsError, ConflictError, NotFoundError
 from shared.ports import Objects
 
 
@@ -60,8 +60,11 @@ def _erase(parsed: argparse.Namespace, own: Services) -> int:
 def _sink(objects: Objects, place: str) -> AbstractContextManager[BinaryIO]:
     if place.startswith("gs://"):
         bucket, _, name = place.removeprefix("gs://").partition("/")
-        return objects.writer(bucket, name, content_type="application/x-ndjson")
-    return Path(place).open("xb")
+        if objects.stat(bucket, name) is None:
+            return objects.writer(bucket, name, content_type="application/x-ndjson", new=True)
+    elif not Path(place).exists():
+        return Path(place).open("xb")
+    raise ConflictError(f"{place} exists already; name another, a backup never replaces one")
 
 
 @contextmanager

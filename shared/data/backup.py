@@ -6,6 +6,7 @@ Not a snapshot of one moment: what changes while it runs is in it as before or a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -33,6 +34,7 @@ COLLECTIONS = (
 BELOW = {"export_jobs": "chunks"}
 PAGE = 300  # our choice: documents in memory at once
 _TIME = "$time"
+_MARK = re.compile(r"\$+time")
 
 
 def lines(documents: Documents) -> Iterator[bytes]:
@@ -63,7 +65,7 @@ def restore(documents: Documents, source: Iterable[bytes]) -> int:
     for number, line in enumerate(source, 1):
         try:
             path, data = json.loads(line, object_hook=_decoded)
-        except ValueError as exc:
+        except (TypeError, ValueError) as exc:
             raise InvalidRequestError(f"line {number} is not one of a backup; is the file whole?") from exc
         try:
             documents.create(path, data)
@@ -87,14 +89,28 @@ def _after(documents: Documents, collection: str, page: list[Document]) -> list[
 
 
 def _line(document: Document) -> bytes:
-    return json.dumps([document.path, document.data], default=_encoded, ensure_ascii=False).encode() + b"\n"
+    return json.dumps([document.path, _encoded(document.data)], ensure_ascii=False).encode() + b"\n"
 
 
-def _encoded(value: Any) -> dict[str, str]:
-    if isinstance(value, datetime):
-        return {_TIME: utc(value).isoformat()}
-    raise TypeError(f"a document holds {type(value).__name__}, which a backup cannot")
+def _encoded(value: Any) -> Any:
+    match value:
+        case datetime():
+            return {_TIME: utc(value).isoformat()}
+        case dict():
+            return {_escaped(key): _encoded(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_encoded(item) for item in value]
+        case None | bool() | int() | float() | str():
+            return value
+    raise InvalidRequestError(f"a document holds {type(value).__name__}, which a backup cannot")
+
+
+def _escaped(key: str) -> str:
+    """A key of a document that looks like a mark of ours, or like one that was escaped, gets one `$` more."""
+    return f"${key}" if _MARK.fullmatch(key) else key
 
 
 def _decoded(found: dict[str, Any]) -> Any:
-    return datetime.fromisoformat(found[_TIME]) if found.keys() == {_TIME} else found
+    if found.keys() == {_TIME} and isinstance(found[_TIME], str):
+        return datetime.fromisoformat(found[_TIME])
+    return {key[1:] if key != _TIME and _MARK.fullmatch(key) else key: value for key, value in found.items()}

@@ -1,6 +1,7 @@
 """Erase a person's rows from what exports kept: requests, frozen and prepared rows, rejects, files.
 
-A job that keeps such a row loses everything that it kept. No row is cut out of a file: what is kept is what was delivered, or nothing.
+A job that keeps such a row loses everything that it kept, and what its failure said, which may quote a value.
+No row is cut out of a file: what is kept is what was delivered, or nothing.
 What was delivered to a BI tool, the sources themselves and this project's backups are not touched.
 """
 
@@ -20,6 +21,9 @@ from shared.ports import Objects, Stores, Transaction
 from shared.services.job_operations import JobOperations
 
 ROWS_AT_ONCE = 10_000  # our choice: rows in memory at once
+
+ERASED = "erased with the rows it told of"
+WORDS = ("error_message", "error", "held_reason", "waiting")  # of a job, for people; they may quote a value
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,11 @@ def erase(stores: Stores, operations: JobOperations, person: Person) -> Erased:
     found = Erased()
     for document in every(stores.documents, "export_jobs"):
         job = document.data
-        if job["table_name"] != person.table or not _keeps_rows(stores.objects, job):
+        if job["table_name"] != person.table:
+            continue
+        if JobStatus(job["status"]).is_final and person.value in str([job.get(name) for name in WORDS]):
+            stores.documents.update(document.path, _silent(job))
+        if not _keeps_rows(stores.objects, job):
             continue
         try:
             holds = _holds(stores.objects, job, person)
@@ -108,12 +116,19 @@ def _kept_file(objects: Objects, job: Mapping[str, Any]) -> tuple[str, str] | No
     return (bucket, name) if bucket and objects.stat(bucket, name) is not None else None
 
 
+def _silent(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the job's words without what they said; its failure keeps its code."""
+    silent = {name: ERASED for name in WORDS if job.get(name)}
+    return silent | ({"error": {**job["error"], "message": ERASED, "details": {}}} if job.get("error") else {})
+
+
 def _forget(stores: Stores, operations: JobOperations, job: Mapping[str, Any]) -> None:
     operations.forget_rows(job)
     if place := _kept_file(stores.objects, job):
         stores.objects.delete(*place)
     now, path = stores.clock.now(), f"export_jobs/{job['id']}"
     gone = {"frozen_erased": True, "rows_kept": False, "export_uri": None, "rejects_uri": None, "updated_at": now}
+    gone |= _silent(job)
 
     def work(tx: Transaction) -> None:
         tx.update(path, gone)

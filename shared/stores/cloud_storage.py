@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any, BinaryIO
 
 import google.auth
@@ -13,8 +14,9 @@ from google.api_core import exceptions as google_errors
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.auth.transport.requests import Request
 from google.cloud import storage
+from google.cloud.storage.exceptions import InvalidResponse
 
-from shared.errors import CredentialError, SourceError, UnsupportedError
+from shared.errors import ConflictError, CredentialError, SourceError, UnsupportedError
 from shared.ports import ObjectInfo
 
 CHUNK_BYTES = 4 * 1024 * 1024  # our choice: one ranged read or resumable part; a multiple of 256 KiB as the API asks
@@ -108,15 +110,21 @@ class CloudStorageObjects:
         return copied
 
     @contextmanager
-    def writer(self, bucket: str, name: str, *, content_type: str) -> Iterator[BinaryIO]:
+    def writer(self, bucket: str, name: str, *, content_type: str, new: bool = False) -> Iterator[BinaryIO]:
         blob = self._client.bucket(bucket).blob(name)
-        sink = blob.open("wb", chunk_size=CHUNK_BYTES, content_type=content_type, ignore_flush=True)
+        only = {"if_generation_match": 0} if new else {}
+        sink = blob.open("wb", chunk_size=CHUNK_BYTES, content_type=content_type, ignore_flush=True, **only)
         try:
-            yield sink
-        except BaseException:
-            sink.terminate()
-            raise
-        sink.close()
+            try:
+                yield sink
+            except BaseException:
+                sink.terminate()
+                raise
+            sink.close()
+        except (InvalidResponse, google_errors.PreconditionFailed) as exc:
+            if getattr(exc, "response", None) is None or exc.response.status_code != HTTPStatus.PRECONDITION_FAILED:
+                raise
+            raise ConflictError(f"gs://{bucket}/{name} exists already; name another") from exc
 
     def delete(self, bucket: str, name: str) -> None:
         try:

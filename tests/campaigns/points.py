@@ -96,9 +96,9 @@ class PointedObjects:
         return copied
 
     @contextmanager
-    def writer(self, bucket: str, name: str, *, content_type: str) -> Iterator[BinaryIO]:
+    def writer(self, bucket: str, name: str, *, content_type: str, new: bool = False) -> Iterator[BinaryIO]:
         self._points.reach("objects.write:before")
-        with self._inner.writer(bucket, name, content_type=content_type) as sink:
+        with self._inner.writer(bucket, name, content_type=content_type, new=new) as sink:
             yield sink
             self._points.reach("objects.write:before the end")
         self._points.reach("objects.write:after")

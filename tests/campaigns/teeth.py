@@ -143,8 +143,10 @@ class ThawedObjects:
     def list_prefix(self, bucket: str, prefix: str, limit: int) -> list[ObjectInfo]:
         return self._inner.list_prefix(bucket, prefix, limit)
 
-    def writer(self, bucket: str, name: str, *, content_type: str) -> AbstractContextManager[BinaryIO]:
-        return self._inner.writer(bucket, name, content_type=content_type)
+    def writer(
+        self, bucket: str, name: str, *, content_type: str, new: bool = False
+    ) -> AbstractContextManager[BinaryIO]:
+        return self._inner.writer(bucket, name, content_type=content_type, new=new)
 
     def delete(self, bucket: str, name: str) -> None:
         self._inner.delete(bucket, name)

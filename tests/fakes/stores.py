@@ -273,9 +273,11 @@ class InMemoryObjects:
         return self.put(bucket, name, found[1])
 
     @contextmanager
-    def writer(self, bucket: str, name: str, *, content_type: str) -> Iterator[BinaryIO]:
+    def writer(self, bucket: str, name: str, *, content_type: str, new: bool = False) -> Iterator[BinaryIO]:
         sink = io.BytesIO()
         yield sink
+        if new and (bucket, name) in self._live:
+            raise ConflictError(f"gs://{bucket}/{name} exists already")
         self.put(bucket, name, sink.getvalue())
 
     def delete(self, bucket: str, name: str) -> None:

@@ -80,3 +80,13 @@ def test_a_job_that_has_not_ended_is_named_and_the_command_does_not_succeed(
     registered.work()
     assert erase(registered) == 0
     assert b'"rina@example.org"' not in objects(registered)
+
+
+def test_what_a_failure_said_of_the_row_is_erased_too(registered: World) -> None:
+    job_id = export(registered, rows=WITH, columns={"mail": "int64"})["id"]
+    registered.work()
+    assert PERSON in job_of(registered, job_id)["error_message"]
+    erase(registered)
+    failed = job_of(registered, job_id)
+    assert PERSON not in str(failed)
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "value_invalid")
