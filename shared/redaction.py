@@ -15,6 +15,9 @@ SECRET_MEMBER = re.compile(r"private|secret|password|token$|^key$", re.IGNORECAS
 """Members of a key file that are secret: `private_key` is, `universe_domain` and `client_email` are not."""
 
 
+LINK_WORD = re.compile(r"(?<=files/)[^\s/]+|[0-9a-fA-F]{64}")
+
+
 class _Known:
     """The secret values that this process has seen, longest first; guarded because handlers run in threads."""
 
@@ -72,6 +75,11 @@ def remember(secrets: Mapping[str, object]) -> None:
 def redact(text: str) -> str:
     """Return the text with every registered secret replaced by `[redacted]`."""
     return _known.redact(text)
+
+
+def without_word(path: str) -> str:
+    """Return a path for a log, without the word of a link to a kept file: whoever has the word has the file."""
+    return LINK_WORD.sub("…", path)
 
 
 def redact_value(value: object) -> object:

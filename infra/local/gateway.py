@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Protocol
+from urllib.parse import unquote
 
 import urllib3
 
@@ -133,6 +134,10 @@ class Functions:
             self._loaded_at = time.monotonic()
 
 
+LINK_WORD = re.compile(r"(?<=files/)[^\s/]+|[0-9a-fA-F]{64}")
+"""The word of a link to a kept file, which no log may show; the functions leave it out alike."""
+
+
 class GatewayHandler(BaseHTTPRequestHandler):
     """One client connection."""
 
@@ -141,6 +146,11 @@ class GatewayHandler(BaseHTTPRequestHandler):
     server_version = "bi-connectors-gateway"
     sys_version = ""
     timeout = 75
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Log the request as the base class does, without the word of a link."""
+        status = code.value if isinstance(code, HTTPStatus) else code
+        self.log_message('"%s" %s %s', LINK_WORD.sub("…", unquote(self.requestline)), str(status), str(size))
 
     def _handle(self) -> None:
         path, _, _ = self.path.partition("?")

@@ -23,6 +23,7 @@ from shared.api.paths import CONVERTERS, rule
 from shared.api.problems import MEDIA_TYPE, of_error, problem
 from shared.api.routes import ROUTES, Parameter, Route
 from shared.errors import BIConnectorsError, InvalidRequestError
+from shared.redaction import without_word
 from shared.services.records import Idempotency
 from shared.telemetry import bind, clear, log_event, request_span
 
@@ -107,6 +108,7 @@ class Function:
                 if route.function == "*"
             ],
             strict_slashes=False,
+            merge_slashes=False,
             converters=CONVERTERS,
         )
         self._authenticators: dict[str, Authenticator] = {}
@@ -136,7 +138,7 @@ class Function:
         log_event(
             "request",
             method=request.method,
-            path=request.path,
+            path=without_word(request.path),
             status=response.status_code,
             latency_ms=round((time.monotonic() - started) * 1000, 1),
         )

@@ -20,7 +20,7 @@ from shared.ports import Document, Documents, Query, Transaction
 T = TypeVar("T", bound=msgspec.Struct)
 
 KEY = re.compile(
-    r"(?!\.{1,2}$|__.*__$)[^/\0-\x1f]{1,375}"
+    r"(?!\.{1,2}$|__.*__$)[^/\0-\x1f\ud800-\udfff]{1,375}"
 )  # in bytes at most 1,500: firebase.google.com/docs/firestore/quotas
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 100
@@ -72,7 +72,8 @@ def list_page(documents: Documents, query: Query, page: Page) -> tuple[list[Docu
     filters = hashlib.sha256(repr((query.collection, query.where, query.order_by)).encode()).hexdigest()[:12]
     start_after = _decode_token(page.token, filters) if page.token else None
     if start_after is not None and (
-        not re.fullmatch(rf"{query.collection}/[^/]+", start_after) or documents.get(start_after) is None
+        not start_after.startswith(f"{query.collection}/")
+        or find(documents, query.collection, start_after.removeprefix(f"{query.collection}/")) is None
     ):
         raise InvalidRequestError(
             "page_token's place in the listing is gone; start again without it", field="page_token"

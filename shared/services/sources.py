@@ -16,12 +16,16 @@ from shared.ports import ObjectInfo, Objects
 
 MAX_FILES = 1_000  # our choice: one table's files; their list stays small and is frozen within a few boxes of work
 MAX_LISTED = 10_000  # our choice: names looked at under a pattern's prefix
+DEFAULT_DATABASE = "(default)"
 RESERVED = re.compile(r"__.*__")
 OWN_COLLECTIONS = frozenset(
     {"audit", "audit_seals", "breakers", "channels", "chunks", "connectors", "export_jobs", "file_links", "idempotency_keys", "notices",
      "occurrences", "quotas", "refresh_runs", "schedules", "tables", "targets"}
 )  # fmt: skip
 TABLE = re.compile(r"(?:(?P<project>[a-z][a-z0-9.:-]{4,62})\.)?(?P<dataset>\w{1,1024})\.(?P<table>[\w -]{1,1024})")
+PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]*")
+"""An id; a project's number would name our own project by another word."""
+DATABASE = re.compile(r"\(default\)|(?![0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$)[a-z][a-z0-9-]{2,62}")
 ENDINGS = {"ndjson": "jsonl", "tsv": "csv"}
 
 
@@ -137,20 +141,31 @@ class Sources:
             raise InvalidRequestError(
                 f"{firestore.collection!r} is no collection; expected {expected}", field="source.firestore.collection"
             )
-        here = (self._settings.project, self._settings.database)
+        place = self._place(firestore)
+        here = (self._settings.project, self._settings.database or DEFAULT_DATABASE)
         is_ours = parts[-1 if firestore.group else 0] in OWN_COLLECTIONS
-        if is_ours and (firestore.project or self._settings.project, firestore.database) == here:
+        if is_ours and place == here:
             raise ForbiddenError(
                 f"the collection {firestore.collection!r} is this service's own and no source", code="own_collection"
             )
 
+    def _place(self, firestore: FirestoreSource) -> tuple[str, str]:
+        """Return project and database in the one spelling that each has. Raises `InvalidRequestError` if either is no id."""
+        project, database = firestore.project or self._settings.project, firestore.database or DEFAULT_DATABASE
+        if PROJECT.fullmatch(project) is None:
+            raise InvalidRequestError(f"{project!r} is no id of a project", field="source.firestore.project")
+        if DATABASE.fullmatch(database) is None:
+            raise InvalidRequestError(f"{database!r} is no id of a database", field="source.firestore.database")
+        return project, database
+
     def _collection(
         self, source: Source, firestore: FirestoreSource, columns: Mapping[str, str] | None
     ) -> dict[str, Any]:
+        project, database = self._place(firestore)
         return {
             "kind": "firestore",
-            "project": firestore.project or self._settings.project,
-            "database": firestore.database,
+            "project": project,
+            "database": database,
             "collection": firestore.collection,
             "group": firestore.group,
             "format": ExportFormat.PARQUET.value,

@@ -70,6 +70,23 @@ def test_a_reason_of_the_vendor_puts_no_secret_into_the_record_of_a_refresh(know
     assert clean(knowing)
 
 
+@pytest.mark.parametrize("form", ["/files/{}", "//files/{}", "/files/{}/", "/files/{}/x", "/x/{}", "/%66iles/{}x"])
+@pytest.mark.parametrize("function", ["export", "refresh"])
+def test_the_word_of_a_link_is_in_no_log_line(
+    registered: World, form: str, function: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever reads the log could follow the link for ten minutes."""
+    body = {"connector_name": "ymca_sheets", "table_name": "people", "rows": [{"id": 1}], "export_format": "csv"}
+    job_id = registered.call("export", "POST", f"{API}/export", body).body["id"]
+    registered.work()
+    word = registered.call("export", "POST", f"{API}/export-jobs/{job_id}:linkFile").body["url"].rsplit("/", 1)[1]
+    capsys.readouterr()
+    registered.status(function, "GET", form.format(word), None)
+    logged = capsys.readouterr().out
+    assert '"message":"request"' in logged
+    assert word not in logged
+
+
 def test_a_refusal_repeats_no_secret_of_the_request(knowing: World) -> None:
     """In a path, a query, a body: our own words and the framework's alike."""
     assert knowing.call("register", "GET", f"/{SECRET}").status == 404

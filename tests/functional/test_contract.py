@@ -152,6 +152,15 @@ def test_a_page_token_that_is_none_of_ours_is_refused(registered: World, content
     assert (answer.status, answer.body["field"]) == (400, "page_token")
 
 
+@pytest.mark.parametrize("name", ["__x__", ".", "..", "\ud800", "a" * 2_000, "x/y"])
+def test_a_page_token_with_a_name_that_no_item_has_is_refused(registered: World, name: str) -> None:
+    first = registered.call("register", "GET", f"{API}?page_size=1").body["next_page_token"]
+    filters, _ = json.loads(base64.urlsafe_b64decode(first + "=="))
+    token = base64.urlsafe_b64encode(json.dumps([filters, f"connectors/{name}"]).encode()).decode()
+    answer = registered.call("register", "GET", f"{API}?page_token={token}")
+    assert (answer.status, answer.body["field"]) == (400, "page_token")
+
+
 def test_a_page_token_whose_item_is_gone_is_refused(registered: World) -> None:
     first = registered.call("register", "GET", f"{API}?page_size=1").body
     assert registered.call("register", "DELETE", f"{API}/{first['connectors'][0]['name']}").status == 204

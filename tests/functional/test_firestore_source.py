@@ -153,6 +153,13 @@ def test_declared_columns_are_typed(registered: World) -> None:
         ({"collection": "connectors"}, 403, "own_collection"),
         ({"collection": "export_jobs/x/chunks"}, 403, "own_collection"),
         ({"collection": "chunks", "group": True}, 403, "own_collection"),
+        ({"collection": "audit", "database": ""}, 403, "own_collection"),
+        ({"collection": "audit", "project": ""}, 403, "own_collection"),
+        ({"collection": "audit", "project": "123456789012"}, 400, "invalid_request"),
+        ({"collection": "audit", "project": "fake "}, 400, "invalid_request"),
+        ({"collection": "audit", "project": "FAKE"}, 400, "invalid_request"),
+        ({"collection": "audit", "database": "(default)/"}, 400, "invalid_request"),
+        ({"collection": "audit", "database": "a0000000-0000-4000-8000-000000000000"}, 400, "invalid_request"),
     ],
 )
 def test_what_is_no_collection_or_ours_is_refused(

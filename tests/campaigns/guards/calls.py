@@ -78,6 +78,13 @@ CALLS = (
         _SSRF + "test_an_address_that_is_not_everybodys_is_not_public",
     ),
     Guard(
+        "an address of a reserved range, such as IPv4's old place in IPv6, is not public",
+        OUTGOING,
+        " and not found.is_reserved",
+        "",
+        _SSRF + "test_an_address_that_is_not_everybodys_is_not_public",
+    ),
+    Guard(
         "Google's private addresses are not public",
         OUTGOING,
         " and found not in GOOGLE_APIS",

@@ -21,7 +21,7 @@ NOT_PUBLIC = [
     "198.18.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0",
     "fd00:ec2::254", "fd20:ce::254", "::ffff:169.254.169.254", "::ffff:7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1",
     "2002:a9fe:a9fe::", "2002:7f00:1::", "2001::1", "2001:db8::1", "ff02::1", "199.36.153.8", "203.0.113.1",
-    "not an address", "",
+    "::a9fe:a9fe", "::169.254.169.254", "::7f00:1", "::808:808", "not an address", "",
 ]  # fmt: skip
 REFUSED_URLS = [
     "http://acme.looker.com/", "ftp://acme.looker.com/", "file:///etc/passwd", "gopher://acme.looker.com/", "//acme.looker.com/",
