@@ -58,7 +58,7 @@ class Channels:
             _require_version(before, version, name)
             created_at = before.data["created_at"] if before else now
             channel = Channel(name=name, type=body.type, host=host, created_at=created_at, updated_at=now)
-            after = to_record(channel, credentials=credentials, credentials_since=now)
+            after = to_record(channel, credentials=credentials)
             tx.set(f"channels/{name}", after)
             former = before.data if before else None
             audit.record(tx, now, "channel.put", f"channels/{name}", before=former, after=after)

@@ -29,6 +29,7 @@ from shared.pipeline.lease import target_key
 from shared.ports import Document, Query, Stores, Transaction
 from shared.redaction import remember
 from shared.services.connector_bodies import decode_secrets, describe_capabilities, merge_patch, split_secrets
+from shared.services.credentials import former_credentials
 from shared.services.publish_holds import PublishHolds, refuse_held, still_held
 from shared.services.records import (
     Idempotency,
@@ -127,7 +128,7 @@ class Connectors:
         if secrets:
             stored = self._read_secrets(present)
             fields["credentials"] = self._add_version(name, {**stored, **secrets})
-            fields |= {"owns_credentials": True, "credentials_since": now}
+            fields["owns_credentials"] = True
         try:
             self._store_change(name, fields, version, now)
         except BIConnectorsError:
@@ -145,10 +146,9 @@ class Connectors:
         """
         present, now = self.get(name), self._stores.clock.now()
         self._keep_credentials(name, config, {}, reference)
-        fields = {"config": dict(config), "credentials": reference, "owns_credentials": False, "updated_at": now}
+        is_ours = bool(present.data.get("owns_credentials")) and present.data["credentials"] == reference
+        fields = {"config": dict(config), "credentials": reference, "owns_credentials": is_ours, "updated_at": now}
         self._store_change(name, fields, version, now)
-        if present.data.get("owns_credentials"):
-            self._stores.secrets.destroy(present.data["credentials"])
         return self.get(name)
 
     def delete(self, name: str, *, force: bool, version: str | None) -> None:
@@ -292,8 +292,10 @@ class Connectors:
 
         def work(tx: Transaction, hold: str) -> None:
             before = still_held(tx, name, hold)
-            tx.update(f"connectors/{name}", fields)
-            after = _identity(config, fields.get("credentials", before["credentials"]))
+            credentials = fields.get("credentials", before["credentials"])
+            former_ones = former_credentials(before, credentials, now)
+            tx.update(f"connectors/{name}", {**fields, "former_credentials": former_ones})
+            after = _identity(config, credentials)
             former = _identity(before["config"], before["credentials"])
             audit.record(tx, now, "connector.change", f"connectors/{name}", before=former, after=after)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
-from shared.ports import Stores
+from shared.ports import Query, Stores
 
 GRACE = timedelta(hours=1)
 """The promise: nothing unused outlives it by more than a sweep. A worker that read the former version goes on with it meanwhile."""
 
 
 OWNERS = {"connector": "connectors", "channel": "channels"}
-"""What a secret's name says of its owner, and the collection where that is."""
+"""What a secret's name says of the one it was made for, and the collection of those. Any other may name it too."""
 
 
 class Credentials:
@@ -22,23 +24,28 @@ class Credentials:
         self._prefix = prefix
 
     def sweep(self) -> int:
-        """Destroy every version that its owner has not named for an hour; return how many. Repeatable."""
+        """Destroy every version that nobody has named for an hour; return how many. Repeatable."""
         before = self._stores.clock.now() - GRACE
-        unused = [
+        old = [
             version.name
             for kind in OWNERS
             for version in self._stores.secrets.versions(f"{self._prefix}-{kind}-")
-            if version.created_at < before and self._is_unused(version.name, kind, before)
+            if version.created_at < before
         ]
-        for name in unused:
+        unused = set(old) - self._in_use(before)  # in this order: who names a version by now keeps it
+        for name in sorted(unused):
             self._stores.secrets.destroy(name)
         return len(unused)
 
-    def _is_unused(self, version: str, kind: str, before: datetime) -> bool:
-        owner = version.split("/secrets/")[1].split("/")[0].removeprefix(f"{self._prefix}-{kind}-")
-        found = self._stores.documents.get(f"{OWNERS[kind]}/{owner}")
-        if found is None:
-            return True
-        is_named = found.data["credentials"] == version
-        since = found.data.get("credentials_since") or found.data["created_at"]
-        return not is_named and bool(since < before)
+    def _in_use(self, before: datetime) -> set[str]:
+        found = [item.data for name in OWNERS.values() for item in self._stores.documents.query(Query(name))]
+        former = [left for data in found for left in data.get("former_credentials", []) if left["until"] >= before]
+        return {data["credentials"] for data in found} | {left["version"] for left in former}
+
+
+def former_credentials(document: Mapping[str, Any], credentials: str, now: datetime) -> list[dict[str, Any]]:
+    """Return what a document that names `credentials` from now on keeps of those it named within the grace, each with its own end."""
+    former = [left for left in document.get("former_credentials", []) if left["until"] >= now - GRACE]
+    if document["credentials"] != credentials:
+        former.append({"version": document["credentials"], "until": now})
+    return former

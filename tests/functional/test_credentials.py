@@ -86,3 +86,43 @@ def test_a_register_that_loses_a_race_leaves_no_credentials(world: World) -> Non
     assert world.call("register", "POST", f"{API}/register", POWER_BI).status == 409
     assert kept(world) == ["bi-connector-ymca_powerbi/versions/2"]
     assert world.call("register", "GET", f"{API}/ymca_powerbi").body["credentials"].endswith("/versions/2")
+
+
+def test_every_former_version_goes_in_its_own_hour_however_often_one_rotates(registered: World) -> None:
+    for _ in range(4):
+        after(registered, 50)
+        rotate(registered)
+    assert [name for name in kept(after(registered, 15)) if "powerbi" in name] == [
+        f"bi-connector-ymca_powerbi/versions/{number}" for number in (4, 5)
+    ]
+
+
+def test_a_version_that_another_connector_names_stays(registered: World) -> None:
+    version = registered.fakes.secrets.add("bi-connector-shared", b'{"client_secret": "one for all"}')
+    body = {key: value for key, value in POWER_BI.items() if key != "client_secret"}
+    other = {**body, "name": "other", "credentials_secret": version}
+    assert registered.call("register", "POST", f"{API}/register", other).status == 201
+    assert "bi-connector-shared/versions/1" in kept(after(registered, 10_000))
+
+
+def apply(world: World, reference: str, **changes: str) -> None:
+    config = {key: value for key, value in POWER_BI.items() if key != "client_secret"}
+    body = {"connectors": [{**config, **changes, "credentials_secret": reference}]}
+    answer = world.call("refresh", "POST", f"{API}/apply", body)
+    assert (answer.status, [item["outcome"] for item in answer.body["items"]]) == (200, ["done"]), answer.body
+
+
+def test_applying_a_connector_with_the_version_that_it_names_keeps_it(registered: World) -> None:
+    before = kept(registered)
+    reference = registered.call("register", "GET", f"{API}/ymca_powerbi").body["credentials"]
+    apply(registered, reference, refresh_dataset_id="11111111-2222-4333-8444-555555555555")
+    assert kept(after(registered, 10_000)) == before
+    assert registered.call("register", "DELETE", f"{API}/ymca_powerbi").status == 204
+    assert [name for name in kept(registered) if "powerbi" in name] == []
+
+
+def test_a_version_that_an_apply_replaces_serves_running_jobs_for_an_hour(registered: World) -> None:
+    after(registered, 600)
+    apply(registered, registered.fakes.secrets.add("mine", b'{"client_secret": "one of mine"}'))
+    assert "bi-connector-ymca_powerbi/versions/1" in kept(after(registered, 59))
+    assert "bi-connector-ymca_powerbi/versions/1" not in kept(after(registered, 2))
