@@ -14,7 +14,6 @@ from google.api_core import exceptions as google_errors
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.auth.transport.requests import Request
 from google.cloud import storage
-from google.cloud.storage.exceptions import InvalidResponse
 
 from shared.errors import ConflictError, CredentialError, SourceError, UnsupportedError
 from shared.ports import ObjectInfo
@@ -121,7 +120,7 @@ class CloudStorageObjects:
                 sink.terminate()
                 raise
             sink.close()
-        except (InvalidResponse, google_errors.PreconditionFailed) as exc:
+        except (storage.exceptions.InvalidResponse, google_errors.PreconditionFailed) as exc:
             if getattr(exc, "response", None) is None or exc.response.status_code != HTTPStatus.PRECONDITION_FAILED:
                 raise
             raise ConflictError(f"gs://{bucket}/{name} exists already; name another") from exc

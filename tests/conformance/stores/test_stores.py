@@ -269,20 +269,6 @@ def test_objects_are_read_by_generation(objects: Objects) -> None:
     assert objects.stat("two", name) is None
 
 
-def test_what_is_to_be_new_replaces_nothing(objects: Objects) -> None:
-    name = f"{uuid.uuid4().hex}.bin"
-    with objects.writer("one", name, content_type="application/octet-stream", new=True) as sink:
-        sink.write(b"first")
-    first = objects.stat("one", name)
-    with (
-        pytest.raises(ConflictError),
-        objects.writer("one", name, content_type="application/octet-stream", new=True) as sink,
-    ):
-        sink.write(b"second")
-    assert first is not None
-    assert objects.stat("one", name) == first
-
-
 def test_a_copy_is_made_once(objects: Objects) -> None:
     name = f"{uuid.uuid4().hex}.bin"
     with objects.writer("one", name, content_type="application/octet-stream") as sink:

@@ -1,0 +1,36 @@
+"""An object that is to be new is asked for with `ifGenerationMatch=0`, and Google's 412 becomes a conflict. The emulator ignores it."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from shared.errors import ConflictError
+from shared.stores.cloud_storage import CloudStorageObjects
+
+
+def test_a_name_that_is_taken_is_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(self.path)
+            self.send_response(412)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+        backup = CloudStorageObjects("p").writer("b", "n", content_type="text/plain", new=True)
+        with pytest.raises(ConflictError, match="gs://b/n exists already"), backup as sink:
+            sink.write(b"second")
+        server.shutdown()
+    assert len(asked) == 1
+    assert "ifGenerationMatch=0" in asked[0]
