@@ -33,7 +33,7 @@ from tests.campaigns.targets import TARGETS
 
 def simulation(report: Report, options: argparse.Namespace) -> None:
     seeds = 1 if options.seed is not None else 500 if options.quick else 10_000
-    simulated.run(report, first_seed=options.seed or 0, seeds=seeds, teeth_seeds=200)
+    simulated.run(report, first_seed=options.seed or 0, seeds=seeds, teeth_seeds=400)
 
 
 def crashing(part: str, report: Report, options: argparse.Namespace) -> None:

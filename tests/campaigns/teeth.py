@@ -257,5 +257,5 @@ TEETH = (
     Tooth("question whether the publish took effect", Collaborators(delivery=Unasked)),
     Tooth("one atomic publish", Collaborators(delivery=InParts), shows="mixed"),
     Tooth("turns on a target", Collaborators(hiding("turn")), shows="stuck"),
-    Tooth("sweep of jobs that nobody drives", Collaborators(hiding("created_at")), shows="stuck"),
+    Tooth("sweep of jobs that nobody drives", Collaborators(hiding("next_task_at")), shows="stuck"),
 )

@@ -23,7 +23,7 @@ def test_no_row_is_lost_or_doubled_and_no_job_is_stuck_in_400_histories() -> Non
 
 @pytest.mark.parametrize("tooth", range(len(TEETH)), ids=[tooth.guard for tooth in TEETH])
 def test_a_missing_guard_is_noticed(tooth: int) -> None:
-    assert TEETH[tooth].is_noticed(until_noticed(tooth, 200))
+    assert TEETH[tooth].is_noticed(until_noticed(tooth, 400))
 
 
 def test_a_seed_gives_the_same_history_every_time() -> None:

@@ -119,6 +119,9 @@ def test_session_killed_inside_copy_leaves_no_part_of_the_chunk(cloud: Cloud) ->
 
 def test_steps_share_a_connection_that_is_made_again_when_lost_and_closed_at_the_end(cloud: Cloud) -> None:
     ours = "FROM pg_stat_activity WHERE application_name = 'bi-connectors'"
+    cloud.sql(
+        f"SELECT pg_terminate_backend(pid, 5000) {ours}", user="postgres"
+    )  # what earlier tests left to the collector
     table, clock = numbered(5, 1), QuickClock()
     delivery = connector(cloud, clock=clock).open_delivery(plan_of(table, "shared"))
     delivery.begin()

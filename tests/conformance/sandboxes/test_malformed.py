@@ -25,6 +25,7 @@ TIMES = 50
 BATCHES = 600  # there are many kinds of them
 VENDORS = {"power_bi": "entra", "entra_id": "entra", "looker": "looker"}
 UNREACHABLE = (
+    ":signBlob",
     "<path:rest>",
     "/myorg/datasets",
     "<refresh>",

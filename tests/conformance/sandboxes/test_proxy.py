@@ -42,10 +42,10 @@ def test_a_known_host_is_reached_under_its_real_name(vendors: SandboxServer) -> 
 
 
 def test_an_unknown_host_is_refused_and_counted(vendors: SandboxServer) -> None:
-    before = counts(vendors)["blocked"].get("iamcredentials.googleapis.com:443", 0)
+    before = counts(vendors)["blocked"].get("sts.googleapis.com:443", 0)
     with pytest.raises(requests.exceptions.ProxyError, match="403"):
-        requests.get("https://iamcredentials.googleapis.com/", timeout=10)
-    assert counts(vendors)["blocked"]["iamcredentials.googleapis.com:443"] - before == 1
+        requests.get("https://sts.googleapis.com/", timeout=10)
+    assert counts(vendors)["blocked"]["sts.googleapis.com:443"] - before == 1
 
 
 def test_nothing_is_resolved_or_dialled(vendors: SandboxServer) -> None:
