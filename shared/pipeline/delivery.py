@@ -54,7 +54,8 @@ class ExportEngine:
     """Drives one export job.
 
     `open_connector` opens the connector that a job goes through, `remembered_target` takes its name; `confirm_target` raises
-    unless the connector's document, as it is read in the transaction that begins to publish, still leads to the job's target.
+    unless the connector's document, as it is read in the transaction that begins to publish, still leads to the job's target;
+    `lineage` is told of each job's start and end.
     """
 
     def __init__(

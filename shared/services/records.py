@@ -71,7 +71,10 @@ def list_page(documents: Documents, query: Query, page: Page) -> tuple[list[Docu
     """
     filters = hashlib.sha256(repr((query.collection, query.where, query.order_by)).encode()).hexdigest()[:12]
     start_after = _decode_token(page.token, filters) if page.token else None
-    if start_after is not None and find(documents, *_place(start_after, query.collection)) is None:
+    last_id = (start_after or "").removeprefix(
+        f"{query.collection}/"
+    )  # in another collection: no id that a document has
+    if start_after is not None and find(documents, query.collection, last_id) is None:
         raise InvalidRequestError(
             "page_token's place in the listing is gone; start again without it", field="page_token"
         )
@@ -82,11 +85,6 @@ def list_page(documents: Documents, query: Query, page: Page) -> tuple[list[Docu
     if len(found) <= size:
         return found, None
     return found[:size], _encode_token(found[size - 1].path, filters)
-
-
-def _place(path: str, collection: str) -> tuple[str, str]:
-    """Return collection and id; what lies in another collection has an id that no document has."""
-    return collection, path.removeprefix(f"{collection}/")
 
 
 def _encode_token(path: str, filters: str) -> str:

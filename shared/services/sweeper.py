@@ -19,7 +19,7 @@ RETENTION = timedelta(
     days=7
 )  # our choice: how long frozen rows can be retried and republished; the bucket's rule is longer
 FOR_REPAIR = "for repair"
-"""`rows_kept` of a job whose rows outlive `RETENTION`; the frozen bucket's own rule still ends them (README, "Retention")."""
+"""`rows_kept` of a job whose rows outlive `RETENTION`; the frozen bucket's own rule (`rows_retention_days`) still ends them."""
 MOST = 200  # our choice: what one sweep looks at; the next one is five minutes later
 
 
@@ -63,7 +63,7 @@ class Sweeper:
             try:
                 started += see_to(item.data)
             except Exception as error:  # noqa: BLE001 - one job's trouble must not keep the sweep from the others
-                log_event("repair_postponed", severity="WARNING", job_id=item.data["id"], due=due, reason=str(error))
+                log_event("sweep_postponed", severity="WARNING", job_id=item.data["id"], due=due, reason=str(error))
         return started
 
     def _reconcile(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
 from http import HTTPStatus
@@ -14,6 +14,7 @@ from google.api_core import exceptions as google_errors
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.auth.transport.requests import Request
 from google.cloud import storage
+from requests import RequestException
 
 from shared.errors import ConflictError, CredentialError, SourceError, UnsupportedError
 from shared.ports import ObjectInfo
@@ -116,10 +117,10 @@ class CloudStorageObjects:
         try:
             try:
                 yield sink
+                sink.close()
             except BaseException:
-                sink.terminate()
+                _give_up(sink)
                 raise
-            sink.close()
         except (storage.exceptions.InvalidResponse, google_errors.PreconditionFailed) as exc:
             if getattr(exc, "response", None) is None or exc.response.status_code != HTTPStatus.PRECONDITION_FAILED:
                 raise
@@ -163,6 +164,15 @@ def _reading(bucket: str) -> Iterator[None]:
         ) from exc
     except google_errors.NotFound as exc:
         raise SourceError(f"the bucket {bucket!r} does not exist; check its name", code="source_not_found") from exc
+
+
+def _give_up(sink: Any) -> None:
+    """Cancel an upload for good: a writer that is left open is closed, so sent again, whenever Python collects it."""
+    try:
+        with suppress(RequestException, GoogleAuthError):  # the session at Google ages out by itself
+            sink.terminate()
+    finally:
+        sink._buffer.close()  # noqa: SLF001 - `terminate` leaves it open where its own call fails
 
 
 def _info(blob: Any) -> ObjectInfo:

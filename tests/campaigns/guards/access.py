@@ -108,14 +108,14 @@ CONTRACT = (
     Guard(
         "a page token leads into its own listing",
         RECORDS,
-        "find(documents, *_place(start_after, query.collection)) is None",
+        "find(documents, query.collection, last_id) is None",
         "documents.get(start_after) is None",
         _CONTRACT + "test_a_page_token_that_leads_into_another_collection_is_refused",
     ),
     Guard(
         "a page token's place is still there",
         RECORDS,
-        "if start_after is not None and find(documents, *_place(start_after, query.collection)) is None:",
+        "if start_after is not None and find(documents, query.collection, last_id) is None:",
         "if False:",
         _CONTRACT + "test_a_page_token_whose_item_is_gone_is_refused",
     ),

@@ -1,7 +1,11 @@
-"""An object that is to be new is asked for with `ifGenerationMatch=0`, and Google's 412 becomes a conflict. The emulator ignores it."""
+"""An object that is to be new is asked for with `ifGenerationMatch=0`, and Google's 412 becomes a conflict. The emulator ignores it.
+
+And once only: an upload that failed is not sent again when Python collects its writer.
+"""
 
 from __future__ import annotations
 
+import gc
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -31,6 +35,8 @@ def test_a_name_that_is_taken_is_a_conflict(monkeypatch: pytest.MonkeyPatch) -> 
         backup = CloudStorageObjects("p").writer("b", "n", content_type="text/plain", new=True)
         with pytest.raises(ConflictError, match="gs://b/n exists already"), backup as sink:
             sink.write(b"second")
+        del backup, sink
+        gc.collect()
         server.shutdown()
     assert len(asked) == 1
     assert "ifGenerationMatch=0" in asked[0]
