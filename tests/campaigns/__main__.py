@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from tests.campaigns import (
     api,
@@ -29,6 +31,7 @@ from tests.campaigns.report import EXCEPTED, Report
 from tests.campaigns.spot import Spot
 from tests.campaigns.tables import run as tables
 from tests.campaigns.targets import TARGETS
+from tests.campaigns.together import Parts, this_program
 
 
 def simulation(report: Report, options: argparse.Namespace) -> None:
@@ -136,16 +139,22 @@ def main() -> int:
     parser.add_argument(
         "--point", type=Spot.parse, default="", help=f"target/mode/point of a real target ({', '.join(TARGETS)})"
     )
+    parser.add_argument("--result", type=Path, help="a file for the figures of the part, in place of the last line")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, partial(stop, os.getpid()))
     chosen = [part for part in options.part.split(",") if part] or list(PARTS)
     if unknown := sorted(set(chosen) - set(PARTS)):
         parser.error(f"unknown part {unknown[0]!r}; parts: {', '.join(PARTS)}")
     report = Report()
-    with report.timed("all parts"):
-        for part in chosen:
-            with report.timed(part):
-                PARTS[part](report, options)
+    if len(chosen) > 1:
+        with report.timed("all parts"):
+            Parts(this_program(sys.argv[1:])).run(report, chosen)
+    else:
+        with report.timed(chosen[0]):
+            PARTS[chosen[0]](report, options)
+    if options.result:
+        options.result.write_text(json.dumps(report.result()))
+        return 0
     for name, meaning in EXCEPTED.items():
         report.say(f"{name}: {meaning}")
     return report.end()

@@ -7,7 +7,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from tests.campaigns.verdict import Verdict
 
@@ -70,6 +71,8 @@ class Report:
     teeth: dict[str, bool] = field(default_factory=dict)
     others: dict[str, int] = field(default_factory=dict)
     failures: int = 0
+    taken: list[Verdict] = field(default_factory=list)
+    """Of parts that ran in other processes."""
 
     def say(self, text: str) -> None:
         sys.stdout.write(text + "\n")
@@ -110,15 +113,29 @@ class Report:
         found = "noticed" if self.teeth[guard] else "NOT NOTICED"
         self.say(f"  without {guard}: {found} ({verdict})")
 
+    def result(self) -> dict[str, Any]:
+        """Return what another process's report needs of this one: JSON."""
+        return {
+            "verdicts": [asdict(row.verdict) | {"notes": []} for row in self.rows],
+            "teeth": self.teeth,
+            "others": self.others,
+        }
+
+    def take(self, result: dict[str, Any]) -> None:
+        """Add what the report of another process found; its rows were shown there."""
+        self.taken += [Verdict(**verdict) for verdict in result["verdicts"]]
+        self.teeth |= result["teeth"]
+        self.others |= result["others"]
+
     def end(self) -> int:
         """Print the last line; return the exit code."""
         total = Verdict()
-        for row in self.rows:
-            total.add(row.verdict)
+        for verdict in [*self.taken, *(row.verdict for row in self.rows)]:
+            total.add(verdict)
         if total.undercut:
             self.say(f"{total.undercut} calls came before the time that a vendor had named in Retry-After")
         bitten = sum(self.teeth.values())
-        others = "".join(f" {part}_failures={failures}" for part, failures in self.others.items())
+        others = "".join(f" {part}_failures={failures}" for part, failures in sorted(self.others.items()))
         self.say(f"campaign: {total}{others} teeth={bitten}/{len(self.teeth)}")
         return 0 if total.is_clean and not any(self.others.values()) and bitten == len(self.teeth) else 1
 

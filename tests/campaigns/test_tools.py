@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import requests
@@ -14,8 +17,11 @@ from tests.campaigns.course import apart
 from tests.campaigns.moods import armed, moods
 from tests.campaigns.network import Network
 from tests.campaigns.reader import Expected
+from tests.campaigns.report import Report, Row
 from tests.campaigns.spot import Spot, replay
 from tests.campaigns.targets import rows_of
+from tests.campaigns.together import Parts
+from tests.campaigns.verdict import Verdict
 from tests.fakes.stores import FakeClock
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -144,3 +150,26 @@ def test_faults_strike_as_many_calls_as_their_rate_says(
 
 def test_points_are_taken_where_the_world_differs() -> None:
     assert apart(["a:before", "a:after", "b:before", "c:before", "c:after"]) == [1, 2, 5]
+
+
+def test_parts_side_by_side_end_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    row = Row("kill", "looker", "append", verdict=Verdict(runs=3, lost=2))
+    whole = Report(rows=[row], teeth={"a guard": True}, others={"guards": 0}).result()
+    written = {"kill": json.dumps(whole), "pause": json.dumps(Report(teeth={"another": False}).result())}
+
+    def command(part: str, result: Path) -> list[str]:
+        """A part that says its name and leaves its figures, or dies before it can."""
+        text = written.get(part)
+        program = f"print({part!r})" + (
+            f"; open({str(result)!r}, 'w').write({text!r})" if text else "; raise SystemExit(1)"
+        )
+        return [sys.executable, "-c", program]
+
+    report = Report()
+    Parts(command, at_once=2).run(report, ["kill", "pause", "states"])
+    assert report.end() == 1
+    said = capsys.readouterr().out.splitlines()
+    assert {"kill", "pause", "states"} <= set(said)
+    assert said[-1] == (
+        "campaign: runs=3 lost=2 duplicated=0 stuck=0 mixed=0 missed=0 doubled=0 guards_failures=0 states_failures=1 teeth=1/2"
+    )
