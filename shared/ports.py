@@ -192,6 +192,9 @@ class Objects(Protocol):
         Raises `SourceError` (code `source_changed`) if that generation is no longer there.
         """
 
+    def put(self, bucket: str, name: str, content: bytes, *, content_type: str) -> ObjectInfo:
+        """A new object of what is in memory, in one call. It replaces the name's live generation; returns the new one."""
+
     def writer(
         self, bucket: str, name: str, *, content_type: str, new: bool = False
     ) -> AbstractContextManager[BinaryIO]:

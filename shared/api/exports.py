@@ -12,8 +12,7 @@ from shared.services.records import Page, from_record
 
 def start_export(call: Call) -> Reply:
     """Accept one export: 202 and the job, or the first answer again for a repeated idempotency key."""
-    document = call.services.exports.start(call.body, call.caller.email, call.idempotency())
-    return _job(call, document.data["id"])
+    return _reply(call.services.exports.start(call.body, call.caller.email, call.idempotency()))
 
 
 def get_job(call: Call) -> Reply:
@@ -99,8 +98,11 @@ def _again(call: Call, after: frozenset[JobStatus]) -> Reply:
 
 
 def _job(call: Call, job_id: str) -> Reply:
-    document = call.services.exports.get(job_id)
-    headers = {"Location": f"{API}/export-jobs/{job_id}", **_headers(document)}
+    return _reply(call.services.exports.get(job_id))
+
+
+def _reply(document: Document) -> Reply:
+    headers = {"Location": f"{API}/export-jobs/{document.data['id']}", **_headers(document)}
     return Reply(from_record(Job, document.data), headers=headers)
 
 

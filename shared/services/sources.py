@@ -53,11 +53,9 @@ class Sources:
         from shared.pipeline.sources import staged_rows
 
         name = f"jobs/{job_id}/source.jsonl"
-        with self._objects.writer(self._frozen_bucket, name, content_type="application/x-ndjson") as sink:
-            for line in staged_rows(rows):
-                sink.write(line)
-        source = Source(uri="rows in the request", format=ExportFormat.JSONL)
-        return _file(source, self._stat(self._frozen_bucket, name), columns)
+        content = b"".join(staged_rows(rows))
+        info = self._objects.put(self._frozen_bucket, name, content, content_type="application/x-ndjson")
+        return _file(Source(uri="rows in the request", format=ExportFormat.JSONL), info, columns)
 
     def pin(self, source: Source, job_id: str, columns: Mapping[str, str] | None) -> dict[str, Any]:
         """Return the source with every file at its present generation.
@@ -189,8 +187,8 @@ class Sources:
                 field="source.uri",
             )
         name = f"jobs/{job_id}/pinned.json"
-        with self._objects.writer(self._frozen_bucket, name, content_type="application/json") as sink:
-            sink.write(json.dumps([_plain(info) for info in found]).encode())
+        listed = json.dumps([_plain(info) for info in found]).encode()
+        pinned = self._objects.put(self._frozen_bucket, name, listed, content_type="application/json")
         return {
             "kind": "files",
             "uri": source.uri,
@@ -199,7 +197,7 @@ class Sources:
             "format": formats.pop().value,
             "options": _options(source, columns),
             "created_at": max((info.created_at for info in found if info.created_at), default=None),
-            "pinned": _plain(self._stat(self._frozen_bucket, name)),
+            "pinned": _plain(pinned),
         }
 
     def _matching(self, uri: str) -> list[ObjectInfo]:
@@ -221,12 +219,6 @@ class Sources:
                 field="source.uri",
             )
         return found
-
-    def _stat(self, bucket: str, name: str) -> ObjectInfo:
-        info = self._objects.stat(bucket, name)
-        if info is None:
-            raise NotFoundError(f"gs://{bucket}/{name} is gone right after it was written; try again")
-        return info
 
 
 def is_many(name: str) -> bool:

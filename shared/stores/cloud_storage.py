@@ -109,6 +109,11 @@ class CloudStorageObjects:
             raise SourceError(f"{info.uri} changed while it was copied; export again", code="source_changed")
         return copied
 
+    def put(self, bucket: str, name: str, content: bytes, *, content_type: str) -> ObjectInfo:
+        blob = self._client.bucket(bucket).blob(name)
+        blob.upload_from_string(content, content_type=content_type)
+        return _info(blob)  # as the upload was answered
+
     @contextmanager
     def writer(self, bucket: str, name: str, *, content_type: str, new: bool = False) -> Iterator[BinaryIO]:
         blob = self._client.bucket(bucket).blob(name)

@@ -95,6 +95,12 @@ class PointedObjects:
         self._points.reach("objects.copy:after")
         return copied
 
+    def put(self, bucket: str, name: str, content: bytes, *, content_type: str) -> ObjectInfo:
+        self._points.reach("objects.put:before")
+        put = self._inner.put(bucket, name, content, content_type=content_type)
+        self._points.reach("objects.put:after")
+        return put
+
     @contextmanager
     def writer(self, bucket: str, name: str, *, content_type: str, new: bool = False) -> Iterator[BinaryIO]:
         self._points.reach("objects.write:before")

@@ -143,6 +143,9 @@ class ThawedObjects:
     def list_prefix(self, bucket: str, prefix: str, limit: int) -> list[ObjectInfo]:
         return self._inner.list_prefix(bucket, prefix, limit)
 
+    def put(self, bucket: str, name: str, content: bytes, *, content_type: str) -> ObjectInfo:
+        return self._inner.put(bucket, name, content, content_type=content_type)
+
     def writer(
         self, bucket: str, name: str, *, content_type: str, new: bool = False
     ) -> AbstractContextManager[BinaryIO]:

@@ -243,7 +243,7 @@ class InMemoryObjects:
         self.signer: str | None = None
         self.clock = FakeClock()
 
-    def put(self, bucket: str, name: str, data: bytes) -> ObjectInfo:
+    def put(self, bucket: str, name: str, data: bytes, *, content_type: str = "") -> ObjectInfo:
         self._generation += 1
         self._live[bucket, name] = (self._generation, data)
         self._created[self._generation] = self.clock.now()
