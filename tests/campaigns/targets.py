@@ -179,6 +179,8 @@ def power_bi(machine: Machine, numbers: str = "enforce") -> Target:
         is_atomic=False,
         knobs={"sequence_numbers": numbers},
         refuses={Mode.APPEND: "append_not_exact"} if numbers == "ignore" else {},
+        # a vendor that keeps no numbers takes a request that was delivered twice for two: the job finds too many rows and says so
+        may_fail=frozenset({"verification_failed"}) if numbers == "ignore" else frozenset(),
     )
 
 
