@@ -22,7 +22,6 @@ from shared.connectors._fingerprint import Fingerprint
 from shared.errors import (
     BIConnectorsError,
     ConflictError,
-    CredentialError,
     InternalError,
     VendorUnavailableError,
 )
@@ -35,7 +34,7 @@ from shared.pipeline.guards import check_rows, shrink_reason
 from shared.pipeline.heartbeat import beating
 from shared.pipeline.kept_file import keep_file
 from shared.pipeline.lease import Busy, CancelRequestedError, Lease, LostLeaseError, Over
-from shared.pipeline.outcomes import Continue, Finished, Lineage, Outcome, backoff_s, finished
+from shared.pipeline.outcomes import Continue, Finished, Lineage, Outcome, backoff_s, finished, plain_details, told
 from shared.pipeline.preparing import job as preparing
 from shared.ports import Document, Stores
 from shared.telemetry import log_event
@@ -136,8 +135,8 @@ class ExportEngine:
                 f"({held.job.get('last_fault') or 'it was killed'}); look for its log lines by this job's id",
                 code="worker_died",
             )
-        if told := held.job.get("gave_up"):
-            return self._end(held, JobStatus.FAILED, told["code"], told["message"], {"retryable": True})
+        if trouble := held.job.get("gave_up"):
+            return self._end(held, JobStatus.FAILED, trouble["code"], trouble["message"], {"retryable": True})
         ends = self._stores.clock.now() + TIME_BOX
         self._refuse_overtaken(held)
         source = self._prepare(held, self._freeze(held, ends))
@@ -207,10 +206,16 @@ class ExportEngine:
         return True
 
     def _refuse_overtaken(self, held: Lease) -> None:
-        """Refuse a job that was held and approved, or lifted, when one accepted later has published since, unless that was forced."""
+        """Refuse a job that was held and approved, or lifted, when one accepted later has published since, unless that was forced.
+
+        And a repair when anything else has published since it was asked for: what it brings back is no longer the last good state.
+        """
         job = held.job
         is_late = job.get("approved") or job.get("lifted")
-        if is_late and not job.get("forced") and held.target.get("last_accepted", 0) > job["accepted"]:
+        has_newer = held.target.get("last_accepted", 0) > job["accepted"]
+        if job.get("repair"):
+            has_newer = is_late = held.target.get("last_job_id") != job["retry_of"]
+        if is_late and not job.get("forced") and has_newer:
             raise ConflictError(
                 "a job that was accepted later published to this target in the meantime", code="superseded"
             )
@@ -339,7 +344,7 @@ class ExportEngine:
         return self._end(held, JobStatus.CANCELLED, "cancelled", "cancelled by request")
 
     def _end_badly(self, held: Lease, error: BIConnectorsError) -> Outcome:
-        more = {"retryable": error.retryable, "details": _plain_details(error)}
+        more = {"retryable": error.retryable, "details": plain_details(error)}
         return self._end(held, JobStatus.FAILED, error.code, error.message, more)
 
     def _end(
@@ -347,21 +352,24 @@ class ExportEngine:
     ) -> Outcome:
         """End the job with its reason, staging removed; unless its publish took effect, of which the target is asked first.
 
-        A job whose publish was sent and whose target cannot be asked does not end: it waits until it can be.
+        A job whose publish was sent ends only when the target said that it has not taken effect and its staging is gone, without
+        which a request that is still on its way is refused: until then it waits.
         """
+        left = ""
         try:
-            left = ""
             if source := self._delivered(held.job):
                 delivery = self._open_connector(held.job).open_delivery(self._plan(held.job, source))
                 if held.job.get("publishing") and delivery.is_published():
                     return self._publish(held, delivery)
-                left = _abandon(delivery, reason)
-        except (VendorUnavailableError, CredentialError) as unknown:
+                delivery.abandon()
+        except LostLeaseError:
+            return Finished()
+        except Exception as error:  # noqa: BLE001 - a fault of ours here must not keep the job from its end, and the target from others
+            unknown = told(held.job, error)
             if held.job.get("publishing"):
                 return self._give_back(held, unknown, held.job.get("waits", 0) + 1)
-            left = f" (its staging was not removed: {unknown.message})"
-        except BIConnectorsError as also:
-            left = f" (its staging was not removed: {also.message})"
+            if unknown.message.split(" while ")[0] not in reason:
+                left = f" (its staging was not removed: {unknown.message})"
         message = reason + (left if held.job.get("begun") else "")
         ended = {
             "status": status.value,
@@ -383,19 +391,3 @@ def _no_rows(source: FrozenSource) -> pa.Table:
     import pyarrow as pa
 
     return pa.Table.from_batches([], source.scan.schema)
-
-
-def _plain_details(error: BIConnectorsError) -> dict[str, Any]:
-    """Return the details that a document can hold: row, column, rule and value among them."""
-    return {name: value for name, value in error.details.items() if isinstance(value, str | int | float)}
-
-
-def _abandon(delivery: Delivery, reason: str) -> str:
-    """Remove the job's staging; return words for the reason if that could not be done for another reason."""
-    try:
-        delivery.abandon()
-    except BIConnectorsError as error:
-        if error.message.split(" while ")[0] in reason:
-            return ""
-        return f" (its staging could not be removed: {error.message})"
-    return ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from shared.errors import BIConnectorsError, InternalError
 from shared.models import JobStatus
 from shared.telemetry import log_event
 
@@ -34,7 +36,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 300.0
 
 def backoff_s(job: Mapping[str, Any], waits: int) -> float:
     """Full jitter, drawn from the job's place in line: jobs that met one trouble come back apart, a repeat at the same time."""
-    most = min(FIRST_WAIT_S * 2.0 ** (waits - 1), LONGEST_WAIT_S)
+    most = min(FIRST_WAIT_S * 2.0 ** min(waits - 1, 10), LONGEST_WAIT_S)  # a job may wait for weeks: no power overflows
     return random.Random(f"{job['target_key']} {job['turn']} {waits}").uniform(0.0, most)  # noqa: S311 - no secret
 
 
@@ -63,3 +65,18 @@ def finished(job: Mapping[str, Any], lineage: Lineage) -> Finished:
     )
     lineage.ended(job)
     return Finished()
+
+
+def told(job: Mapping[str, Any], error: Exception) -> BIConnectorsError:
+    """Return the error that an end of a job met, or words for one that is a fault of ours."""
+    if isinstance(error, BIConnectorsError):
+        return error
+    log_event("job_fault", severity="ERROR", job_id=job["id"], stack_trace=traceback.format_exc())
+    return InternalError(
+        f"a fault of ours while ending the job ({type(error).__name__}); look for its log lines by this job's id"
+    )
+
+
+def plain_details(error: BIConnectorsError) -> dict[str, Any]:
+    """Return the details that a document can hold: row, column, rule and value among them."""
+    return {name: value for name, value in error.details.items() if isinstance(value, str | int | float)}

@@ -72,7 +72,7 @@ class JobOperations:
             if job.get("publishing"):
                 raise ConflictError("the job is publishing and cannot be cancelled any more", code="job_publishing")
             audit.record(tx, now, "job.cancel", _path(job_id))
-            if status is JobStatus.HELD or job["fence"] == 0:
+            if status is not JobStatus.RUNNING:  # nobody has begun on it, or again since it was held
                 tx.update(_path(job_id), _ended(now, "cancelled", "cancelled by request"))
                 return None
             seq: int = job["seq"] + 1

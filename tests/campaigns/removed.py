@@ -71,6 +71,13 @@ class Unread(Damaged):
         return Fingerprint()
 
 
+class Uncounted(Around):
+    """Nobody asks the target how many rows it holds."""
+
+    def live_rows(self) -> None:
+        return None
+
+
 class ClearsFirst(Around):
     """Empties the live table before it publishes, long enough for a reader to come by."""
 
@@ -268,7 +275,7 @@ REMOVALS = (
     Removal("repair of a late DELETE in Power BI", "power_bi", Mode.REPLACE, at(before_deletes, signal.SIGSTOP),
             lambda workshop: replace(workshop, stores=hiding("recheck_at")), "lost"),
     Removal("fencing token", "looker", Mode.REPLACE, STOPS, lambda workshop: replace(workshop, stores=unfenced), "stuck"),
-    Removal("shrink guard", "looker", Mode.REPLACE, emptied, lambda workshop: replace(workshop, stores=unshrinking), "lost"),
+    Removal("shrink guard", "looker", Mode.REPLACE, emptied, lambda workshop: replace(workshop, stores=unshrinking, wrap=Uncounted), "lost"),
     Removal("cancel", "looker", Mode.APPEND, cancelled, lambda workshop: replace(workshop, stores=uncancellable), "duplicated"),
 )  # fmt: skip
 

@@ -84,7 +84,7 @@ def hiding(order: str) -> Callable[[Stores], Stores]:
 
 
 def unshrinking(stores: Stores) -> Stores:
-    """Nobody knows how many rows a target held."""
+    """Nobody remembers how many rows a target held (whoever asks the target is told as well: `removed.Uncounted`)."""
     return replace(stores, documents=ForgettingDocuments(stores.documents, fields=("last_rows",)))
 
 

@@ -121,3 +121,31 @@ def test_a_worker_that_dies_behind_its_success_is_looked_at_again(
     registered.vendor.corrupt = True
     pass_minutes(registered, 2)
     assert job(registered, good)["repair_job_id"]
+
+
+NEWER = [{"id": 9, "name": "I"}]
+
+
+def test_a_repair_takes_nothing_back_that_a_job_before_it_in_line_published(registered: World) -> None:
+    registered.vendor.is_staged = False
+    start(registered, connector_name="ymca_powerbi")
+    registered.work()
+    registered.vendor.errors = [("write", TargetError("refused in the middle"))]
+    failed = start(registered, connector_name="ymca_powerbi", rows=OTHERS)
+    newer = start(registered, connector_name="ymca_powerbi", rows=NEWER, max_shrink=1.0)
+    for _ in range(3):
+        pass_minutes(registered, 1)
+    assert (chain(registered, failed), job(registered, newer)["status"]) == (["failed", "failed"], "success")
+    assert registered.vendor.live == {"people": NEWER}
+
+
+def test_nor_does_a_repair_that_is_repeated_later(broken: World) -> None:
+    failed = start(broken, connector_name="ymca_powerbi", rows=OTHERS)
+    broken.work()
+    broken.vendor.errors.clear()
+    broken.fakes.clock.sleep(330)
+    start(broken, connector_name="ymca_powerbi", rows=NEWER, max_shrink=1.0)
+    broken.sweep()
+    broken.work()
+    assert chain(broken, failed) == ["failed"] * 3
+    assert broken.vendor.live == {"people": NEWER}

@@ -45,7 +45,12 @@ class SheetsHttp(gspread.HTTPClient):
         self._email, self._project = str(auth.service_account_email), str(auth.project_id)
 
     def request(self, method: str, *args: Any, **options: Any) -> requests.Response:
-        """Send one request when the quota allows it; every call of the API comes through here."""
+        """Send one request when the quota allows it; every call of the API comes through here.
+
+        The token is there before: while one is waited for, the place that was taken in the quota's window would grow old.
+        """
+        if not self.session.credentials.valid:
+            self.session.credentials.refresh(self.session._auth_request)  # noqa: SLF001 - google-auth's own request, with our transport
         is_read = method.lower() == "get" or str(args[0]).endswith(SEARCH)
         needs = needs_of("reads" if is_read else "writes", self._email, self._project)
         with self._quota.hold(needs):

@@ -116,14 +116,16 @@ class Session:
                 `quota_wait` when nothing was sent.
         """
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        token = self.sign_in()  # before, lest the place that is taken in the quota's window grow old
         with self._quota.hold(needs):
             for attempt in (1, 2):
-                response = self._send(method, path, doing, data, query, headers)
+                response = self._send(method, path, doing, data, query, {**(headers or {}), "Authorization": f"Bearer {token}"})
                 if response.ok:
                     return response
                 code, message = explain(response)
                 if attempt == 1 and response.status_code in (401, 403) and code in EXPIRED:
                     self._app.remove_tokens_for_client()
+                    token = self.sign_in()
                     continue
                 break
         error = self._refusal(response, code, message, doing)
@@ -138,9 +140,9 @@ class Session:
         doing: str,
         data: bytes | None,
         query: Mapping[str, str] | None,
-        headers: Mapping[str, str] | None,
+        headers: Mapping[str, str],
     ) -> requests.Response:
-        sent = {"Authorization": f"Bearer {self.sign_in()}", **(headers or {})}
+        sent = dict(headers)
         if data is not None:
             sent["Content-Type"] = "application/json"
         try:
