@@ -8,11 +8,12 @@ import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shared.connectors._base import Mode
+from shared.connectors.looker import warehouse
 from tests.campaigns.blunt import BLUNT
 from tests.campaigns.course import Course, Signals, apart, register
 from tests.campaigns.machine import Machine
@@ -29,6 +30,11 @@ BITTEN_RUNS = 12
 FIRST_DEATHS = 12
 """So many points at which the first worker of a course's pairs dies; what the second one passes then is counted by a run each."""
 PAIRS = 1_000
+OUTWAITED_EVERY = 4
+"""Points at which a rival is held up are told apart by their number: at one of so many it is left to give up, too."""
+OUTWAITED = "!"
+"""Behind a point's number in `Spot.what`: the run in which the rival gives up."""
+LOCK_TIMEOUT_MS = 100
 SIGNALS = {"kill": signal.SIGKILL, "pause": signal.SIGSTOP, "pairs": signal.SIGKILL}
 STRUCK = {"kill": ("killed", 1), "pause": ("stopped", 1), "pairs": ("killed", 2)}
 """What must have happened to the workers of a run that counts."""
@@ -104,13 +110,17 @@ def _one(report: Report, part: str, make: Make, course: Course, plan: Plan) -> R
 
 def _played(part: str, course: Course, points: Sequence[int], plan: Plan) -> Iterator[tuple[str, Verdict]]:
     """Run jobs whose workers die or stop; yield each verdict with the word that names the run in `Spot.what`."""
-    if plan.spot.what:
-        yield plan.spot.what, course.run(_script(part, *map(int, plan.spot.what.split("+"))))
+    if what := plan.spot.what:
+        with impatient(course) if what.endswith(OUTWAITED) else nullcontext():
+            yield what, course.run(_script(part, *map(int, what.rstrip(OUTWAITED).split("+"))))
     elif part == "pairs":
         yield from _pairs(course, points, plan.pairs)
     else:
         for point in points[:: plan.every]:
             yield str(point), course.run(_script(part, point))
+            if course.happened["held up"] and point % OUTWAITED_EVERY == 0:
+                with impatient(course):
+                    yield f"{point}{OUTWAITED}", course.run(_script(part, point))
 
 
 def _pairs(course: Course, points: Sequence[int], wanted: int) -> Iterator[tuple[str, Verdict]]:
@@ -133,6 +143,18 @@ def _pairs(course: Course, points: Sequence[int], wanted: int) -> Iterator[tuple
                 yield f"{first}+{second}", course.run(_script("pairs", first, second))
                 died = course.happened["killed"] >= 2
                 share, wanted = share - died, wanted - died
+
+
+@contextmanager
+def impatient(course: Course) -> Iterator[None]:
+    """Let the rivals of a stopped worker give up their waits for its locks, each of them after a moment."""
+    session = warehouse._SESSION
+    warehouse._SESSION = session.replace("lock_timeout = '10s'", f"lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
+    course.outwaits = True
+    try:
+        yield
+    finally:
+        course.outwaits, warehouse._SESSION = False, session
 
 
 def _script(part: str, *points: int) -> Sequence[Signals]:

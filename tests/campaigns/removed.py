@@ -275,7 +275,8 @@ REMOVALS = (
     Removal("repair of a late DELETE in Power BI", "power_bi", Mode.REPLACE, at(before_deletes, signal.SIGSTOP),
             lambda workshop: replace(workshop, stores=hiding("recheck_at")), "lost"),
     Removal("fencing token", "looker", Mode.REPLACE, STOPS, lambda workshop: replace(workshop, stores=unfenced), "stuck"),
-    Removal("shrink guard", "looker", Mode.REPLACE, emptied, lambda workshop: replace(workshop, stores=unshrinking, wrap=Uncounted), "lost"),
+    Removal("shrink guard", "looker", Mode.REPLACE, emptied,
+            lambda workshop: replace(workshop, stores=unshrinking, wrap=Uncounted), "lost"),
     Removal("cancel", "looker", Mode.APPEND, cancelled, lambda workshop: replace(workshop, stores=uncancellable), "duplicated"),
 )  # fmt: skip
 
