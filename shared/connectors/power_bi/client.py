@@ -119,7 +119,9 @@ class Session:
         token = self.sign_in()  # before, lest the place that is taken in the quota's window grow old
         with self._quota.hold(needs):
             for attempt in (1, 2):
-                response = self._send(method, path, doing, data, query, {**(headers or {}), "Authorization": f"Bearer {token}"})
+                response = self._send(
+                    method, path, doing, data, query, {**(headers or {}), "Authorization": f"Bearer {token}"}
+                )
                 if response.ok:
                     return response
                 code, message = explain(response)
