@@ -49,8 +49,9 @@ class SheetsHttp(gspread.HTTPClient):
 
         The token is there before: while one is waited for, the place that was taken in the quota's window would grow old.
         """
-        if not self.session.credentials.valid:
-            self.session.credentials.refresh(self.session._auth_request)  # noqa: SLF001 - google-auth's own request, with our transport
+        session: Any = self.session  # google-auth's, with its own request on our transport
+        if not session.credentials.valid:
+            session.credentials.refresh(session._auth_request)
         is_read = method.lower() == "get" or str(args[0]).endswith(SEARCH)
         needs = needs_of("reads" if is_read else "writes", self._email, self._project)
         with self._quota.hold(needs):
