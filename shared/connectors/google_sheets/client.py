@@ -51,7 +51,7 @@ class SheetsHttp(gspread.HTTPClient):
         """
         session: Any = self.session  # google-auth's, with its own request on our transport
         if not session.credentials.valid:
-            session.credentials.refresh(session._auth_request)
+            session.credentials.refresh(session._auth_request)  # noqa: SLF001 - there is no other way to it
         is_read = method.lower() == "get" or str(args[0]).endswith(SEARCH)
         needs = needs_of("reads" if is_read else "writes", self._email, self._project)
         with self._quota.hold(needs):
