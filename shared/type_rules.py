@@ -39,6 +39,8 @@ SOURCE_TYPES = (
     SourceType(
         "numbers with a fraction, floats", "double", "as the file spells it, else the shortest text of the double"
     ),
+    SourceType("fractions of more digits than a double holds (CSV)", "string", "its digits"),
+    SourceType("fractions of more digits than a double holds (JSON)", "", "its digits"),
     SourceType("decimals up to 38 digits (Parquet, BigQuery; declared)", "decimal(p,s)", "its digits, all places"),
     SourceType("decimals of more digits (Parquet)", "", "its digits, all places"),
     SourceType("true and false", "bool", "true, false"),

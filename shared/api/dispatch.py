@@ -10,6 +10,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import flask
@@ -72,7 +73,8 @@ class Call:
             raise InvalidRequestError(
                 "Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key"
             )
-        used_for = {"path": dict(self.path), "body": msgspec.to_builtins(self.body) if body is None else body}
+        sent = msgspec.to_builtins(self.body, enc_hook=_said) if body is None else body
+        used_for = {"path": dict(self.path), "body": sent}
         return Idempotency(key, f"{self.route.method} {self.route.path}", self.caller.email, used_for)
 
     def if_match(self) -> str | None:
@@ -191,6 +193,24 @@ class Function:
         if self.name not in self._authenticators:
             self._authenticators[self.name] = Authenticator(services.settings, services.settings.urls[self.name])
         return self._authenticators[self.name]
+
+
+def _said(raw: msgspec.Raw) -> Any:
+    """Return what raw JSON says, so that other blanks or another order of keys are the same body; digits beyond a float's count."""
+    text = bytes(raw)
+    try:
+        return json.loads(text, parse_int=_number, parse_float=_number)
+    except RecursionError:  # refused later, with its row
+        return text.decode()
+
+
+def _number(text: str) -> float | str:
+    """Return a number as digests always had it, or its text where that loses digits."""
+    try:
+        number = int(text) if text.lstrip("-").isdecimal() else float(text)
+        return number if Decimal(repr(number)) == Decimal(text) else text
+    except (ValueError, ArithmeticError):  # more digits, or a larger power, than Python takes
+        return text
 
 
 class _Problem(HTTPException):

@@ -12,6 +12,8 @@ from shared.models._base import ErrorInfo, Name
 from shared.models.mapping import Contract, DeclaredName, Mapping
 from shared.models.table import ExportFormat, Mode, Source
 
+Row = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
+"""A JSON object as the caller spelled it: its numbers pass through no float."""
 Annotations = Annotated[dict[Name, Annotated[str, msgspec.Meta(max_length=20_000)]], msgspec.Meta(max_length=5)]
 
 
@@ -65,7 +67,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     connector_name: str
     table_name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     mode: Mode | None = None
-    rows: list[dict[str, Any]] | None = None
+    rows: list[Row] | None = None
     source: Source | None = None
     columns: dict[DeclaredName, str] | None = None
     key: list[str] = []
@@ -77,6 +79,17 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     contract: Contract | None = None
     max_rejects: Annotated[int, msgspec.Meta(ge=0)] | None = None
     annotations: Annotations = {}
+
+    def __post_init__(self) -> None:
+        """Check what decoding leaves open in raw rows. Raises `ValueError`, which msgspec tells as it does of any other field."""
+        for index, row in enumerate(self.rows or ()):
+            text = bytes(row)
+            if not text.startswith(b"{"):
+                raise ValueError(
+                    f"Expected `object`, got `{text[:40].decode(errors='replace')}` - at `$.rows[{index}]`"
+                )
+            if not text.isascii():
+                text.decode()
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,8 +48,8 @@ class Sources:
         self._settings = settings
         self._frozen_bucket = settings.frozen_bucket
 
-    def of_rows(self, rows: Sequence[Any], job_id: str, columns: Mapping[str, str] | None) -> dict[str, Any]:
-        """Keep the rows of a request as an object of the job. Raises `SourceError` naming a row that is no object."""
+    def of_rows(self, rows: Sequence[bytes], job_id: str, columns: Mapping[str, str] | None) -> dict[str, Any]:
+        """Keep the rows of a request as an object of the job. Raises `SourceError` naming a row that has a key twice."""
         from shared.pipeline.sources import staged_rows
 
         name = f"jobs/{job_id}/source.jsonl"

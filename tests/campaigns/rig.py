@@ -70,4 +70,4 @@ def request(
     """Return an export of these rows, or of the file that `table` names; by default whatever shrinks is let through."""
     columns = {"id": "int64", "name": "string"} if rows == [] else None
     wanted = {"connector_name": name, "table_name": table, "mode": mode, "rows": rows, "columns": columns}
-    return msgspec.convert({**wanted, "max_shrink": max_shrink}, ExportRequest)
+    return msgspec.json.decode(msgspec.json.encode({**wanted, "max_shrink": max_shrink}), type=ExportRequest)

@@ -104,7 +104,7 @@ class World:
 
     def call(self, function: str, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        data = None if body is None else json.dumps(body)
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body)
         media = sent.pop("Content-Type", "application/json")
         environ = create_environ(
             path, method=method, data=data, content_type=media if data is not None else None, headers=sent

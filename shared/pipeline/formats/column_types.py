@@ -158,7 +158,10 @@ def is_exact_double(text: str) -> bool:
     number = float(text)
     if number in (float("inf"), float("-inf")):
         return False
-    exact = Decimal(text)
+    try:
+        exact = Decimal(text)
+    except ArithmeticError:  # an exponent beyond any decimal's
+        return False
     if number == 0:
         return exact == 0
     is_short = abs(number) >= _LEAST_NORMAL and len(exact.normalize().as_tuple().digits) <= 15

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shared.pipeline.formats.column_types import BOOL, DOUBLE, STRING, text_scalar
+from shared.pipeline.formats.json_spelling import are_exact
 
 Numbers = np.ndarray[Any, Any]
 _PLAIN_NAME = re.compile(r'[^"\\\x00-\x1f]+')
@@ -226,7 +227,10 @@ def _columns(cells: _Cells, taker: _Taker, kind: pa.DataType, at: list[int]) -> 
         numbers = pc.cast(texts, kind)
     except pa.ArrowInvalid:  # digits beyond 64 bits, two points
         return None
-    return None if kind.equals(DOUBLE) and pc.all(pc.is_finite(numbers)).as_py() is False else numbers
+    if not kind.equals(DOUBLE):
+        return numbers
+    is_kept = pc.all(pc.is_finite(numbers)).as_py() is not False and are_exact(texts, numbers)
+    return numbers if is_kept else None
 
 
 def _flags(cells: _Cells, at: list[int]) -> pa.Array | None:

@@ -14,6 +14,7 @@ import pyarrow.json
 
 from shared.pipeline.formats.column_types import BOOL, DOUBLE, EXACT_INT, INT, STRING, cast_column
 from shared.pipeline.formats.json_cutting import cut
+from shared.pipeline.formats.json_spelling import may_be_inexact
 
 if TYPE_CHECKING:
     from shared.pipeline.formats.json_values import Chunk
@@ -59,7 +60,7 @@ class Native:
 def _parsed(text: bytes, schema: pa.Schema) -> pa.RecordBatch | None:
     """The rows by pyarrow, which takes keys in any order and missing ones; it is strict: another JSON type than the schema's,
 
-    an unknown or doubled key, text around the objects: all None.
+    an unknown or doubled key, text around the objects, digits that a double does not hold: all None.
     """
     read = pa.json.ReadOptions(use_threads=False, block_size=len(text) + 1)
     parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
@@ -67,7 +68,7 @@ def _parsed(text: bytes, schema: pa.Schema) -> pa.RecordBatch | None:
         table = pa.json.read_json(pa.BufferReader(text), read, parse)
     except (pa.ArrowInvalid, UnicodeDecodeError):
         return None
-    if table.column_names != schema.names:
+    if table.column_names != schema.names or (DOUBLE in schema.types and may_be_inexact(text)):
         return None
     return pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], schema=schema)
 

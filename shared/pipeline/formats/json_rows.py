@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from shared.errors import SourceError
 from shared.pipeline.formats.intake import describe
 from shared.pipeline.formats.json_reading import READ_BYTES, RowsReader, RowsWriter, refuse_long_row
+from shared.pipeline.formats.json_spelling import STRING
 from shared.pipeline.formats.json_values import Chunk
 
 if TYPE_CHECKING:
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 _WHAT = 'a JSON file (an array of objects, or {"rows": [...]})'
 _SPACE = b" \t\r\n"
 _OPENING = re.compile(rb'[ \t\r\n]*(\{[ \t\r\n]*"rows"[ \t\r\n]*:[ \t\r\n]*)?\[')
-_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_FLAT_OBJECT = rb'\{(?:[^{}\[\]"]++|' + _STRING + rb")*+\}"
-_MARK = re.compile(_FLAT_OBJECT + b"|" + _STRING + rb'|[{}\[\],]|"', re.DOTALL)
+_FLAT_OBJECT = rb'\{(?:[^{}\[\]"]++|' + STRING + rb")*+\}"
+_MARK = re.compile(_FLAT_OBJECT + b"|" + STRING + rb'|[{}\[\],]|"', re.DOTALL)
 _MAX_OPENING_BYTES = 1 << 16
 
 

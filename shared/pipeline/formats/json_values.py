@@ -1,8 +1,9 @@
 """Rows that are JSON objects, as typed columns. Shared by JSON and JSON Lines.
 
-JSON has types, so none is guessed: text stays text (dates too, unless declared). Integers beyond 64 bits, integers beyond 2^53
-in a column that also has fractions, and columns of mixed types are refused with the row and the way out: declaring the column
-`string` keeps the text of every value as the file has it. Objects and arrays become compact JSON text. A missing key is null.
+JSON has types, so none is guessed: text stays text (dates too, unless declared). Refused with the row and the way out are integers
+beyond 64 bits, integers beyond 2^53 in a column that also has fractions, fractions of more digits than a double holds, columns of
+mixed types, and keys that stand twice. A column declared `string` keeps the text of every value as the file has it. Objects and
+arrays become compact JSON text. A missing key is null.
 Columns come in the order of their first appearance.
 """
 
@@ -29,9 +30,12 @@ from shared.pipeline.formats.column_types import (
     cast_column,
     check_names,
     declared_types,
+    is_exact_double,
 )
 from shared.pipeline.formats.intake import Kept, Meter, exact_batches
 from shared.pipeline.formats.json_native import Native, count_objects, is_small
+from shared.pipeline.formats.json_spelling import key_twice, may_be_inexact
+from shared.pipeline.sources import key_twice as refuse_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -102,7 +106,20 @@ class Chunk:
                 f"row {row} is {found} {shown(raw[at].decode())}; each row must be an object with the columns as keys"
             )
             raise SourceError(message, code="row_invalid", row=row)
+        if (twice := key_twice(raw, rows)) is not None:
+            raise refuse_key(self.first_row + twice[0], twice[1])
         return rows
+
+    @cached_property
+    def inexact(self) -> dict[str, int]:
+        """By column the first row (from 0) with a fraction, or a power of ten, whose digits no double holds."""
+        found: dict[str, int] = {}
+        for index, raw in enumerate(self.raw):
+            if may_be_inexact(raw):
+                for name, value in json.loads(raw, parse_float=Literal).items():
+                    if type(value) is Literal and not is_exact_double(value):
+                        found.setdefault(name, index)
+        return found
 
     def _parsed(self, index: int) -> Any:
         try:
@@ -163,6 +180,8 @@ class _Column:
 
     def observe(self, values: list[Any], found_types: set[type], chunk: Chunk) -> None:
         """Take in the values of one chunk. Raises `SourceError` at a mixture, or a number that no type here holds."""
+        if float in found_types and self.name in chunk.inexact:
+            raise self._inexact(chunk)
         is_small = found_types <= {int, float} and _are_small(values)
         for found in found_types:
             kind = "object or array" if found in (dict, list) else _NAMES[found]
@@ -202,6 +221,15 @@ class _Column:
         message = (
             f"row {row}, column {self.name!r}: the integer {shown(value)} needs more than 64 bits; "
             "declare the column string or decimal(p,s)"
+        )
+        return SourceError(message, code="value_invalid", row=row, column=self.name)
+
+    def _inexact(self, chunk: Chunk) -> SourceError:
+        at = chunk.inexact[self.name]
+        row = chunk.first_row + at
+        message = (
+            f"row {row}, column {self.name!r}: the number {shown(chunk.literal(at, self.name))} has digits that a double does not "
+            "hold; declare the column decimal(p,s) or string"
         )
         return SourceError(message, code="value_invalid", row=row, column=self.name)
 
@@ -298,6 +326,8 @@ def _record_batch(arrays: list[pa.Array], names: list[str], rows: int) -> pa.Rec
 
 def _array(chunk: Chunk, name: str, kind: pa.DataType, values: list[Any], found: set[type]) -> pa.Array:
     direct = _PYTHON.get(kind)
+    if direct is float and float in found and name in chunk.inexact:
+        direct = None
     try:
         if direct is not None and found <= {direct}:
             return arrow_array(values, kind)

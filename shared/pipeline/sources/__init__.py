@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import SourceError
+from shared.errors import SourceError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,20 +30,44 @@ class BytesOpener:
         return io.BytesIO(self._data)
 
 
-def staged_rows(rows: Sequence[Any]) -> Iterator[bytes]:
-    """Yield the rows of a request as JSON Lines, one line each, exactly as they came; the reader of that format types them.
+def staged_rows(rows: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the rows of a request, each the text of a JSON object, as JSON Lines: every value as it was spelled.
 
-    Raises `SourceError` naming the row that is not an object, or holds what JSON has no value for (NaN, infinities).
+    Raises `SourceError` naming the row that has a key twice, or is nested too deeply to be read.
     """
     for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            message = f"row {number} is {type(row).__name__}; each row must be an object with the columns as keys"
-            raise SourceError(message, code="row_invalid", row=number)
+        text = bytes(row)
         try:
-            yield json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-        except (ValueError, TypeError) as exc:
-            message = f"row {number} holds a value that JSON has no form for ({exc}); use null, a finite number or text"
+            json.loads(text, object_pairs_hook=unique_keys, parse_int=str, parse_float=str)
+        except KeyTwiceError as exc:
+            raise key_twice(number, exc.key) from exc
+        except RecursionError as exc:
+            message = f"row {number} is nested too deeply to be read; send its inner parts as text"
             raise SourceError(message, code="row_invalid", row=number) from exc
+        yield text.replace(b"\n", b" ").replace(b"\r", b" ") + b"\n"  # no text holds a line break: JSON escapes them
+
+
+class KeyTwiceError(ValueError):
+    """An object of JSON has a key twice."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these keys and values, for `json.loads`. Raises `KeyTwiceError`."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        raise KeyTwiceError(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]  # None, so that the first time counts as not seen
+    return found
+
+
+def key_twice(row: int, key: str) -> SourceError:
+    """Return the refusal of a row that has a key twice: readers differ in which of the values they take."""
+    message = f"row {row} has the key {shown(key)} twice, and nothing says which value counts; leave one of them out"
+    return SourceError(message, code="row_invalid", row=row, column=key)
 
 
 def rechunk(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
