@@ -29,7 +29,7 @@ def done(world: World, source: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def put(world: World, **files: bytes) -> None:
     for name, data in files.items():
-        world.fakes.objects.put("in", name.replace("__", "/").replace("_csv", ".csv"), data)
+        world.fakes.objects.put("in", name.replace("__", "/").replace("_csv", ".csv").replace("_jsonl", ".jsonl"), data)
 
 
 def parquet(table: pa.Table) -> bytes:
@@ -100,6 +100,31 @@ def test_parquet_files_must_agree_on_types_unless_declared(registered: World) ->
     )
     assert done(registered, {"uri": "gs://in/d/"}, columns={"v": "double"})["status"] == "success"
     assert registered.vendor.live["people"] == [{"v": 1.0}, {"v": 2.5}]
+
+
+def test_each_file_is_read_with_the_declared_columns_that_it_has(registered: World) -> None:
+    mixed = b'{"v": 1.50}\n{"v": "x"}\n{"v": [1]}\n'  # refused unless declared
+    put(registered, d__1_jsonl=mixed, d__2_jsonl=b'{"v": 7, "w": 12345678901234567890}\n', d__3_jsonl=b'{"w": "y"}\n')
+    contract = {"on_breach": "discard_row"}  # it lets columns come and go
+    found = done(registered, {"uri": "gs://in/d/"}, columns={"v": "string", "w": "string"}, contract=contract)
+    assert found["status"] == "success", found
+    assert registered.vendor.live["people"] == [
+        {"v": "1.50", "w": None}, {"v": "x", "w": None}, {"v": "[1]", "w": None},
+        {"v": "7", "w": "12345678901234567890"}, {"v": None, "w": "y"},
+    ]  # fmt: skip
+
+
+def test_a_column_that_is_declared_and_in_none_of_many_files_is_refused(registered: World) -> None:
+    put(registered, d__1_csv=b"a\n1\n", d__2_csv=b"a\n2\n")
+    found = done(registered, {"uri": "gs://in/d/"}, columns={"b": "string"})
+    assert (found["status"], found["error"]["code"]) == ("failed", "schema_invalid")
+
+
+def test_parquet_lists_of_many_files_are_text_where_declared(registered: World) -> None:
+    for name in ("1", "2"):
+        registered.fakes.objects.put("in", f"d/{name}.parquet", parquet(pa.table({"v": [[1, None]]})))
+    assert done(registered, {"uri": "gs://in/d/"}, columns={"v": "string"})["status"] == "success"
+    assert registered.vendor.live["people"] == [{"v": "[1,null]"}] * 2
 
 
 def test_a_file_that_changed_after_acceptance_fails_the_job(registered: World) -> None:

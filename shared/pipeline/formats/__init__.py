@@ -57,6 +57,7 @@ class ReadOptions:
 
     Attributes:
         schema: declared column types by name, see the table above; other columns keep the found type.
+        is_one_of_many: the file is one of several of a table: a declared column that it lacks is no mistake.
         delimiter: CSV only; None finds it among comma, semicolon, tab and bar in the header line.
         encoding: CSV only; a Python codec name. The other formats are UTF-8 by definition.
         quote: CSV only; one character, doubled inside quotes; empty for none.
@@ -65,7 +66,7 @@ class ReadOptions:
         formula_safe: CSV only; the file was written by `CsvWriter`: take the apostrophes that it put before formulas away again.
         header_rows: CSV and XLSX; lines that name the columns, several are joined by a blank; 0 for column_1, column_2 …
         skip_rows: CSV and XLSX; lines (rows of the sheet) before the header that are not read.
-        sheet: XLSX only; the sheet's name, None for the first.
+        sheet: XLSX only; the sheet's name, None for the first that is not hidden.
         null_values: CSV only; unquoted cells of these texts are null. A quoted empty cell is empty text in a text column.
         max_rows, max_columns: refuse the file beyond these.
         max_cell_chars: refuse the file if one text is longer.
@@ -73,6 +74,7 @@ class ReadOptions:
     """
 
     schema: Mapping[str, str] | None = None
+    is_one_of_many: bool = False
     delimiter: str | None = None
     encoding: str = "utf-8"
     quote: str = '"'

@@ -81,8 +81,13 @@ def schema_of(columns: Mapping[str, str]) -> pa.Schema:
 
 
 def declared_types(options: ReadOptions, names: Sequence[str] | None) -> dict[str, pa.DataType]:
-    """The declared Arrow types by column. With `names`: raises `SourceError` if a declared column is not among them."""
+    """The declared Arrow types by column. With `names`: raises `SourceError` if a declared column is not among them.
+
+    Of one of many files those that it has.
+    """
     declared = {name: parse_type(kind, column=name) for name, kind in (options.schema or {}).items()}
+    if names is not None and options.is_one_of_many:
+        return {name: kind for name, kind in declared.items() if name in names}
     if names is not None:
         for name in declared:
             if name not in names:

@@ -277,7 +277,7 @@ def scan_chunks(chunks: Iterable[Chunk], options: ReadOptions) -> Scan:
         meter.take(batch)
         kept.take(batch)
     kinds = {name: column.result() for name, column in columns.items()}
-    kinds.update(declared)
+    kinds.update(declared_types(options, list(kinds)) if options.is_one_of_many else declared)
     check_names(list(kinds), options)
     schema = pa.schema(list(kinds.items()))
     return Scan(schema, meter.rows, options, kept=kept.batches_in(schema))

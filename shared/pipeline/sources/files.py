@@ -1,7 +1,8 @@
 """Files in buckets: one, or all under a prefix or pattern as one table; each frozen by a copy on the server.
 
 Columns of many files are matched by name, in the order of the first file. A file that has other columns than the first is
-refused by its name, unless the contract lets columns come and go: then one that a file lacks is null in it. Types are those
+refused by its name, unless the contract lets columns come and go: then one that a file lacks is null in it. Each file is read
+with the declared types of the columns that it has. Other types are those
 that reading all files as one would have found; in Parquet, which says its types, the files must agree, or the column be
 declared.
 """
@@ -62,7 +63,7 @@ def freeze_many(freezing: Freezing) -> FrozenSource:
         freezing.go_on_until_the_end("copying files")
         copy = objects.copy(info, freezing.bucket, f"{freezing.folder}source-{number:05d}.{source['format']}")
         with _named(info.uri):
-            part = _scanned(freezing, fmt, copy, replace(options, schema=None))
+            part = _scanned(freezing, fmt, copy, replace(options, is_one_of_many=True))
             if found and not drifts:
                 _refuse_drift(found[0].scan.schema, pinned[0].uri, part.scan.schema)
         found.append(part)
