@@ -18,7 +18,10 @@ import pyarrow.compute as pc
 KEY = "pandas"
 """The annotation of a job that holds the description."""
 MAX_DESCRIPTION = 20_000
-"""Characters; beyond, categories are left out: they come back as far as they have rows."""
+"""Characters; beyond, categories are left out where they have no order: they come back as far as they have rows."""
+
+
+_INSTEAD = "make it another type first (of a zone, one by its name: dt.tz_convert('Europe/Berlin'))"
 
 
 class FrameError(ValueError):
@@ -46,12 +49,36 @@ def table_of(frame: pd.DataFrame) -> tuple[pa.Table, str]:
         array, dtype = _column(frame.iloc[:, position], name)
         columns.append(array)
         dtypes.append({"name": name, **dtype})
+        _require_return(array, dtype, frame.iloc[:, position], name)
+    return pa.Table.from_arrays(columns, names=list(frame.columns)), _described(dtypes)
+
+
+def _described(dtypes: list[dict[str, Any]]) -> str:
+    """The description, short enough. Raises `FrameError` where that would take an order away."""
+    described = json.dumps(dtypes, ensure_ascii=False)
+    if len(described) <= MAX_DESCRIPTION:
+        return described
+    for dtype in dtypes:
+        if not dtype.get("ordered"):
+            dtype.pop("categories", None)
     described = json.dumps(dtypes, ensure_ascii=False)
     if len(described) > MAX_DESCRIPTION:
-        for dtype in dtypes:
-            dtype.pop("categories", None)
-        described = json.dumps(dtypes, ensure_ascii=False)
-    return pa.Table.from_arrays(columns, names=list(frame.columns)), described
+        ordered = [dtype["name"] for dtype in dtypes if dtype.get("ordered")]
+        raise FrameError(
+            f"the dtypes take {len(described):,} characters, at most {MAX_DESCRIPTION:,} travel"
+            + (f"; the order of the categories of {ordered[:20]!r} would be lost: make them text" if ordered else "")
+        )
+    return described
+
+
+def _require_return(array: pa.Array, described: dict[str, Any], series: pd.Series[Any], name: str) -> None:
+    """Raise `FrameError` unless the dtype can be put back: nobody should learn that only when the frame is gone."""
+    try:
+        back = _series(array.slice(0, 1), described).dtype
+    except Exception as exc:  # whatever pandas and Arrow raise: a zone that has no name, a type that they cannot read
+        raise FrameError(f"column {name!r} ({series.dtype}) could not come back as it is: {exc}; {_INSTEAD}") from exc
+    if isinstance(series.dtype, pd.DatetimeTZDtype) and str(back) != str(series.dtype):
+        raise FrameError(f"column {name!r} ({series.dtype}) would come back as {back}; {_INSTEAD}")
 
 
 def _any(value: Any) -> Any:
@@ -176,6 +203,8 @@ def _categories(array: pa.Array, dtype: dict[str, Any]) -> pd.Series[Any]:
 
 
 def _back(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_null(kind):
+        return pa.nulls(len(array)) if array.null_count == len(array) else array
     if pa.types.is_dictionary(kind):
         return array.cast(kind.value_type).dictionary_encode().cast(kind)
     return array.cast(kind)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import zoneinfo
 from decimal import Decimal
 from typing import Any
 
+import dateutil.tz
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -129,9 +131,34 @@ def test_thousands_of_categories_come_back_as_far_as_they_have_rows() -> None:
     assert list(back["name"].cat.categories) == ["name 7", "name 3"]
 
 
+def test_the_order_of_categories_is_kept_or_the_frame_refused() -> None:
+    levels = [f"level {number:03}" for number in range(400, 0, -1)]
+    names = pd.Series(["name 7"], dtype=pd.CategoricalDtype([f"name {number}" for number in range(5_000)]))
+    ordered = pd.Series(["level 007"], dtype=pd.CategoricalDtype(levels, ordered=True))
+    back = there_and_back(pd.DataFrame({"name": names, "level": ordered}))
+    assert back["level"].dtype == ordered.dtype
+    assert list(back["name"].cat.categories) == ["name 7"]
+    many = pd.CategoricalDtype([f"level {number}" for number in range(5_000, 0, -1)], ordered=True)
+    with pytest.raises(FrameError, match=r"the order of the categories of \['level'\] would be lost"):
+        table_of(pd.DataFrame({"level": pd.Series(["level 7"], dtype=many)}))
+
+
+@pytest.mark.parametrize("values", [[None, None], []])
+def test_a_column_of_nothing_comes_back(values: list[None]) -> None:
+    frame = pd.DataFrame({"n": pd.Series(pd.arrays.ArrowExtensionArray(pa.array(values, pa.null())))})
+    assert_frame_equal(there_and_back(frame), frame)
+
+
+@pytest.mark.parametrize("zone", [dt.timezone(dt.timedelta(hours=2)), zoneinfo.ZoneInfo("Asia/Tokyo"), dt.UTC])
+def test_zones_that_have_a_name_or_an_offset_come_back(zone: dt.tzinfo) -> None:
+    frame = pd.DataFrame({"at": pd.Series([pd.Timestamp("2024-01-01", tz=zone), None])})
+    assert there_and_back(frame)["at"].dtype == frame["at"].dtype
+
+
 @pytest.mark.parametrize(
     ("values", "why"),
     [
+        (pd.Series([pd.Timestamp("2024-07-01", tz=dateutil.tz.gettz("Europe/Berlin"))]), "one by its name"),
         (pd.Series([1, "a", None], dtype=object), "several types"),
         (pd.Series([np.datetime64("2024-01-01T00:00:00.000000001")]), "would be rounded"),
         (pd.Series([pd.Timedelta("1h")]), "no target takes"),
