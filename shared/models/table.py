@@ -72,7 +72,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             columns are matched by name.
         format: needed only where the names do not end in it.
         columns: declared types by column name: `int64 double bool string date timestamp timestamp_tz decimal(p,s)`.
-        sheet: XLSX only, by default the first.
+        sheet: XLSX only, by default the first that is not hidden.
         header_rows, skip_rows: CSV and XLSX; lines that name the columns (0: column_1, column_2 …), and lines to leave out before
             them.
         delimiter, encoding, quote: CSV only, by default found in the header line, UTF-8 and `"`.

@@ -2,8 +2,9 @@
 
 Cells have types, so none is guessed: text stays text. A column of whole numbers is int64, else double; date cells are `date`
 if all stand at midnight, else `timestamp` to the millisecond, which is what Excel's number holds; times without a date become
-text; a mixture is refused with the cells and the way out. Empty text is null, as an empty cell. Empty rows and columns after
-the last value are not read; empty rows between values are rows of nulls. Merged cells hold their value in the first.
+text, to the millisecond too; a mixture is refused with the cells and the way out. A formula counts by its stored result, and is
+refused without one. Empty text is null, as an empty cell. Empty rows and columns after the last value are not read; empty rows
+between values are rows of nulls. Merged cells hold their value in the first.
 """
 
 from __future__ import annotations
@@ -262,15 +263,22 @@ def _as_text(value: Any) -> str:
     """The text of a cell in a column declared otherwise, or of a header."""
     if isinstance(value, Serial):
         if value < 1:
-            hours, rest = divmod(round(value * 86_400), 3_600)
-            return f"{hours:02}:{rest // 60:02}:{rest % 60:02}"
+            return _clock(round(value * _DAY_MS))
         moment = datetime(1970, 1, 1) + timedelta(milliseconds=_milliseconds(value))  # noqa: DTZ001 - cells have no zone
-        return moment.isoformat() if _milliseconds(value) % _DAY_MS else moment.date().isoformat()
+        of_day = _milliseconds(value) % _DAY_MS
+        return moment.date().isoformat() + (f"T{_clock(of_day)}" if of_day else "")
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_INT:
         return str(int(value))
     return str(value)
+
+
+def _clock(milliseconds: int) -> str:
+    """A time of day, with as many digits of the second as it needs."""
+    seconds, rest = divmod(milliseconds, 1_000)
+    text = f"{seconds // 3_600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return f"{text}.{rest:03}".rstrip("0") if rest else text
 
 
 READER = XlsxReader()

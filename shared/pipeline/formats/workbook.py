@@ -30,9 +30,12 @@ _READ_BYTES = 1 << 16
 """Our choices: they bound memory (texts, small parts) and time (the rest streams)."""
 _DATE_FORMAT_IDS = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])
 """Built-in number formats for dates and times, those of East Asian Excel included: ECMA-376 part 1, 18.8.30."""
+_TIME_FORMAT_IDS = frozenset([*range(18, 22), *range(45, 48)])
+"""Those of them that show no day."""
 _QUOTED = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?!(?:h+|m+|s+)\])[^\]]*\]', re.IGNORECASE)
 _ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
 _EPOCH_1904_DAYS = 1462
+_DAY, _HOURS = "day", "hours"
 
 
 class Serial(float):
@@ -61,12 +64,15 @@ class Workbook:
         links = self._links(self._path)
         sheets = [(sheet.get("name", ""), links.get(_relation(sheet), "")) for sheet in _all(root, "sheet")]
         self.sheets = {name: path for name, path in sheets if "chartsheet" not in path and "dialogsheet" not in path}
+        hidden = {sheet.get("name", "") for sheet in _all(root, "sheet") if sheet.get("state", "visible") != "visible"}
+        self._first = next((name for name in self.sheets if name not in hidden), next(iter(self.sheets), ""))
         self._date_styles = self._styles(links)
         self._texts = self._shared_strings(links)
 
     def rows(self, sheet: str | None) -> Iterator[tuple[int, list[Any]]]:
         """Yield (one-based row number, values from column A to the last cell) of each row that the sheet stores.
 
+        None means the first sheet that is not hidden: it is what people see who open the workbook.
         Values: None, str, bool, int, float, `Serial`. An error cell raises `SourceError` with its address.
         """
         if not self.sheets:
@@ -74,7 +80,7 @@ class Workbook:
         if sheet is not None and sheet not in self.sheets:
             names = ", ".join(map(repr, self.sheets))
             raise SourceError(f"the workbook has no sheet {sheet!r}; its sheets are {names}", code="sheet_missing")
-        path = self.sheets[sheet if sheet is not None else next(iter(self.sheets))]
+        path = self.sheets[sheet if sheet is not None else self._first]
         cells = _Cells(self._texts, self._date_styles, self._epoch_days)
         yield from self._stream(path, cells)
 
@@ -106,15 +112,15 @@ class Workbook:
             found.setdefault("/" + link.get("Type", "").rpartition("/")[2], target)
         return found
 
-    def _styles(self, links: dict[str, str]) -> list[bool]:
-        """Whether each cell style shows a date or time."""
+    def _styles(self, links: dict[str, str]) -> list[str]:
+        """What each cell style shows: `_DAY` (and perhaps a time), a time alone (`_HOURS`), or nothing of both."""
         if "/styles" not in links:
             return []
         root = self._xml(links["/styles"])
         codes = {item.get("numFmtId"): item.get("formatCode", "") for item in _all(root, "numFmt")}
         styles = _first(root, "cellXfs")
         ids = [item.get("numFmtId", "0") for item in styles] if styles is not None else []
-        return [is_date_format(codes[key]) if key in codes else int(key) in _DATE_FORMAT_IDS for key in ids]
+        return [_shown_by_code(codes[key]) if key in codes else _shown_by_id(int(key)) for key in ids]
 
     def _shared_strings(self, links: dict[str, str]) -> list[str]:
         if "/sharedStrings" not in links:
@@ -135,6 +141,17 @@ class Workbook:
                 f"the workbook's part {path!r} is larger than {_MAX_PART_BYTES:,} bytes", code="source_too_large"
             )
         return ElementTree.fromstring(data, forbid_dtd=True)
+
+
+def _shown_by_id(number: int) -> str:
+    return _HOURS if number in _TIME_FORMAT_IDS else _DAY if number in _DATE_FORMAT_IDS else ""
+
+
+def _shown_by_code(code: str) -> str:
+    if not is_date_format(code):
+        return ""
+    letters = _QUOTED.sub("", code.split(";")[0]).lower()
+    return _DAY if re.search("[dyeg]|mmm", letters) or not re.search("[hs]", letters) else _HOURS
 
 
 def is_date_format(code: str) -> bool:
@@ -198,7 +215,7 @@ class _Texts:
 class _Cells:
     """Collects the rows of a sheet as expat meets them."""
 
-    def __init__(self, texts: list[str], date_styles: list[bool], epoch_days: int) -> None:
+    def __init__(self, texts: list[str], date_styles: list[str], epoch_days: int) -> None:
         self._texts, self._date_styles, self._epoch_days = texts, date_styles, epoch_days
         self._rows: list[tuple[int, list[Any]]] = []
         self._values: list[Any] = []
@@ -206,7 +223,7 @@ class _Cells:
         self._column = -1
         self._columns: dict[str, int] = {}
         self._pieces: list[str] = []
-        self._is_text = self._is_hint = False
+        self._is_text = self._is_hint = self._is_formula = False
         self._kind, self._style = "n", ""
 
     def taken(self) -> list[tuple[int, list[Any]]]:
@@ -223,8 +240,11 @@ class _Cells:
             address = attributes.get("r")
             self._column = self._index(address) if address else self._column + 1
             self._pieces = []
+            self._is_formula = False
         elif tag in ("v", "t"):
             self._is_text = not self._is_hint
+        elif tag == "f":
+            self._is_formula = True
         elif tag == "row":
             number = int(attributes.get("r", self._row + 1))
             if not self._row < number <= MAX_ROWS:
@@ -251,6 +271,12 @@ class _Cells:
                 if self._column > len(values):
                     values.extend([None] * (self._column - len(values)))
                 values.append(value)
+            elif self._is_formula and self._kind != "str":  # the empty text is a result
+                message = (
+                    f"cell {cell_name(self._row, self._column)} holds a formula without its result: the program that wrote the "
+                    "workbook calculated nothing; open and save it in a spreadsheet program, or put values in place of formulas"
+                )
+                raise SourceError(message, code="value_invalid")
         elif tag == "row":
             self._rows.append((self._row, self._values))
         elif tag == "rPh":
@@ -273,8 +299,9 @@ class _Cells:
         kind = self._kind
         if kind == "n":
             style = int(self._style) if self._style else 0
-            if style < len(self._date_styles) and self._date_styles[style]:
-                return Serial(float(text) + self._epoch_days)
+            if style < len(self._date_styles) and (shows := self._date_styles[style]):
+                days = float(text)
+                return Serial(days if shows == _HOURS and 0 <= days < 1 else days + self._epoch_days)
             return _number(text)
         if kind == "s":
             index = int(text)

@@ -44,7 +44,7 @@ def _book(rows: list[list[Any]], change: Callable[[openpyxl.Workbook], None] = l
             [datetime(2024, 1, 2, 3, 4, 5, 678_000), datetime(2024, 1, 2)],
         ),
         ([date(1900, 1, 1), date(1900, 3, 1)], "date", [date(1900, 1, 1), date(1900, 3, 1)]),
-        ([time(12, 30, 1)], "string", ["12:30:01"]),
+        ([time(12, 30, 1), time(0, 0, 0, 500_000)], "string", ["12:30:01", "00:00:00.5"]),
         ([9007199254740991, 1e300], "double", [9007199254740991.0, 1e300]),
         (["a _x000D_ b", "line\nbreak", "  spaces "], "string", ["a _x000D_ b", "line\nbreak", "  spaces "]),
     ],
@@ -134,6 +134,44 @@ def test_the_sheet_is_the_first_or_the_named_one() -> None:
     assert refused(XLSX, data, sheet="Drei").message == (
         "the workbook has no sheet 'Drei'; its sheets are 'Sheet', 'Zwei & more'"
     )
+
+
+def test_the_first_sheet_is_the_first_that_people_see() -> None:
+    def hide(book: openpyxl.Workbook) -> None:
+        book.create_sheet("second").append(["b"])
+        book["second"].append([2])
+        book["Sheet"].sheet_state = "hidden"
+        book.create_sheet("settings", 0).sheet_state = "veryHidden"
+
+    data = _book([["a"], [1]], hide)
+    assert columns(XLSX, data) == {"b": ("int64", [2])}
+    assert columns(XLSX, data, sheet="Sheet") == {"a": ("int64", [1])}
+
+
+def test_times_of_day_are_no_dates_in_either_epoch() -> None:
+    def to_1904(book: openpyxl.Workbook) -> None:
+        book.epoch = CALENDAR_MAC_1904
+        for row, shown in enumerate(["hh:mm", "h:mm AM/PM", "mm:ss.0"], 2):
+            book.active.cell(row, 1).number_format = shown
+        book.active.cell(2, 2).number_format = "yyyy-mm-dd hh:mm"
+
+    data = _book([["a", "b"], [0.5, 0.25], [0.52083341, None], [0.000001157407, None]], to_1904)
+    found = columns(XLSX, data)
+    assert found["a"] == ("string", ["12:00:00", "12:30:00.007", "00:00:00.1"])
+    assert found["b"][1][0] == datetime(1904, 1, 1, 6)
+
+
+def test_a_time_keeps_its_thousandths_as_text() -> None:
+    data = _book([["a"], [datetime(2024, 2, 29, 12, 30, 0, 500_000)], [date(2024, 1, 1)]])
+    assert columns(XLSX, data, schema={"a": "string"})["a"] == ("string", ["2024-02-29T12:30:00.5", "2024-01-01"])
+
+
+def test_a_formula_without_its_result_is_refused_with_its_address() -> None:
+    error = refused(XLSX, _book([["a", "b"], [1, "=A2+1"]]))  # openpyxl calculates nothing
+    assert (error.code, "cell B2 holds a formula without its result" in error.message) == ("value_invalid", True)
+    parts = _parts()
+    sheet = parts["xl/worksheets/sheet1.xml"].replace(b"<v>ab</v>", b"<v></v>")  # a text of no letters is a result
+    assert columns(XLSX, _packed({**parts, "xl/worksheets/sheet1.xml": sheet}))["a"][1] == ["x", "y", "x", "two runs"]
 
 
 def test_an_empty_sheet_is_refused_and_a_header_alone_is_a_table_without_rows() -> None:
