@@ -216,7 +216,8 @@ class Services:
 
     @cached_property
     def refreshes(self) -> Refreshes:
-        from shared.services.refreshes import Refreshes, RefreshSettings
+        from shared.services.refresh_following import RefreshSettings
+        from shared.services.refreshes import Refreshes
 
         settings = RefreshSettings(self.settings.urls["refresh"], self.settings.refresh_queue)
         return Refreshes(self.stores, self.connectors, settings)

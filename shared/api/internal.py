@@ -21,7 +21,7 @@ def look_at_run(call: Call) -> Reply:
     """Trigger or follow one refresh."""
     bind(refresh_run_id=call.path["id"])
     polls = call.body.get("polls")
-    call.services.refreshes.look(call.path["id"], polls if isinstance(polls, int) else None)
+    call.services.refreshes.following.look(call.path["id"], polls if isinstance(polls, int) else None)
     return Reply(status=204)
 
 

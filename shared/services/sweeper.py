@@ -46,7 +46,7 @@ class Sweeper:
         unfinished = ("status", "in", [RunStatus.PENDING.value, RunStatus.RUNNING.value])
         where = (unfinished, ("next_look_at", "<", overdue))
         for item in self._stores.documents.query(Query("refresh_runs", where, order_by="next_look_at", limit=MOST)):
-            self._refreshes.wake(item.data)
+            self._refreshes.following.wake(item.data)
             done["runs_woken"] += 1
         done["schedules_mended"] = self._reconcile()
         done["targets_repaired"] = self._see_to(now, "recheck_at", self._exports.repairs.recheck)

@@ -200,7 +200,7 @@ class Play:
             for item in self.world.fakes.documents.query(
                 Query("refresh_runs", (("status", "in", ["pending", "running"]),))
             ):
-                self.services.refreshes.wake(item.data)
+                self.services.refreshes.following.wake(item.data)
             self.mortal._rate = rate
             return False
         return True

@@ -138,7 +138,7 @@ class World:
         due = [task for task in tasks.pending if task.at is None or task.at <= now]
         tasks.pending = [task for task in tasks.pending if task not in due]
         for task in due:
-            services.refreshes.look(task.url.rpartition("/")[2].removesuffix(":look"), task.body["polls"])
+            services.refreshes.following.look(task.url.rpartition("/")[2].removesuffix(":look"), task.body["polls"])
 
 
 def request(**more: Any) -> ScheduleRequest:

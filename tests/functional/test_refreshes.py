@@ -101,3 +101,28 @@ def test_a_start_that_waited_for_quota_does_not_start_what_was_cancelled_meanwhi
     run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
     assert (run["status"], run["error"]["code"]) == ("cancelled", "refresh_cancelled")
     assert registered.vendor.calls == ["start_refresh"]
+
+
+def test_a_cancel_that_the_vendor_put_off_is_sent_again(registered: World) -> None:
+    """Cancelled while the vendor was called to start it, so that the next look is to stop it."""
+    run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh").body["id"]
+    registered.vendor.during["start_refresh"] = lambda: registered.call(
+        "refresh", "POST", f"{API}/refresh-runs/{run_id}:cancel"
+    )
+    registered.vendor.errors = [("cancel_refresh", VendorUnavailableError("429", retry_after_s=5.0))]
+    registered.vendor.refreshes = [VendorRefresh("v", RefreshStatus.CANCELLED, "Cancelled")]
+    registered.work()
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert (run["status"], run["error"]["code"]) == ("cancelled", "refresh_cancelled")
+    assert registered.vendor.calls == ["start_refresh", "cancel_refresh", "cancel_refresh", "poll_refresh"]
+
+
+def test_a_refresh_past_its_limit_that_nobody_can_stop_is_said_to_have_timed_out(registered: World) -> None:
+    registered.vendor.errors = [("cancel_refresh", VendorUnavailableError("429"))] * 30
+    registered.vendor.refreshes = [RUNNING] * 200
+    run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh", {"timeout": "1h"}).body["id"]
+    registered.work()
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert (run["status"], run["error"]["code"]) == ("failed", "refresh_timeout")
+    assert "it could not be asked to stop: 429" in run["error_message"]
+    assert registered.vendor.calls.count("cancel_refresh") == 9

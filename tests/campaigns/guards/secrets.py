@@ -88,7 +88,7 @@ SECRETS = (
     ),
     Guard(
         "a vendor's reason is redacted before it is kept",
-        "shared/services/refreshes.py",
+        "shared/services/refresh_ends.py",
         "told = redact(message)",
         "told = message",
         _CANARIES + "test_a_reason_of_the_vendor_puts_no_secret_into_the_record_of_a_refresh",

@@ -177,11 +177,11 @@ def test_one_whose_starter_died_after_the_call_is_found_and_not_begun_again(
     world: LinkedWorld, vendors: SandboxServer
 ) -> None:
     before, run_id = started(vendors), world.start()
-    refreshes = world.services.refreshes
-    refreshes.__dict__["_record"] = lambda *_: 1 / 0  # the process dies here
+    following = world.services.refreshes.following
+    following.__dict__["_record"] = lambda *_: 1 / 0  # the process dies here
     with pytest.raises(AssertionError):
         world.work_once()
-    del refreshes.__dict__["_record"]
+    del following.__dict__["_record"]
     world.fakes.clock.sleep(400)
     world.sweep()
     world.work()

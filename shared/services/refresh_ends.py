@@ -1,0 +1,59 @@
+"""How a refresh run ends: as what the vendor says, or because it took too long. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared.connectors._base import RefreshStatus, VendorRefresh
+from shared.errors import BIConnectorsError
+from shared.models import RunStatus, age
+from shared.redaction import redact
+
+GIVE_UP = timedelta(
+    hours=26
+)  # Power BI: at most 24 h with retries; learn.microsoft.com/rest/api/power-bi/datasets/refresh-dataset
+UNSEEN = timedelta(hours=1)  # our choice: how long a vendor's history may lag (apache/airflow#44618 tells of minutes)
+BY_REQUEST = "cancelled by request"
+
+
+def end_of(run: Mapping[str, Any], seen: VendorRefresh, now: datetime) -> dict[str, Any]:
+    """Return the fields that end a run, empty while it goes on."""
+    if seen.status is RefreshStatus.SUCCEEDED:
+        return {"ended_at": seen.ended_at or now}
+    overdue = now - run["created_at"] > limit_of(run)
+    if seen.status is RefreshStatus.CANCELLED and overdue and not run.get("cancel_requested"):
+        message = f"it had not ended after {limit_of(run)} and was cancelled at the vendor"
+        return {**ended_as(RunStatus.FAILED, now), **failure("refresh_timeout", message, retryable=True)}
+    if seen.status is RefreshStatus.CANCELLED:
+        message = BY_REQUEST if run.get("cancel_requested") else "somebody cancelled the refresh at the vendor"
+        return {"ended_at": seen.ended_at or now, **failure("refresh_cancelled", message)}
+    if seen.status is RefreshStatus.FAILED:
+        message = seen.reason or f"the vendor ended the refresh as {seen.vendor_status} and gave no reason"
+        return {"ended_at": seen.ended_at or now, **failure("refresh_failed", message, retryable=True)}
+    if not seen.is_seen and not run.get("was_seen") and now - run["created_at"] > UNSEEN:
+        message = f"the vendor accepted the refresh and has not shown it in its history for {UNSEEN}; nobody knows how it went"
+        return {**ended_as(RunStatus.FAILED, now), **failure("refresh_not_seen", message, retryable=True)}
+    if overdue and "stopping" in run:
+        message = f"the vendor still says {seen.vendor_status} after {limit_of(run)}; {run['stopping']}"
+        return {**ended_as(RunStatus.FAILED, now), **failure("refresh_timeout", message, retryable=True)}
+    return {}
+
+
+def limit_of(run: Mapping[str, Any]) -> timedelta:
+    return age(run["timeout"]) if run.get("timeout") else GIVE_UP
+
+
+def ended_as(status: RunStatus, now: datetime) -> dict[str, Any]:
+    return {"status": status.value, "ended_at": now, "updated_at": now, "waiting": None}
+
+
+def failed_by(error: BIConnectorsError) -> dict[str, Any]:
+    return failure(error.code, error.message, retryable=error.retryable)
+
+
+def failure(code: str, message: str, *, retryable: bool = False) -> dict[str, Any]:
+    told = redact(message)  # it may be the vendor's reason
+    error = {"code": code, "message": told, "retryable": retryable, "details": {}}
+    return {"error_message": told, "error": error}
