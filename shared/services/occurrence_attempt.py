@@ -10,12 +10,14 @@ from typing import Any
 
 from shared.errors import BIConnectorsError
 from shared.models import SCHEMA, JobStatus, Missed, OccurrenceStatus, Overlap, RunStatus, ScheduleAction
-from shared.ports import Document, Transaction
+from shared.ports import CronJob, Document, Transaction
 from shared.services.cron import Cron
 from shared.services.occurrence_plan import Step, occurrence_id, plan
 
 LIFETIME = timedelta(days=30)
-FORCED_APART = timedelta(minutes=1)  # our choice: two forced calls closer than this are one that came twice
+FORCED_APART = timedelta(seconds=CronJob.deadline_s + CronJob.backoff_s[1] + 60)
+"""Forced calls with one schedule time that are closer than this are one call that came again: Cloud Scheduler repeats one that was not
+answered in time when its deadline and a pause have passed, under the same schedule time. The last minute is our choice."""
 REFRESH, EXPORT = "refresh", "export"
 COLLECTION = {REFRESH: "refresh_runs", EXPORT: "export_jobs"}
 
@@ -81,6 +83,8 @@ class Attempt:
     trigger: str
     caller: str
     now: datetime
+    forced_for: datetime | None = None
+    """The schedule time that a forced call carries: that of the coming occurrence, the same in each repeat of the call."""
     left_out: str | None = None
     count: int = 1
     is_made_up: bool = False
@@ -130,9 +134,13 @@ class Attempt:
         return bool(self.planned_at <= self.schedule["handled_until"])
 
     def _is_repeat(self, tx: Transaction) -> bool:
-        last = self.schedule.get("last_forced_at")
-        is_close = self.trigger == "forced" and last is not None and self.now - last < FORCED_APART
-        return is_close or tx.get(self.path) is not None
+        return self._is_forced_again() or tx.get(self.path) is not None
+
+    def _is_forced_again(self) -> bool:
+        last = self.schedule.get("last_forced")
+        if self.trigger != "forced" or self.waited or last is None:
+            return False
+        return bool(last["for"] == self.forced_for and self.now - last["at"] < FORCED_APART)
 
     def _among_others(self, tx: Transaction) -> Verdict:
         active, queued = self.schedule.get("active"), self.schedule.get("queued")
@@ -168,6 +176,8 @@ class Attempt:
             self._write(tx, OccurrenceStatus.QUEUED, queued=self.id)
         elif verdict is Verdict.HANDLED and self.is_on_record and not self.is_ahead:
             tx.update(f"schedules/{self.schedule_id}", {"handled_until": self.planned_at})
+        elif verdict is Verdict.HANDLED and self._is_forced_again():
+            tx.update(f"schedules/{self.schedule_id}", self._forced_now())  # its own repeat comes as much later
         return verdict
 
     def earlier(self, tx: Transaction, now: datetime) -> str | None:
@@ -204,6 +214,9 @@ class Attempt:
         """Record how the run before ended, which this one takes the place of; return the changes of the schedule."""
         return {} if self.before is None else self.before.write(tx, self.announce, self.now)
 
+    def _forced_now(self) -> dict[str, Any]:
+        return {"last_forced": {"for": self.forced_for, "at": self.now}}
+
     def _overtake(self, tx: Transaction) -> None:
         """Leave an occurrence out that waits, because a newer one takes its place."""
         queued = self.schedule.get("queued")
@@ -223,7 +236,7 @@ class Attempt:
         if self.trigger == "schedule" and not (self.waited or self.is_ahead):
             schedule["handled_until"] = self.planned_at
         if self.trigger == "forced" and not self.waited:
-            schedule["last_forced_at"] = self.now
+            schedule |= self._forced_now()
         if self.waited and status is OccurrenceStatus.SKIPPED:
             schedule["queued"] = None
         if schedule:

@@ -52,7 +52,9 @@ class Occurrences:
         now = self._stores.clock.now()
         if planned is not None and planned > now + SKEW:
             key = f"forced {planned.isoformat()} {new_id(now)}"
-            return self._settle(self._attempt(schedule_id, key, now, "forced", f"schedule:{schedule_id}"))
+            attempt = self._attempt(schedule_id, key, now, "forced", f"schedule:{schedule_id}")
+            attempt.forced_for = planned
+            return self._settle(attempt)
         return self._start_waiting(document.data) + self._run_due(document.data, max(now, planned or now))
 
     def run_now(self, schedule_id: str, caller: str, idempotency: Idempotency | None) -> Occurrence:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from shared.models import Missed, Overlap
 from shared.ports import Document, Query, Stores, Transaction
+from shared.services import occurrence_attempt
 from shared.services import occurrences as under_test
 from shared.services.cron import Cron
 from tests.campaigns.report import Report, Row
@@ -61,6 +62,7 @@ class Tooth:
     alter: Callable[[Stores], Stores] = lambda stores: stores
     has_minutes: bool = True
     skew: timedelta = SKEW
+    apart: timedelta = occurrence_attempt.FORCED_APART
 
 
 @dataclass
@@ -136,9 +138,9 @@ class Play:
                 for _ in range(self.rng.randint(1, 5)):
                     late = self.rng.choices((3.0, 540.0, 5400.0), (80, 15, 5))[0]
                     self._push(slot + timedelta(seconds=self.rng.uniform(-2.0, late)), slot)
-            if after and self.rng.random() < 0.05 and after - slot > timedelta(minutes=12):
+            if after and self.rng.random() < 0.05 and after - slot > timedelta(minutes=14):
                 at = slot + timedelta(minutes=self.rng.uniform(6, 9))
-                copies = [at + timedelta(seconds=self.rng.uniform(0, 20)) for _ in range(self.rng.randint(1, 3))]
+                copies = [at + timedelta(seconds=self.rng.uniform(0, 230)) for _ in range(self.rng.randint(1, 3))]
                 if not any(self.is_down(copy) for copy in (*copies, at + MINUTE)):
                     self.presses += 1
                     for copy in copies:
@@ -314,12 +316,13 @@ class Judge:
 
 def play(seed: int, tooth: Tooth | None = None) -> Played:
     """Play one seed."""
-    skew, under_test.SKEW = under_test.SKEW, (tooth or Tooth("")).skew
+    chosen, skew, apart = tooth or Tooth(""), under_test.SKEW, occurrence_attempt.FORCED_APART
+    under_test.SKEW, occurrence_attempt.FORCED_APART = chosen.skew, chosen.apart
     try:
         with silence():
             return Play(seed, tooth).run()
     finally:
-        under_test.SKEW = skew
+        under_test.SKEW, occurrence_attempt.FORCED_APART = skew, apart
 
 
 class Forgetful(AlteredTransaction):
@@ -357,6 +360,7 @@ TEETH = (
     Tooth("the run that goes on", lambda s: replace(s, documents=AlteredDocuments(s.documents, _never_running))),
     Tooth("the look at every minute", has_minutes=False),
     Tooth("forced runs told apart", skew=timedelta(days=1)),
+    Tooth("the repeat of a forced run known as one", apart=MINUTE),
 )
 
 

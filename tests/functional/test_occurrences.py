@@ -45,6 +45,30 @@ def test_a_forced_run_leaves_the_next_occurrence_alone(schedules: World) -> None
     assert len(jobs(schedules)) == 2
 
 
+def test_a_forced_call_that_was_not_answered_in_time_and_comes_again_starts_nothing(schedules: World) -> None:
+    """Cloud Scheduler's repeats come when the deadline (180 s) and a pause (5, 10, 20 s) have passed, under one schedule time."""
+    schedule_id = create(schedules, HOURLY)
+    found = []
+    for at in ("12:20:00", "12:21:01", "12:23:05", "12:26:15", "12:29:35"):
+        schedules.go_to(f"2026-01-05T{at}+00:00")
+        found.append(len(schedules.fire(schedule_id, "2026-01-05T13:00:00Z").body["occurrences"]))
+        schedules.work()
+        schedules.minute()
+    assert found == [1, 0, 0, 0, 0]
+    assert len(jobs(schedules)) == 1
+
+
+def test_a_run_that_is_forced_once_more_later_runs_again(schedules: World) -> None:
+    schedule_id = create(schedules, HOURLY)
+    found = []
+    for at, carried in (("12:20:00", "13"), ("12:25:00", "13"), ("12:59:30", "13"), ("13:00:30", "14")):
+        schedules.go_to(f"2026-01-05T{at}+00:00")
+        found.append(len(schedules.fire(schedule_id, f"2026-01-05T{carried}:00:00Z").body["occurrences"]))
+        schedules.work()
+        schedules.minute()
+    assert found == [1, 1, 1, 1]
+
+
 def test_what_cloud_scheduler_never_delivers_is_caught_up_within_minutes(schedules: World) -> None:
     schedule_id = create(schedules, HOURLY)
     schedules.go_to("2026-01-05T13:01:00+00:00")
