@@ -54,7 +54,7 @@ def record(
         action: `<noun>.<verb>`, e.g. `connector.change`.
         resource: path of the document that changed, e.g. `connectors/ymca`.
         before, after: what the document held and holds; only digests of them are stored, and of no secret among them.
-        outcome: `done`, or how a run ended.
+        outcome: `done`, `taken_back` for a change that could not be told to Cloud Scheduler, or how a run ended.
         actor: who it is, if not the caller of this request; e.g. who asked for the job that ends now.
     """
     present = _ACTOR.get()

@@ -1,5 +1,7 @@
 """Finds and mends what Firestore and Cloud Scheduler say differently about schedules. Foreign jobs are never touched.
 
+A job without a schedule is ours, and deleted, only if it calls this deployment for the schedule of its name: a name alone proves nothing.
+
 The jobs are listed before the documents: a job's document is written before the job, so a job without one is an orphan.
 """
 
@@ -38,8 +40,8 @@ class Reconciler:
             ScheduleDrift(
                 schedule_id=job_id, action="delete_job", reason="Cloud Scheduler has a job whose schedule is gone"
             )
-            for job_id in sorted(jobs)
-            if job_id not in known
+            for job_id, job in sorted(jobs.items())
+            if job_id not in known and self._schedules.made(job)
         ]
         if not dry_run:
             drifts = [self._mend(drift) for drift in drifts]

@@ -226,12 +226,19 @@ class Schedules:
             id=schedule["id"],
             cron=cron.expression,
             time_zone=schedule["timezone"],
-            url=f"{self._refresh_url}/internal/schedules/{schedule['id']}:fire",
+            url=self._fire_url(schedule["id"]),
             audience=self._refresh_url,
             body={"schedule_id": schedule["id"]},
             paused=not schedule["enabled"],
             description=f"{what}: {cron.words()}"[:500],
         )
+
+    def made(self, job: CronJob) -> bool:
+        """Whether this deployment made a job: it calls our own route for the schedule that it is named after, and says so."""
+        return job.url == self._fire_url(job.id) and job.body == {"schedule_id": job.id}
+
+    def _fire_url(self, schedule_id: str) -> str:
+        return f"{self._refresh_url}/internal/schedules/{schedule_id}:fire"
 
     def _store(self, schedule_id: str, fields: Mapping[str, Any], revision: str | None) -> Document:
         """Write a change and tell Cloud Scheduler; if that refuses it, the change is taken back.
@@ -266,10 +273,26 @@ class Schedules:
         try:
             self.tell(schedule_id)
         except InvalidRequestError:
-            kept = {name: before[name] for name in fields}
-            self._stores.documents.update(f"schedules/{schedule_id}", {**kept, "revision": before["revision"] + 2})
+            self._take_back(schedule_id, fields, before)
             raise
         return self.get(schedule_id)
+
+    def _take_back(self, schedule_id: str, fields: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        """Undo a change that Cloud Scheduler refused, but nothing that somebody else has changed since; the reconciler tells it."""
+        now = self._stores.clock.now()
+
+        def work(tx: Transaction) -> None:
+            found = tx.get(f"schedules/{schedule_id}")
+            if found is None:
+                return
+            is_last = found.data["revision"] == before["revision"] + 1
+            kept = {name: before[name] for name in fields if is_last or found.data[name] == fields[name]}
+            changes = {**kept, "revision": found.data["revision"] + 1, "updated_at": now, "sync": "pending"}
+            tx.update(found.path, changes)
+            after = {**found.data, **changes}
+            audit.record(tx, now, "schedule.change", found.path, before=found.data, after=after, outcome="taken_back")
+
+        self._stores.documents.transact(work)
 
     def _checked(self, request: ScheduleRequest, now: datetime, own_id: str | None) -> dict[str, Any]:
         """Return the fields of a valid request as they are stored."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import NotFoundError, VendorUnavailableError
+from shared.errors import InvalidRequestError, NotFoundError, VendorUnavailableError
 from shared.ports import CronJob
 from tests.functional.conftest import POWER_BI, World
 from tests.functional.scheduling import API, HOURLY, SCHEDULE, create, get
@@ -146,7 +146,10 @@ def test_the_reconciler_mends_what_people_did_in_the_console(schedules: World) -
     right = cron_jobs.jobs[changed]
     cron_jobs.jobs[changed] = replace(right, cron="* * * * *", paused=True)
     del cron_jobs.jobs[removed]
-    orphan = CronJob("0" * 26, "* * * * *", "UTC", "http://refresh/x", "http://refresh", {})
+    orphan_id = "0" * 26
+    orphan = replace(
+        right, id=orphan_id, url=f"http://refresh/internal/schedules/{orphan_id}:fire", body={"schedule_id": orphan_id}
+    )
     cron_jobs.put(orphan)
     found = schedules.call("refresh", "POST", f"{API}/schedules:reconcile").body["drifts"]
     assert {(drift["schedule_id"], drift["action"], drift["reason"]) for drift in found} == {
@@ -156,6 +159,47 @@ def test_the_reconciler_mends_what_people_did_in_the_console(schedules: World) -
     }
     assert cron_jobs.jobs[changed] == right
     assert set(cron_jobs.jobs) == {changed, removed}
+
+
+@pytest.mark.parametrize(
+    ("url", "body"),
+    [
+        ("https://billing.example.org/close", {}),
+        ("https://billing.example.org/close", {"schedule_id": "b" * 26}),
+        ("https://other.example.org/internal/schedules/bbbbbbbbbbbbbbbbbbbbbbbbbb:fire", {"schedule_id": "b" * 26}),
+        ("http://refresh/internal/schedules/aaaaaaaaaaaaaaaaaaaaaaaaaa:fire", {"schedule_id": "b" * 26}),
+        ("http://refresh/internal/schedules/bbbbbbbbbbbbbbbbbbbbbbbbbb:fire", {"purpose": "a test"}),
+    ],
+)
+def test_a_job_that_only_looks_like_ours_by_its_name_is_left_alone(
+    schedules: World, url: str, body: dict[str, str]
+) -> None:
+    foreign = CronJob("b" * 26, "* * * * *", "UTC", url, "http://refresh", body)
+    schedules.fakes.cron_jobs.put(foreign)
+    assert schedules.call("refresh", "POST", f"{API}/schedules:reconcile").body == {"dry_run": False, "drifts": []}
+    schedules.sweep()
+    assert schedules.fakes.cron_jobs.jobs == {foreign.id: foreign}
+
+
+def test_a_change_that_is_taken_back_takes_no_other_change_with_it(schedules: World) -> None:
+    schedule_id = create(schedules, HOURLY)
+    etag, path = get(schedules, schedule_id).headers["ETag"], f"{API}/schedules/{schedule_id}"
+    cron_jobs = schedules.fakes.cron_jobs
+    right = cron_jobs.jobs[schedule_id]
+
+    def refuse(job: CronJob) -> None:
+        del cron_jobs.__dict__["put"]
+        assert schedules.call("refresh", "POST", f"{path}:pause").status == 200  # meanwhile, by somebody else
+        raise InvalidRequestError("Cloud Scheduler refused the schedule", field="cron_expression")
+
+    cron_jobs.__dict__["put"] = refuse
+    answer = schedules.call("refresh", "PATCH", path, {"cron_expression": "0 7 * * 1"}, **{"If-Match": etag})
+    assert (answer.status, answer.body["field"]) == (400, "cron_expression")
+    found = get(schedules, schedule_id).body
+    assert (found["enabled"], found["cron_expression"]) == (False, "@hourly")
+    schedules.sweep()
+    assert cron_jobs.jobs[schedule_id] == replace(right, paused=True)
+    assert get(schedules, schedule_id).body["sync"] == "done"
 
 
 def test_a_deletion_that_was_cut_off_is_finished(schedules: World) -> None:
