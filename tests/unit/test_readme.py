@@ -11,7 +11,7 @@ from shared.api.routes import ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-CODE_ARGUMENT = {"_Problem": 1, "_problem": 1, "problem": 1, "_failure": 0, "_ended": 1, "_end": 2}
+CODE_ARGUMENT = {"_Problem": 1, "_problem": 1, "problem": 1, "failure": 0, "_ended": 1, "_end": 2}
 """Functions that take an error code by position."""
 
 
