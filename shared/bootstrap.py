@@ -240,7 +240,7 @@ class Services:
     def freshness(self) -> Freshnesses:
         from shared.services.freshness import Freshnesses
 
-        return Freshnesses(self.stores)
+        return Freshnesses(self.stores, self.connectors, self.tables)
 
     @cached_property
     def channels(self) -> Channels:

@@ -12,11 +12,11 @@ from shared.connectors import google_sheets, looker, power_bi
 if TYPE_CHECKING:
     import msgspec
 
-    from shared.connectors._base import Capabilities, Connector, Runtime
+    from shared.connectors._base import Capabilities, Connector, RefreshEffect, Runtime
 
 DECLARATIONS = {module.KIND: module for module in (power_bi, looker, google_sheets)}
 """Kind to its light module: `KIND`, `Config`, `SECRET_FIELDS`, `TargetOptions`, `RefreshOptions`, `CAPABILITIES`, `CONNECTOR`,
-`place`, `dataset_name`, and what a configuration allows: `refreshable(config)`, `refreshes_a_day(config)`."""
+`place`, `dataset_name`; of refreshes `refreshed(config, options)`, `effect(options)` and `refreshes_a_day(config)`."""
 
 ConnectorConfig = power_bi.Config | looker.Config | google_sheets.Config
 
@@ -36,6 +36,19 @@ def place_of(config: Mapping[str, Any], table_name: str, options: Mapping[str, A
     """
     declared = DECLARATIONS[config["connector_type"]]
     return json.dumps([declared.KIND, *declared.place(config, table_name, options)])
+
+
+def refreshed_of(config: Mapping[str, Any], options: Mapping[str, Any]) -> str | None:
+    """Return a name of what a refresh computes anew, the same through whatever connector; None if there is nothing to refresh."""
+    declared = DECLARATIONS[config["connector_type"]]
+    parts = declared.refreshed(config, options)
+    return json.dumps([declared.KIND, *parts]) if parts else None
+
+
+def refresh_effect(kind: str, options: Mapping[str, Any]) -> RefreshEffect:
+    """Return what readers see after a refresh with these options that succeeded."""
+    effect: RefreshEffect = DECLARATIONS[kind].effect(options)
+    return effect
 
 
 def dataset_of(config: Mapping[str, Any], table_name: str, options: Mapping[str, Any]) -> tuple[str, str]:

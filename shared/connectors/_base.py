@@ -175,6 +175,19 @@ class RefreshStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class RefreshEffect(StrEnum):
+    """What readers see after a refresh that succeeded: the source as it was when it began, no data at all, or what they saw before.
+
+    `LOADS` brings new data that can be seen once a refresh that `CALCULATES` has succeeded, too.
+    """
+
+    RENEWS = "renews"
+    EMPTIES = "empties"
+    KEEPS = "keeps"
+    LOADS = "loads"
+    CALCULATES = "calculates"
+
+
 @dataclass(frozen=True)
 class VendorRefresh:
     """One refresh as the vendor reports it.

@@ -238,7 +238,17 @@ class Connectors:
 
     def can_refresh(self, document: Document) -> bool:
         """Whether this connector, as it is configured, has something to refresh."""
-        return bool(kinds.DECLARATIONS[document.data["connector_type"]].refreshable(document.data["config"]))
+        return self.refresh_key(document, {}) is not None
+
+    def refresh_key(self, document: Document, options: Mapping[str, Any]) -> str | None:
+        """Return the id of what a refresh computes anew, the same through whatever connector; None if there is nothing to refresh."""
+        refreshed = kinds.refreshed_of(document.data["config"], options)
+        return target_key(refreshed) if refreshed else None
+
+    def that_refresh(self, refresh_key: str) -> tuple[str, ...]:
+        """Return the names of the connectors that refresh one thing."""
+        found = self._stores.documents.query(Query("connectors"))
+        return tuple(item.data["name"] for item in found if self.refresh_key(item, {}) == refresh_key)
 
     def refreshes_a_day(self, document: Document) -> int | None:
         """Return how many refreshes the vendor allows this connector in 24 hours, None where it sets no number."""

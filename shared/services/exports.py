@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from shared import audit
 from shared import connectors as kinds
 from shared.errors import BIConnectorsError, InternalError, InvalidRequestError, NotFoundError, UnsupportedError
@@ -36,7 +34,7 @@ from shared.services.records import (
 from shared.services.rejects import RejectOperations
 from shared.services.repairs import Engine, Repairs
 from shared.services.sources import Sources
-from shared.services.tables import Choices, Tables, choices
+from shared.services.tables import Choices, Tables, choices, target_options
 from shared.telemetry import log_event
 
 TASK_DEADLINE_S = 900.0
@@ -254,12 +252,7 @@ class Exports:
             self._connectors.require_refresh(connector)
         if request.rows is not None and request.source is not None:
             raise InvalidRequestError("send either rows or source, not both", field="source")
-        try:
-            options = msgspec.convert(dict(chosen.target), kinds.DECLARATIONS[kind].TargetOptions)
-        except msgspec.ValidationError as exc:
-            raise InvalidRequestError(f"target is not of the form that {kind} takes: {exc}", field="target") from exc
-        checked: dict[str, Any] = msgspec.to_builtins(options)
-        return {key: value for key, value in checked.items() if value is not None}
+        return target_options(chosen, kind)
 
     def _rules(self, request: ExportRequest, table: Table | None) -> dict[str, Any]:
         """Return mapping, contract and max_rejects: each the request's, else the registered table's; empty ones are none."""

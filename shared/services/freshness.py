@@ -9,51 +9,57 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from shared.models import Freshness, FreshnessPage, FreshnessState, JobStatus, RunStatus, ScheduleAction, age
+from shared.models import Freshness, FreshnessPage, FreshnessState, age
 from shared.ports import Query, Stores, Transaction
+from shared.services.connectors import Connectors
+from shared.services.deliveries import Deliveries
 from shared.services.notices import announce, subject_of
 from shared.services.records import Page, list_page
+from shared.services.tables import Tables
 from shared.telemetry import log_event
 
 LIVE = ("deleting", "==", False)
-LOOKED_AT = 20  # our choice: more exports than end while one's refresh runs; earlier ones are kept on the schedule
 TIMES = ("source_as_of", "exported_at", "published_at", "refreshed_at")
-JUDGED = ("action", "export", "max_age", "enabled", "deleting", "freshness", "delivered")
+JUDGED = ("action", "export", "options", "max_age", "enabled", "deleting", "freshness", "delivered")
 
 
 class Freshnesses:
     """The use cases around how fresh the tables of the schedules are."""
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, connectors: Connectors, tables: Tables) -> None:
         self._stores = stores
+        self._connectors = connectors
+        self._tables = tables
 
     def page(self, connector_name: str | None, page: Page) -> FreshnessPage:
         """List how things stand now, for every schedule."""
         where = (LIVE, ("connector_name", "==", connector_name)) if connector_name else (LIVE,)
         found, token = list_page(self._stores.documents, Query("schedules", where), page)
-        now = self._stores.clock.now()
-        return FreshnessPage(freshness=[self.of(item.data, now) for item in found], next_page_token=token)
+        now, deliveries = self._stores.clock.now(), self._deliveries()
+        freshness = [_seen(item.data, deliveries.last_of(item.data), now) for item in found]
+        return FreshnessPage(freshness=freshness, next_page_token=token)
 
     def evaluate_all(self) -> None:
         """Compare every enabled schedule that has a `max_age` with it; tell of each change of state once, log each time."""
         found = self._stores.documents.query(Query("schedules", (LIVE, ("enabled", "==", True))))
         seen: list[Freshness] = []
+        deliveries = self._deliveries()
         for item in found:
             if item.data.get("max_age"):
                 try:
-                    seen.append(self._evaluate(item.data))
+                    seen.append(self._evaluate(item.data, deliveries))
                 except Exception as error:  # noqa: BLE001 - one schedule's trouble must not keep the alerts of the others
                     log_event("freshness_postponed", severity="ERROR", schedule_id=item.data["id"], reason=str(error))
         late = sum(one.state is FreshnessState.LATE for one in seen)
         log_event("freshness", severity="WARNING" if late else "INFO", watched=len(seen), late=late)
 
-    def of(self, schedule: Mapping[str, Any], now: datetime) -> Freshness:
-        """Return how things stand for one schedule."""
-        return _seen(schedule, self._delivered(schedule), now)
+    def _deliveries(self) -> Deliveries:
+        return Deliveries(self._stores.documents, self._connectors, self._tables)
 
-    def _evaluate(self, schedule: Mapping[str, Any]) -> Freshness:
+    def _evaluate(self, schedule: Mapping[str, Any], deliveries: Deliveries) -> Freshness:
         now = self._stores.clock.now()
-        seen = self.of(schedule, now)
+        delivered = deliveries.last_of(schedule)
+        seen = _seen(schedule, delivered, now)
 
         def work(tx: Transaction) -> str | None:
             found = tx.get(f"schedules/{schedule['id']}")
@@ -62,8 +68,8 @@ class Freshnesses:
             before = found.data.get("freshness") or {"state": FreshnessState.UNKNOWN.value, "since": now}
             is_new = before["state"] != seen.state.value and before["since"] <= now
             changes: dict[str, Any] = {"freshness": {"state": seen.state.value, "since": now}} if is_new else {}
-            if seen.published_at and (delivered := _to_keep(seen)) != found.data.get("delivered"):
-                changes["delivered"] = delivered
+            if delivered and delivered != found.data.get("delivered"):
+                changes["delivered"] = dict(delivered)
             if changes:
                 tx.update(found.path, changes)
             event = _event(before["state"], seen.state) if is_new else None
@@ -75,53 +81,6 @@ class Freshnesses:
             severity = "WARNING" if seen.state is FreshnessState.LATE else "INFO"
             log_event(event, severity=severity, reason=_words(seen), **subject_of(schedule))
         return seen
-
-    def _delivered(self, schedule: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the times of the last delivery that went all the way, and `as_of`; empty if there is none."""
-        kept = _kept(schedule)
-        if schedule["action"] == ScheduleAction.REFRESH.value:
-            run = self._last_refresh(schedule["connector_name"])
-            found = {"as_of": run["started_at"], "refreshed_at": run["ended_at"]} if run else {}
-        else:
-            found = self._last_export(schedule, kept.get("published_at"))
-        return found or kept
-
-    def _last_export(self, schedule: Mapping[str, Any], since: datetime | None) -> dict[str, Any]:
-        export = schedule["export"]
-        where = (
-            ("connector_name", "==", schedule["connector_name"]),
-            ("table_name", "==", export["table_name"]),
-            ("status", "==", JobStatus.SUCCESS.value),
-            *((("completed_at", ">", since),) if since else ()),
-        )
-        query = Query("export_jobs", where, order_by="completed_at", descending=True, limit=LOOKED_AT)
-        for item in self._stores.documents.query(query):
-            job = item.data
-            refreshed_at = self._refreshed_at(job)
-            if refreshed_at is None and export["refresh_after"]:
-                continue
-            as_of = job.get("source_as_of") or job["created_at"]
-            times = {
-                "exported_at": job["started_at"],
-                "published_at": job["completed_at"],
-                "refreshed_at": refreshed_at,
-            }
-            return {"as_of": as_of, "source_as_of": as_of, **times}
-        return {}
-
-    def _refreshed_at(self, job: Mapping[str, Any]) -> datetime | None:
-        run_id = job.get("refresh_run_id")
-        found = self._stores.documents.get(f"refresh_runs/{run_id}") if run_id else None
-        if found is None or found.data["status"] != RunStatus.SUCCESS.value:
-            return None
-        ended_at: datetime = found.data["ended_at"]
-        return ended_at
-
-    def _last_refresh(self, connector_name: str) -> Mapping[str, Any] | None:
-        where = (("connector_name", "==", connector_name), ("status", "==", RunStatus.SUCCESS.value))
-        query = Query("refresh_runs", where, order_by="created_at", descending=True, limit=1)
-        found = self._stores.documents.query(query)
-        return found[0].data if found else None
 
 
 def end_watch(tx: Transaction, before: Mapping[str, Any], after: Mapping[str, Any], now: datetime) -> dict[str, Any]:
@@ -153,20 +112,6 @@ def _seen(schedule: Mapping[str, Any], delivered: Mapping[str, Any], now: dateti
         age_s=int((now - as_of).total_seconds()) if as_of else None,
         **{name: delivered.get(name) for name in TIMES},
     )
-
-
-def _to_keep(seen: Freshness) -> dict[str, Any]:
-    times = {name: getattr(seen, name) for name in TIMES}
-    return {"table_name": seen.table_name, "as_of": seen.source_as_of, **times}
-
-
-def _kept(schedule: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the last delivery that was seen, if it is one of what the schedule delivers now; else nothing."""
-    kept: Mapping[str, Any] = schedule.get("delivered") or {}
-    must_refresh = (schedule.get("export") or {}).get("refresh_after")
-    if kept.get("table_name") != _table(schedule) or (must_refresh and not kept.get("refreshed_at")):
-        return {}
-    return kept
 
 
 def _event(before: str, state: FreshnessState) -> str | None:

@@ -64,6 +64,7 @@ class Refreshes:
         connector = self._connectors.get(connector_name)
         self._connectors.require_refresh(connector)
         checked = self._connectors.check_options(connector, options)
+        refresh_key = self._connectors.refresh_key(connector, checked)
         now = self._stores.clock.now()
         run = RefreshRun(
             id=run_id or new_id(now),
@@ -86,7 +87,7 @@ class Refreshes:
                 return earlier
             if run_id is not None and tx.get(f"refresh_runs/{run_id}") is not None:
                 return run_id
-            record = to_record(run, failed_looks=0, next_look_at=now)
+            record = to_record(run, failed_looks=0, next_look_at=now, refresh_key=refresh_key)
             tx.create(f"refresh_runs/{run.id}", record)
             audit.record(tx, now, "refresh.start", f"refresh_runs/{run.id}", after=record, actor=caller)
             keep_result(tx, idempotency, run.id, now)

@@ -17,6 +17,8 @@ from shared.ports import ObjectInfo, Objects
 MAX_FILES = 1_000  # our choice: one table's files; their list stays small and is frozen within a few boxes of work
 MAX_LISTED = 10_000  # our choice: names looked at under a pattern's prefix
 DEFAULT_DATABASE = "(default)"
+OF_ROWS = "rows in the request"
+"""What stands for the `uri` of rows that came with the request."""
 RESERVED = re.compile(r"__.*__")
 OWN_COLLECTIONS = frozenset(
     {"audit", "audit_seals", "breakers", "channels", "chunks", "connectors", "export_jobs", "file_links", "idempotency_keys", "notices",
@@ -55,7 +57,7 @@ class Sources:
         name = f"jobs/{job_id}/source.jsonl"
         content = b"".join(staged_rows(rows))
         info = self._objects.put(self._frozen_bucket, name, content, content_type="application/x-ndjson")
-        return _file(Source(uri="rows in the request", format=ExportFormat.JSONL), info, columns)
+        return _file(Source(uri=OF_ROWS, format=ExportFormat.JSONL), info, columns)
 
     def pin(self, source: Source, job_id: str, columns: Mapping[str, str] | None) -> dict[str, Any]:
         """Return the source with every file at its present generation.

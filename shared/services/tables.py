@@ -169,3 +169,13 @@ def choices(request: ExportRequest, table: Table | None, kind: str) -> Choices:
         max_shrink=DEFAULT_MAX_SHRINK if shrink is None else shrink,
         target={**defaults.target.get(kind, {}), **request.target},
     )
+
+
+def target_options(chosen: Choices, kind: str) -> dict[str, Any]:
+    """Return the options of an export's target as jobs keep them. Raises `InvalidRequestError` if the kind takes no such ones."""
+    try:
+        options = msgspec.convert(dict(chosen.target), kinds.DECLARATIONS[kind].TargetOptions)
+    except msgspec.ValidationError as exc:
+        raise InvalidRequestError(f"target is not of the form that {kind} takes: {exc}", field="target") from exc
+    checked: dict[str, Any] = msgspec.to_builtins(options)
+    return {key: value for key, value in checked.items() if value is not None}

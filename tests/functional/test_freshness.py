@@ -168,7 +168,7 @@ def test_a_judgement_that_another_call_overtook_is_not_written(late: tuple[World
 def test_a_good_delivery_counts_however_many_failed_after_it(
     registered: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.services.freshness.LOOKED_AT", 2)
+    monkeypatch.setattr("shared.services.deliveries.LOOKED_AT", 2)
     registered.fakes.objects.put("tables", "people.csv", b"id\n1\n")
     export = {"connector_name": "ymca_powerbi", "table_name": "people"}
     body = {**DAILY, "connector_name": "ymca_powerbi", "export": export, "cron_expression": "0 */3 * * *"}

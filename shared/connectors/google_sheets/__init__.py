@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from shared.connectors._base import Capabilities, Mode, Verification
+from shared.connectors._base import Capabilities, Mode, RefreshEffect, Verification
 
 KIND = "google_sheets"
 CONNECTOR = "shared.connectors.google_sheets.connector:GoogleSheetsConnector"
@@ -46,9 +46,14 @@ def dataset_name(config: Mapping[str, Any], table_name: str, options: Mapping[st
     return address, str(options.get("worksheet") or table_name)
 
 
-def refreshable(config: Mapping[str, Any]) -> bool:  # noqa: ARG001 - the same for every connector
-    """Whether a connector so configured has something to refresh: a sheet never has."""
-    return False
+def refreshed(config: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:  # noqa: ARG001 - the same for every connector
+    """What a refresh computes anew: of a sheet nothing."""
+    return []
+
+
+def effect(options: Mapping[str, Any]) -> RefreshEffect:  # noqa: ARG001 - there is no refresh
+    """What readers see after a refresh: what they saw before."""
+    return RefreshEffect.KEEPS
 
 
 def refreshes_a_day(config: Mapping[str, Any]) -> int | None:  # noqa: ARG001 - the same for every connector

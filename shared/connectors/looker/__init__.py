@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
-from shared.connectors._base import Capabilities, Mode, Verification
+from shared.connectors._base import Capabilities, Mode, RefreshEffect, Verification
 
 KIND = "looker"
 CONNECTOR = "shared.connectors.looker.connector:LookerConnector"
@@ -82,9 +83,19 @@ def dataset_name(config: Mapping[str, Any], table_name: str, options: Mapping[st
     return f"postgres://{host}:{port}", f"{database}.{schema}.{table}"
 
 
-def refreshable(config: Mapping[str, Any]) -> bool:
-    """Whether a connector so configured has something to refresh."""
-    return bool(config.get("datagroup_id") or (config.get("model") and config.get("view")))
+def refreshed(config: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:
+    """What a refresh computes anew: the datagroup or the PDT of the instance; empty if there is none."""
+    host, trigger = str(urlsplit(str(config["base_url"])).hostname), options.get("trigger")
+    if trigger in (None, "datagroup") and config.get("datagroup_id"):
+        return [host, "datagroup", str(config["datagroup_id"])]
+    if trigger in (None, "pdt") and config.get("model") and config.get("view"):
+        return [host, "pdt", str(config["model"]), str(config["view"])]
+    return []
+
+
+def effect(options: Mapping[str, Any]) -> RefreshEffect:  # noqa: ARG001 - the same for every refresh
+    """What readers see after a refresh: the warehouse as it was when it began."""
+    return RefreshEffect.RENEWS
 
 
 def refreshes_a_day(config: Mapping[str, Any]) -> int | None:  # noqa: ARG001 - the same for every connector

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from shared.connectors._base import Capabilities, Mode, Verification
+from shared.connectors._base import Capabilities, Mode, RefreshEffect, Verification
 
 KIND = "power_bi"
 CONNECTOR = "shared.connectors.power_bi.connector:PowerBIConnector"
@@ -67,9 +67,26 @@ def dataset_name(config: Mapping[str, Any], table_name: str, options: Mapping[st
 REFRESHES_A_DAY_SHARED = 8  # scheduled ones included; learn.microsoft.com/power-bi/connect-data/refresh-data
 
 
-def refreshable(config: Mapping[str, Any]) -> bool:
-    """Whether a connector so configured has something to refresh."""
-    return bool(config.get("refresh_dataset_id"))
+_EFFECTS = {
+    "full": RefreshEffect.RENEWS,
+    "clearvalues": RefreshEffect.EMPTIES,
+    "dataonly": RefreshEffect.LOADS,
+    "calculate": RefreshEffect.CALCULATES,
+    "automatic": RefreshEffect.KEEPS,  # what is processed already is left as it is
+    "defragment": RefreshEffect.KEEPS,
+}
+"""By the type of an enhanced refresh: learn.microsoft.com/analysis-services/tmsl/refresh-command-tmsl."""
+
+
+def refreshed(config: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:  # noqa: ARG001 - the same for every refresh
+    """What a refresh computes anew: the model in its workspace; empty if there is none."""
+    model = config.get("refresh_dataset_id")
+    return [str(config["workspace_id"]).lower(), str(model).lower()] if model else []
+
+
+def effect(options: Mapping[str, Any]) -> RefreshEffect:
+    """What readers see after a refresh with these options."""
+    return _EFFECTS.get(str(options.get("type") or "full").lower(), RefreshEffect.KEEPS)
 
 
 def refreshes_a_day(config: Mapping[str, Any]) -> int | None:
@@ -95,7 +112,8 @@ class RefreshOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Fields of an enhanced refresh (Premium, PPU, Fabric), which alone can be cancelled; all empty gives a standard one.
 
     Attributes:
-        type: Full, ClearValues, Calculate, DataOnly, Automatic or Defragment.
+        type: Full (if not said), ClearValues, Calculate, DataOnly, Automatic or Defragment. Data counts as fresh after Full, or
+            after DataOnly with a Calculate to follow.
         timeout: limit of one attempt, `hh:mm:ss` below 24 hours.
     """
 

@@ -175,6 +175,8 @@ def _enhanced(options: Mapping[str, Json]) -> dict[str, Json]:
                 f"Refresh type {kind!r} is unknown", field="options.type", expected=", ".join(TYPES)
             )
         body["type"] = known
+    elif body:
+        body["type"] = "Full"  # Power BI would take Automatic, which leaves alone what is processed already
     if timeout is not None and not TIMEOUT.fullmatch(str(timeout)):
         raise InvalidRequestError(
             f"Refresh timeout {timeout!r} is not a duration",
