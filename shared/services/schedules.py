@@ -328,19 +328,22 @@ class Schedules:
         return msgspec.structs.replace(export, refresh_after=self._connectors.can_refresh(connector))
 
     def _check_quota(self, connector: Document, cron: Cron, now: datetime, own_id: str | None, *, counts: bool) -> None:
-        """Raise `InvalidRequestError` if the connector's schedules ask for more refreshes a day than its vendor allows."""
-        allowed = self._connectors.refreshes_a_day(connector)
-        if allowed is None or not counts:
+        """Raise `InvalidRequestError` if schedules ask for more refreshes of one thing a day than its vendor allows.
+
+        Every connector that refreshes the same counts: the vendor does not know through which one a refresh comes.
+        """
+        allowed, refreshed = self._connectors.refreshes_a_day(connector), self._connectors.refresh_key(connector, {})
+        if allowed is None or refreshed is None or not counts:
             return
         others = 0
-        where = (LIVE, ("connector_name", "==", connector.data["name"]))
-        for item in self._stores.documents.query(Query("schedules", where)):
-            if item.data["id"] != own_id and item.data["enabled"] and _refreshes(item.data):
-                other = Cron(item.data["cron_expression"], item.data["timezone"])
-                others += other.most_in_a_day(now, allowed)
+        for name in self._connectors.that_refresh(refreshed):
+            for item in self._stores.documents.query(Query("schedules", (LIVE, ("connector_name", "==", name)))):
+                if item.data["id"] != own_id and item.data["enabled"] and _refreshes(item.data):
+                    other = Cron(item.data["cron_expression"], item.data["timezone"])
+                    others += other.most_in_a_day(now, allowed)
         wanted = cron.most_in_a_day(now, allowed)
         if wanted + others > allowed:
-            more = f" beside {others} of the connector's other schedules" if others else ""
+            more = f" beside {others} of other schedules that refresh the same" if others else ""
             shown_as = f"more than {allowed}" if wanted > allowed else str(wanted)
             raise InvalidRequestError(
                 f"cron_expression asks for {shown_as} refreshes in 24 hours{more}; the vendor allows {allowed}. Use longer "

@@ -54,7 +54,20 @@ def test_more_refreshes_than_the_vendor_allows_are_refused_with_the_reason(sched
     assert "more than 8 refreshes in 24 hours; the vendor allows 8" in answer.body["detail"]
     create(schedules, cron_expression="0 */3 * * *")
     answer = schedules.call("refresh", "POST", f"{API}/schedules", {**SCHEDULE, "cron_expression": "@daily"})
-    assert "1 refreshes in 24 hours beside 8 of the connector's other schedules" in answer.body["detail"]
+    assert "1 refreshes in 24 hours beside 8 of other schedules that refresh the same" in answer.body["detail"]
+
+
+def test_the_refreshes_of_every_connector_to_one_dataset_count_together(schedules: World) -> None:
+    second = {**POWER_BI, "name": "second", "refresh_dataset_id": str(POWER_BI["refresh_dataset_id"]).upper()}
+    other = {**POWER_BI, "name": "other", "refresh_dataset_id": "0e3cbb8f-5ee7-4b1c-a2a5-8b9dd5a4d8a5"}
+    for body in (second, other):
+        assert schedules.call("register", "POST", f"{API}/register", body).status == 201
+    create(schedules, cron_expression="0 */3 * * *")
+    daily = {**SCHEDULE, "cron_expression": "@daily"}
+    refused = schedules.call("refresh", "POST", f"{API}/schedules", {**daily, "connector_name": "second"})
+    assert (refused.status, refused.body["code"]) == (400, "refresh_quota")
+    assert "1 refreshes in 24 hours beside 8 of other schedules that refresh the same" in refused.body["detail"]
+    create(schedules, daily, connector_name="other", cron_expression="0 */3 * * *")
 
 
 def test_a_premium_workspace_may_be_refreshed_more_often(schedules: World) -> None:
