@@ -125,7 +125,11 @@ class Deliveries:
             return None
         run_id = job.get("refresh_run_id")
         found = self._documents.get(f"refresh_runs/{run_id}") if run_id else None
-        if found and found.data["status"] == RunStatus.SUCCESS.value and found.data["refresh_key"] == place.refreshed:
+        if (
+            found
+            and found.data["status"] == RunStatus.SUCCESS.value
+            and found.data.get("refresh_key") == place.refreshed
+        ):
             ended_at: datetime = found.data["ended_at"]
             return ended_at
         is_later = computed is not None and computed.as_of is not None and computed.as_of >= job["completed_at"]
