@@ -61,13 +61,16 @@ class Deliveries:
         self._table = cache(tables.registered)
         self._computed = cache(self._read_computed)
 
-    def last_of(self, schedule: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return `as_of` and the times of the last delivery, without them if there is none; `key` tells the place."""
+    def last_of(self, schedule: Mapping[str, Any], now: datetime) -> Mapping[str, Any]:
+        """Return `as_of` and the times of the last delivery, without them if there is none.
+
+        `key` tells the place, `since` from when on the schedule has gone there, if it is not as old as the schedule.
+        """
         place = self._place(schedule)
         before: Mapping[str, Any] = schedule.get("delivered") or {}
         if place is None:
             return before
-        nothing: dict[str, Any] = {"key": place.key}
+        nothing = _from(before, place.key, now)
         kept = before if before.get("key") == place.key else nothing
         computed = self._computed(place.refreshed) if place.refreshed else None
         if schedule["action"] == ScheduleAction.REFRESH.value:
@@ -152,6 +155,13 @@ class Deliveries:
             elif effect is RefreshEffect.LOADS and calculated is not None:
                 return Computed(run["started_at"], calculated)
         return None
+
+
+def _from(before: Mapping[str, Any], key: str, now: datetime) -> dict[str, Any]:
+    """Return the place alone; one that a schedule is led to after another has from then on to get something."""
+    if before.get("key", key) != key:
+        return {"key": key, "since": now}
+    return {"key": key, **({"since": before["since"]} if before.get("since") else {})}
 
 
 def _is_whole(job: Mapping[str, Any], mode: str | None) -> bool:

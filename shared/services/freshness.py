@@ -36,7 +36,7 @@ class Freshnesses:
         where = (LIVE, ("connector_name", "==", connector_name)) if connector_name else (LIVE,)
         found, token = list_page(self._stores.documents, Query("schedules", where), page)
         now, deliveries = self._stores.clock.now(), self._deliveries()
-        freshness = [_seen(item.data, deliveries.last_of(item.data), now) for item in found]
+        freshness = [_seen(item.data, deliveries.last_of(item.data, now), now) for item in found]
         return FreshnessPage(freshness=freshness, next_page_token=token)
 
     def evaluate_all(self) -> None:
@@ -58,7 +58,7 @@ class Freshnesses:
 
     def _evaluate(self, schedule: Mapping[str, Any], deliveries: Deliveries) -> Freshness:
         now = self._stores.clock.now()
-        delivered = deliveries.last_of(schedule)
+        delivered = deliveries.last_of(schedule, now)
         seen = _seen(schedule, delivered, now)
 
         def work(tx: Transaction) -> str | None:
@@ -107,7 +107,7 @@ def _seen(schedule: Mapping[str, Any], delivered: Mapping[str, Any], now: dateti
         schedule_id=schedule["id"],
         connector_name=schedule["connector_name"],
         table_name=_table(schedule),
-        state=_state(schedule, as_of, now),
+        state=_state(schedule, as_of or delivered.get("since") or schedule["created_at"], now, is_there=bool(as_of)),
         max_age=schedule.get("max_age"),
         age_s=int((now - as_of).total_seconds()) if as_of else None,
         **{name: delivered.get(name) for name in TIMES},
@@ -120,12 +120,12 @@ def _event(before: str, state: FreshnessState) -> str | None:
     return "freshness.recovered" if before == FreshnessState.LATE.value else None
 
 
-def _state(schedule: Mapping[str, Any], as_of: datetime | None, now: datetime) -> FreshnessState:
+def _state(schedule: Mapping[str, Any], since: datetime, now: datetime, *, is_there: bool) -> FreshnessState:
     if not schedule.get("max_age"):
         return FreshnessState.UNKNOWN
-    if now - (as_of or schedule["created_at"]) > age(schedule["max_age"]):
+    if now - since > age(schedule["max_age"]):
         return FreshnessState.LATE
-    return FreshnessState.FRESH if as_of else FreshnessState.UNKNOWN
+    return FreshnessState.FRESH if is_there else FreshnessState.UNKNOWN
 
 
 def _table(schedule: Mapping[str, Any]) -> str | None:
@@ -142,7 +142,5 @@ def _words(seen: Freshness) -> str:
     if seen.age_s is not None:
         return f"what readers see of {what} is {seen.age_s // 60} minutes old; the schedule asks for at most {seen.max_age}"
     if seen.state is FreshnessState.LATE:
-        return (
-            f"no delivery of {what} is known that went all the way; its schedule was made more than {seen.max_age} ago"
-        )
-    return f"{what} may still arrive: its schedule was made less than {seen.max_age} ago"
+        return f"no delivery of {what} is known that went all the way; its schedule has gone there for more than {seen.max_age}"
+    return f"{what} may still arrive: its schedule has gone there for less than {seen.max_age}"

@@ -75,6 +75,24 @@ def test_a_connector_that_leads_elsewhere_has_delivered_nothing_there(schedules:
     assert (found["state"], found["published_at"], found["age_s"]) == ("unknown", None, None)
 
 
+def test_a_schedule_that_is_led_elsewhere_is_late_when_nothing_has_come_there_in_time(schedules: World) -> None:
+    schedule_id = create(schedules, EXPORT, cron_expression="0 0 1 * *")
+    run(schedules, schedule_id)
+    schedules.go_to("2026-01-06T12:00:00+00:00")
+    schedules.minute()
+    place = f"{API}/schedules/{schedule_id}"
+    tag = schedules.call("refresh", "GET", place).headers["ETag"]
+    change = {"export": {"target": {"worksheet": "elsewhere"}}}
+    assert schedules.call("refresh", "PATCH", place, change, If_Match=tag).status == 200
+    schedules.minute()
+    states = []
+    for at in ("2026-01-06T15:00", "2026-01-07T14:00", "2026-01-07T17:00"):
+        schedules.go_to(f"{at}:00+00:00")
+        schedules.minute()
+        states.append(of(schedules, schedule_id)["state"])
+    assert states == ["unknown", "unknown", "late"]
+
+
 def test_a_table_of_another_name_that_goes_to_the_same_target_keeps_its_history(schedules: World) -> None:
     body = {
         "source": {"uri": "gs://tables/people.csv"},
