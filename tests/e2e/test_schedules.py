@@ -89,6 +89,12 @@ def test_a_restart_of_everything_keeps_schedules_their_history_and_who_is_told(o
     (run, *_) = wait_for(lambda: [one for one in api.refresh_runs() if one["id"] not in known])
     assert (run["schedule_id"], run["trigger"]) == (every_minute, "schedule")
     assert finish_refresh(api, run)["status"] == "success"
+    (slot,) = [
+        one for one in ask(own, f"/schedules/{every_minute}/occurrences")["occurrences"] if one["run_id"] == run["id"]
+    ]
+    at, began = datetime.fromisoformat(slot["planned_at"]), datetime.fromisoformat(run["created_at"])
+    assert (slot["status"], slot["trigger"], at.second, at.microsecond) == ("started", "schedule", 0, 0)
+    assert planned[0] - timedelta(minutes=1) <= at <= began < at + timedelta(minutes=3)
     told = wait_for(lambda: [one for one in received(own) if one["event"] == "schedule.failing"])
     assert [one["subject"]["schedule_id"] for one in told] == [yearly]
     assert "ModelRefreshFailed" in told[0]["message"]

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from shared.errors import VendorUnavailableError
-from shared.models import Freshness
-from shared.services.freshness import Freshnesses
+from shared.services.deliveries import Deliveries
 from shared.services.occurrences import Occurrences
 from tests.functional.conftest import World
 from tests.functional.scheduling import API, HOURLY, create, get, jobs, occurrences, statuses
@@ -144,14 +143,14 @@ def test_one_schedules_trouble_does_not_keep_the_alerts_of_the_others(
     schedules: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, sound = create(schedules, HOURLY, max_age="30m"), create(schedules, HOURLY, max_age="30m")
-    of = Freshnesses.of
+    last_of = Deliveries.last_of
 
-    def contended(self: Freshnesses, schedule: Mapping[str, Any], now: datetime) -> Freshness:
+    def contended(self: Deliveries, schedule: Mapping[str, Any], now: datetime) -> Mapping[str, Any]:
         if schedule["id"] == broken:
             raise ValueError("Failed to commit transaction in 20 attempts.")
-        return of(self, schedule, now)
+        return last_of(self, schedule, now)
 
-    monkeypatch.setattr(Freshnesses, "of", contended)
+    monkeypatch.setattr(Deliveries, "last_of", contended)
     schedules.go_to("2026-01-05T12:40:00+00:00")
     schedules.minute()
     notices = schedules.call("refresh", "GET", f"{API}/notices").body["notices"]

@@ -371,7 +371,7 @@ def test_an_objective_missed_because_nothing_ran_reaches_people_once_and_so_does
     assert late["at"] == "2026-01-06T14:30:00Z"
     assert (
         late["message"]
-        == "no delivery of table 'people' on 'ymca_sheets' is known that went all the way; its schedule was made more than 26h ago"
+        == "no delivery of table 'people' on 'ymca_sheets' is known that went all the way; its schedule has gone there for more than 26h"
     )
     assert late["subject"] == recovered["subject"]
     assert recovered["at"][:10] == "2026-01-07"
