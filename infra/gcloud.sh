@@ -74,6 +74,9 @@ settings="LOCATION=$REGION,GOOGLE_CLOUD_PROJECT=$PROJECT,NAME_PREFIX=$PREFIX,FIR
 settings+=",REGISTER_URL=$(url register),EXPORT_URL=$(url export),EXPORT_WORKER_URL=$(url export-worker),REFRESH_URL=$(url refresh)"
 settings+=",TASKS_SERVICE_ACCOUNT=$(account tasks),SCHEDULER_SERVICE_ACCOUNT=$(account scheduler)"
 settings+=",TABLES_BUCKET=$(bucket tables),FROZEN_BUCKET=$(bucket frozen),EXPORTS_BUCKET=$(bucket exports)"
+# Cloud Run checks every caller (--no-allow-unauthenticated, and nobody but the invokers below is bound) and takes the signature off the
+# token, so the functions are told to believe it.
+settings+=",CLOUD_RUN_CHECKS_CALLERS=true"
 deploy() { # name, package, memory, concurrency, timeout in seconds, ingress, more settings
   gcloud functions deploy "$PREFIX-$1" --gen2 --region="$REGION" --runtime=python313 --entry-point="$2" --source="build/$2" --trigger-http --no-allow-unauthenticated --service-account="$(account "$1")" --build-service-account="projects/$PROJECT/serviceAccounts/$(account build)" --memory="$3" --cpu=1 --concurrency="$4" --timeout="$5s" --max-instances=20 --ingress-settings="$6" --set-build-env-vars=GOOGLE_PYTHON_PACKAGE_MANAGER=pip,GOOGLE_SKIP_FRAMEWORK_INJECTION=True --set-env-vars="$settings,THREADS=$4$7"
 }

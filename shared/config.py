@@ -26,6 +26,8 @@ class Settings:
 
     URLs have no trailing slash. The `*_emulator` settings are `host:port`, and only accepted with `ENVIRONMENT=local`, which
     in turn is refused on Google Cloud (where `K_SERVICE` is set), so that production is never pointed at plaintext.
+    `cloud_run_checks_callers` says that nobody reaches the function but through Cloud Run's check of the caller's token (or through
+    what imitates it locally, where a request without a token may do all the same).
     """
 
     environment: str
@@ -49,6 +51,7 @@ class Settings:
     threads: int
     bigquery_queries: bool
     bigquery_max_bytes_billed: int
+    cloud_run_checks_callers: bool = False
     longest_wait_s: float = 60.0
     looker_hosts: tuple[str, ...] = ()
     notice_hosts: tuple[str, ...] = ()
@@ -85,6 +88,12 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     ]
     if stray:
         raise InternalError(f"{', '.join(stray)} is set but ENVIRONMENT is not local; they are for local use only")
+    checked = _flag(env, "CLOUD_RUN_CHECKS_CALLERS")
+    if checked and not (local or env.get("K_SERVICE")):
+        raise InternalError(
+            "CLOUD_RUN_CHECKS_CALLERS=true is refused where Cloud Run is not in front (K_SERVICE is not set): "
+            "ID tokens without a signature would be believed; remove it"
+        )
     required = ("GOOGLE_CLOUD_PROJECT", "LOCATION", "REGISTER_URL", "EXPORT_URL", "EXPORT_WORKER_URL", "REFRESH_URL",
                 "TASKS_SERVICE_ACCOUNT", "SCHEDULER_SERVICE_ACCOUNT", "TABLES_BUCKET", "FROZEN_BUCKET", "EXPORTS_BUCKET")  # fmt: skip
     missing = [name for name in required if not env.get(name)]
@@ -119,6 +128,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         resolver_table=_table(env["RESOLVER_TABLE"]) if env.get("RESOLVER_TABLE") else None,
         bigquery_queries=env.get("BIGQUERY_QUERIES", "false") == "true",
         bigquery_max_bytes_billed=int(env.get("BIGQUERY_MAX_BYTES_BILLED", str(MAX_BYTES_BILLED))),
+        cloud_run_checks_callers=checked,
         trace_export_url=env.get("TRACE_EXPORT_URL") or None,
         secret_manager_emulator=emulators["secret_manager"],
         cloud_tasks_emulator=emulators["cloud_tasks"],
@@ -133,6 +143,13 @@ def export_role() -> str:
     if role not in ("api", "worker"):
         raise InternalError(f"EXPORT_ROLE is {role!r}; expected api or worker")
     return role
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    value = env.get(name, "false")
+    if value not in ("true", "false"):
+        raise InternalError(f"{name} is {value!r}; expected true or false")
+    return value == "true"
 
 
 def _words(text: str) -> frozenset[str]:

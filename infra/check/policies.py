@@ -11,6 +11,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PRIMITIVE = frozenset({"roles/owner", "roles/editor", "roles/viewer"})
 EVERYBODY = frozenset({"allUsers", "allAuthenticatedUsers"})
+BELIEVED = "CLOUD_RUN_CHECKS_CALLERS"
+INVOKER_KINDS = (
+    "google_cloud_run_service_iam_",
+    "google_cloud_run_v2_service_iam_",
+    "google_cloudfunctions2_function_iam_",
+    "google_project_iam_",
+)
 OF_THE_PROJECT = frozenset({"secretmanager.secrets.create", "secretmanager.secrets.list"})
 """Asked of the project, so that no condition on a name can narrow them."""
 
@@ -52,6 +59,29 @@ def nobody_is_everybody(plan: Plan) -> Violations:
         for address, values in plan.of(kind):
             if values.get("member") in EVERYBODY or EVERYBODY & set(values.get("members") or ()):
                 yield f"{address} is granted to everybody"
+
+
+def callers_are_checked(plan: Plan) -> Violations:
+    """Every function believes the tokens that Cloud Run has checked, and has no invoker whom Cloud Run would let in unchecked."""
+    functions = {
+        address: values["service_config"][0]["environment_variables"] or {}
+        for address, values in plan.of("google_cloudfunctions2_function")
+    }
+    believing = {address for address, settings in functions.items() if settings.get(BELIEVED) == "true"}
+    for address in sorted(set(functions) - believing):
+        yield f"{address} lacks {BELIEVED}: Cloud Run takes the signature off every token, so every call would be refused"
+    for kind in INVOKER_KINDS:
+        for address, values in plan.of(kind):
+            members = {values.get("member"), *(values.get("members") or ()), *_named(values.get("policy_data"))}
+            if believing and (open_to := sorted(EVERYBODY & members)):
+                yield f"{address} lets {open_to[0]} in, and functions believe tokens that nobody has checked then"
+    for address, values in plan.of("google_cloud_run_v2_service"):
+        if believing and values.get("invoker_iam_disabled"):
+            yield f"{address} lets everybody in, and functions believe tokens that nobody has checked then"
+
+
+def _named(policy: object) -> set[str]:
+    return set(re.findall(r"allUsers|allAuthenticatedUsers", policy)) if isinstance(policy, str) else set()
 
 
 def no_primitive_role(plan: Plan) -> Violations:
@@ -301,6 +331,7 @@ def access_is_audited(plan: Plan) -> Violations:
 
 POLICIES: tuple[Callable[[Plan], Violations], ...] = (
     nobody_is_everybody,
+    callers_are_checked,
     no_primitive_role,
     no_default_account,
     tokens_are_for_the_url_called,

@@ -1,9 +1,10 @@
-"""One origin for the functions: what a load balancer or API gateway is in the cloud.
+"""What stands in front of the functions in the cloud: a load balancer under one origin, and Cloud Run's check before each of them.
 
-    python -m infra.local.gateway --port-base 8080
+    python -m infra.local.gateway --data .local --port-base 8080
 
-It learns each function's paths from its `/openapi.json`, passes bodies through as streams in both directions, and answers
-`/health` (all functions) and `/openapi.json` (all paths) itself. `/internal/...` is never forwarded.
+The origin learns each function's paths from its `/openapi.json`, passes bodies through as streams in both directions, and answers
+`/health` (all functions) and `/openapi.json` (all paths) itself; `/internal/...` is never forwarded. Each function's own URL, which
+Cloud Tasks and Cloud Scheduler call too, hands everything to that function. Both check tokens as `infra/local/cloud_run.py` says.
 """
 
 from __future__ import annotations
@@ -11,81 +12,35 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import re
-import socket
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Iterator, Mapping
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar, Protocol
-from urllib.parse import unquote
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 import urllib3
 
+from infra.local.cloud_run import CloudRun
+from infra.local.emulators.identity import TokenSigner
+from infra.local.forwarding import Containers, ForwardingHandler, LoopbackServer
 from infra.local.ports import Ports
 from infra.local.routing import BadPathError, RouteTable, merge
 
-FUNCTIONS = ("register", "export", "refresh")
-BLOCK_BYTES = 64 * 1024
-UPSTREAM_TIMEOUT_S = 120.0
-"""Our choice: above the longest `?wait=` and a test of all connectors."""
-
+BEHIND_THE_ORIGIN = ("register", "export", "refresh")
+FUNCTIONS = (*BEHIND_THE_ORIGIN, "export_worker")
 _RELOAD_AFTER_S = 1.0
-_HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"}
-    | {"te", "trailer", "transfer-encoding", "upgrade"}
-)
-_REQUEST_ID = re.compile(r"^[!-~]{1,64}$")
-_ANSWERS_WITHOUT_BODY = frozenset({204, 304})
 
 
-class _Readable(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
-
-    def readline(self, limit: int = -1, /) -> bytes: ...
-
-
-class BadBodyError(Exception):
-    """The client's chunked body is not well formed."""
-
-
-class Functions:
-    """The functions' addresses, a pool of kept connections to each, and the routes they say they have."""
+class Functions(Containers):
+    """The functions' containers and the routes that they say they have."""
 
     def __init__(self, urls: Mapping[str, str]) -> None:
-        self.urls = dict(urls)
-        self._pool = urllib3.PoolManager(num_pools=len(self.urls), maxsize=64, block=False, retries=False)
+        super().__init__(urls)
         self._lock = threading.Lock()
         self._documents: dict[str, dict[str, Any]] = {}
         self._table = RouteTable({})
         self._loaded_at = float("-inf")
-
-    def send(
-        self, function: str, method: str, target: str, headers: Mapping[str, str], body: Any
-    ) -> urllib3.BaseHTTPResponse:
-        """Send one request; the answer's body is still to be read.
-
-        Raises:
-            urllib3.exceptions.HTTPError: The function cannot be reached or broke the connection.
-        """
-        timeout = urllib3.Timeout(connect=2.0, read=UPSTREAM_TIMEOUT_S)
-        # A function that has just restarted has closed the connections kept here: reading is safe to send again.
-        retries = (
-            urllib3.Retry(2, redirect=False, status=False, backoff_factor=0.1) if method in {"GET", "HEAD"} else False
-        )
-        return self._pool.request(
-            *(method, self.urls[function] + target),
-            headers=dict(headers),
-            body=body,
-            timeout=timeout,
-            retries=retries,
-            redirect=False,
-            preload_content=False,
-            decode_content=False,
-        )
 
     def function_for(self, method: str, path: str) -> str | None:
         """The function that answers this path; asks the functions again if none does, at most once a second."""
@@ -116,7 +71,7 @@ class Functions:
 
     def _health_of(self, function: str) -> str:
         try:
-            answer = self._pool.request("GET", f"{self.urls[function]}/health", timeout=5.0, retries=1)
+            answer = self.pool.request("GET", f"{self.urls[function]}/health", timeout=5.0, retries=1)
         except urllib3.exceptions.HTTPError:
             return "unreachable"
         return "ok" if answer.status == 200 else f"answered {answer.status}"
@@ -127,55 +82,26 @@ class Functions:
                 return
             for function, url in self.urls.items():
                 with contextlib.suppress(urllib3.exceptions.HTTPError, ValueError):
-                    answer = self._pool.request("GET", f"{url}/openapi.json", timeout=5.0, retries=1)
+                    answer = self.pool.request("GET", f"{url}/openapi.json", timeout=5.0, retries=1)
                     if answer.status == 200:
                         self._documents[function] = json.loads(answer.data)
             self._table = RouteTable(self._documents)
             self._loaded_at = time.monotonic()
 
 
-LINK_WORD = re.compile(r"(?<=files/)[^\s/]+|[0-9a-fA-F]{64}")
-"""The word of a link to a kept file, which no log may show; the functions leave it out alike."""
-
-
-class GatewayHandler(BaseHTTPRequestHandler):
-    """One client connection."""
+class GatewayHandler(ForwardingHandler):
+    """The one origin."""
 
     functions: ClassVar[Functions]
-    protocol_version = "HTTP/1.1"
-    server_version = "bi-connectors-gateway"
-    sys_version = ""
-    timeout = 75
 
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Log the request as the base class does, without the word of a link."""
-        status = code.value if isinstance(code, HTTPStatus) else code
-        self.log_message('"%s" %s %s', LINK_WORD.sub("…", unquote(self.requestline)), str(status), str(size))
-
-    def _handle(self) -> None:
-        path, _, _ = self.path.partition("?")
-        self._body_read = not self._has_body()
-        try:
-            if path == "/openapi.json" and self.command == "GET":
-                self._answer_json(200, self.functions.openapi())
-            elif path == "/health" and self.command in {"GET", "HEAD"}:
-                self._health()
-            else:
-                self._route(path)
-        except (ConnectionError, TimeoutError):
-            self.close_connection = True  # the client went away
-
-    def __getattr__(self, name: str) -> Any:
-        """Return the handler of any method: http.server finds it by the name `do_<method>`. The functions know which they take."""
-        if name.startswith("do_"):
-            return self._handle
-        raise AttributeError(name)
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - http.server's signature
-        """Refuse what http.server cannot read (a request line, too many headers) as any other request is refused."""
-        self.request_version = self.protocol_version  # it is unread, or too old for an answer with a status line
-        self._body_read = False
-        self._problem(code, "invalid_request", message or HTTPStatus(code).phrase)
+    def answer(self, path: str) -> None:
+        """Answer what is the gateway's own, forward what is a function's."""
+        if path == "/openapi.json" and self.command == "GET":
+            self._answer_json(200, self.functions.openapi())
+        elif path == "/health" and self.command in {"GET", "HEAD"}:
+            self._health()
+        else:
+            self._route(path)
 
     def _health(self) -> None:
         states = self.functions.health()
@@ -199,158 +125,28 @@ class GatewayHandler(BaseHTTPRequestHandler):
         else:
             self._problem(404, "route_not_found", f"no function answers {path}; GET /openapi.json lists the paths")
 
-    def _forward(self, function: str) -> None:
-        try:
-            answer = self.functions.send(
-                function, self.command, self.path, self._request_headers(), self._request_body()
-            )
-        except BadBodyError as exc:
-            self._problem(400, "invalid_request", str(exc))
-            return
-        except urllib3.exceptions.HTTPError:
-            self._problem(502, "function_unreachable", f"function {function} did not answer; see its log")
-            return
-        try:
-            self._relay(answer)
-        except urllib3.exceptions.HTTPError:
-            self.close_connection = True  # half an answer: only a broken connection says so
-        finally:
-            answer.release_conn()
 
-    def _relay(self, answer: urllib3.BaseHTTPResponse) -> None:
-        self.send_response_only(answer.status, answer.reason)
-        listed = _connection_tokens(answer.headers.get("Connection", ""))
-        for name, value in answer.headers.iteritems():
-            if name.lower() not in _HOP_BY_HOP | listed:
-                self.send_header(name, value)
-        has_body = self.command != "HEAD" and answer.status not in _ANSWERS_WITHOUT_BODY
-        chunked = has_body and "Content-Length" not in answer.headers
-        if chunked:
-            self.send_header("Transfer-Encoding", "chunked")
-        self._finish_headers()
-        if not has_body:
-            answer.drain_conn()
-            return
-        for block in answer.stream(BLOCK_BYTES, decode_content=False):
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
-        if chunked:
-            self.wfile.write(b"0\r\n\r\n")
+class ServiceHandler(ForwardingHandler):
+    """One function's own URL."""
 
-    def _request_headers(self) -> dict[str, str]:
-        listed = _connection_tokens(self.headers.get("Connection", ""))
-        if self._is_chunked():
-            listed |= {"content-length"}  # both together is how requests are smuggled: the chunks decide
-        dropped = _HOP_BY_HOP | listed | {"host", "expect", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"}
-        headers: dict[str, str] = {}
-        for name, value in self.headers.items():
-            if name.lower() not in dropped:
-                headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        headers["X-Forwarded-For"] = self.client_address[0]
-        headers["X-Forwarded-Host"] = self.headers.get("Host", "")
-        headers["X-Forwarded-Proto"] = "http"
-        return headers
+    function: ClassVar[str]
 
-    def _is_chunked(self) -> bool:
-        return "chunked" in self.headers.get("Transfer-Encoding", "").lower()
-
-    def _has_body(self) -> bool:
-        return self._is_chunked() or self.headers.get("Content-Length", "0") != "0"
-
-    def _request_body(self) -> Iterator[bytes] | None:
-        if self._is_chunked():
-            return self._noting_its_end(read_chunked(self.rfile))
-        length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()):
-            raise BadBodyError("Content-Length is not a number")
-        return self._noting_its_end(read_exactly(self.rfile, int(length))) if int(length) else None
-
-    def _noting_its_end(self, body: Iterator[bytes]) -> Iterator[bytes]:
-        yield from body
-        self._body_read = True
-
-    def _finish_headers(self) -> None:
-        if not self._body_read:  # what is left of the body would be taken for the next request
-            self.close_connection = True
-            self.send_header("Connection", "close")
-        self.end_headers()
-
-    def _problem(self, status: int, code: str, detail: str) -> None:
-        retryable = status == 502
-        self._answer_json(
-            status,
-            {
-                "type": f"/problems/{code}",
-                "title": HTTPStatus(status).phrase,
-                "status": status,
-                "code": code,
-                "detail": detail,
-                "retryable": retryable,
-            },
-            "application/problem+json",
-        )
-
-    def _answer_json(self, status: int, body: dict[str, Any], content_type: str = "application/json") -> None:
-        payload = json.dumps(body, indent=2).encode() + b"\n"
-        self.send_response_only(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(payload)))
-        sent = self.headers.get("X-Request-Id", "") if hasattr(self, "headers") else ""
-        self.send_header("X-Request-Id", sent if _REQUEST_ID.match(sent) else uuid.uuid4().hex)
-        self._finish_headers()
-        if self.command != "HEAD":
-            self.wfile.write(payload)
+    def answer(self, path: str) -> None:
+        """Hand everything on."""
+        if path.startswith("/"):
+            self._forward(self.function)
+        else:
+            self._problem(400, "invalid_request", "expected a path that starts with /")
 
 
-class GatewayServer(ThreadingHTTPServer):
-    """Serves on 127.0.0.1 only."""
-
-    daemon_threads = True
-    request_queue_size = 128
-    allow_reuse_address = True
-
-    def __init__(self, port: int, functions: Functions) -> None:
-        handler = type("BoundHandler", (GatewayHandler,), {"functions": functions})
-        super().__init__(("127.0.0.1", port), handler)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept with Nagle's delay off: answers are written in small pieces."""
-        connection, address = super().get_request()
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection, address
+def gateway(port: int, functions: Functions, cloud_run: CloudRun) -> LoopbackServer:
+    """Return the one origin, not yet serving."""
+    return LoopbackServer(port, GatewayHandler, functions=functions, containers=functions, cloud_run=cloud_run)
 
 
-def read_exactly(source: _Readable, length: int) -> Iterator[bytes]:
-    """Yield `length` bytes in blocks. Raises `BadBodyError` where the source ends early."""
-    while length:
-        block = source.read(min(BLOCK_BYTES, length))
-        if not block:
-            raise BadBodyError("the body ended before its Content-Length")
-        length -= len(block)
-        yield block
-
-
-def read_chunked(source: _Readable) -> Iterator[bytes]:
-    """Yield the data of a chunked body in blocks; its trailers are read and dropped.
-
-    Raises:
-        BadBodyError: Not well formed, or it ended early.
-    """
-    while True:
-        line = source.readline(1024)
-        try:
-            size = int(line.split(b";", 1)[0].strip() or b"?", 16)
-        except ValueError as exc:
-            raise BadBodyError("a chunk of the body has no valid size") from exc
-        if size == 0:
-            while source.readline(65537) not in (b"\r\n", b"\n", b""):
-                pass
-            return
-        yield from read_exactly(source, size)
-        source.readline(3)
-
-
-def _connection_tokens(value: str) -> frozenset[str]:
-    return frozenset(token.strip().lower() for token in value.split(",") if token.strip())
+def service(port: int, function: str, containers: Containers, cloud_run: CloudRun) -> LoopbackServer:
+    """Return one function's own URL, not yet serving."""
+    return LoopbackServer(port, ServiceHandler, function=function, containers=containers, cloud_run=cloud_run)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -358,9 +154,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m infra.local.gateway", description=__doc__.splitlines()[0] if __doc__ else ""
     )
+    parser.add_argument("--data", type=Path, default=Path(".local"))
     parser.add_argument("--port-base", type=int, default=8080)
-    ports = Ports(parser.parse_args(arguments).port_base)
-    server = GatewayServer(ports.of("gateway"), Functions({function: ports.url(function) for function in FUNCTIONS}))
+    options = parser.parse_args(arguments)
+    ports = Ports(options.port_base)
+    signer = TokenSigner(options.data / "identity" / "oidc_key.pem")
+    cloud_run = CloudRun(signer, {function: ports.url(function) for function in FUNCTIONS})
+    containers = Containers({function: ports.url(f"{function}_container") for function in FUNCTIONS})
+    for function in FUNCTIONS:
+        own = service(ports.of(function), function, containers, cloud_run)
+        threading.Thread(target=own.serve_forever, daemon=True).start()
+    behind = Functions({function: containers.urls[function] for function in BEHIND_THE_ORIGIN})
+    server = gateway(ports.of("gateway"), behind, cloud_run)
     print(f"gateway on {ports.url('gateway')}", file=sys.stderr, flush=True)
     server.serve_forever()
 

@@ -26,6 +26,10 @@ BUCKETS = {
 QUEUES = {"EXPORT_QUEUE": "bi-export", "REFRESH_QUEUE": "bi-refresh", "NOTICE_QUEUE": "bi-notices"}
 TASKS_SERVICE_ACCOUNT = f"bi-tasks@{PROJECT}.iam.gserviceaccount.com"
 SCHEDULER_SERVICE_ACCOUNT = f"bi-scheduler@{PROJECT}.iam.gserviceaccount.com"
+PEOPLE = {"BI_ADMINS": "admin@example.org", "BI_OPERATORS": "operator@example.org", "BI_VIEWERS": "viewer@example.org"}
+"""Who may do what with a token of the local cloud's; a request without one is the developer's."""
+
+FUNCTIONS = ("register", "export", "export_worker", "refresh")
 WORKER_INSTANCES = 3
 """Processes of the export worker, each with one request at a time: what Cloud Run would start for three jobs at once."""
 
@@ -85,6 +89,7 @@ def function_environment(layout: Layout, part: str) -> dict[str, str]:
     environment = base_environment(layout.data) | {
         "PYTHONPATH": "",
         "ENVIRONMENT": "local",
+        "CLOUD_RUN_CHECKS_CALLERS": "true",
         "GOOGLE_CLOUD_PROJECT": PROJECT,
         "LOCATION": LOCATION,
         "FIRESTORE_EMULATOR_HOST": ports.address("firestore"),
@@ -109,6 +114,7 @@ def function_environment(layout: Layout, part: str) -> dict[str, str]:
         "THREADS": str(API_THREADS),
         **BUCKETS,
         **QUEUES,
+        **PEOPLE,
     }
     if "MAX_WAIT_S" in os.environ:
         environment["MAX_WAIT_S"] = os.environ["MAX_WAIT_S"]
@@ -123,7 +129,7 @@ def function_command(layout: Layout, part: str) -> list[str]:
     source = layout.package(target) / "main.py"
     return [
         *(sys.executable, "-P", "-m", "functions_framework", "--target", target, "--source", str(source)),
-        *("--host", "127.0.0.1", "--port", str(layout.ports.of(part))),
+        *("--host", "127.0.0.1", "--port", str(layout.ports.of(f"{part}_container"))),
     ]
 
 
@@ -136,7 +142,8 @@ def endpoints(layout: Layout, accounts: Accounts) -> dict[str, Any]:
 
     return {
         "gateway": ports.url("gateway"),
-        "functions": {part: ports.url(part) for part in ("register", "export", "export_worker", "refresh")},
+        "functions": {part: ports.url(part) for part in FUNCTIONS},
+        "containers": {part: ports.url(f"{part}_container") for part in FUNCTIONS},
         "project": PROJECT,
         "location": LOCATION,
         "firestore": ports.address("firestore"),

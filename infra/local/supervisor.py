@@ -28,7 +28,7 @@ from infra.local import cloud_storage, settings
 from infra.local.accounts import Accounts, load_accounts
 from infra.local.ports import Ports
 from infra.local.processes import Child, Guardian, Part, PartFailedError, stop_all, wait_until_ready
-from infra.local.settings import Layout
+from infra.local.settings import FUNCTIONS, Layout
 from infra.package import stage_source
 
 READY_TIMEOUT_S = 60.0
@@ -36,7 +36,6 @@ STOP_FUNCTIONS_S = 2.0
 STOP_REST_S = 2.0
 """Together below the 5 seconds in which a person expects Ctrl-C to have worked."""
 
-FUNCTIONS = ("register", "export", "export_worker", "refresh")
 _WATCH_S = 0.2
 _LOCK_FILE = ".running"
 _PROBE_TIMEOUT_S = 5.0
@@ -181,7 +180,7 @@ class LocalCloud:
             part("gcs", cloud_storage.command(layout.data, ports), lambda: cloud_storage.is_ready(ports)),
             part(
                 "gateway",
-                (sys.executable, "-m", "infra.local.gateway", "--port-base", str(ports.base)),
+                module("infra.local.gateway"),
                 lambda: _answers(ports.url("gateway") + "/health"),
             ),
         ]
@@ -197,7 +196,7 @@ class LocalCloud:
             tuple(settings.function_command(self.layout, name)),
             settings.function_environment(self.layout, name) | dict(self._settings_of(name)),
             self.layout.log(name),
-            lambda: _answers(self.layout.ports.url(name) + "/health"),
+            lambda: _answers(self.layout.ports.url(f"{name}_container") + "/health"),
         )
 
     def _take_data_folder(self) -> None:

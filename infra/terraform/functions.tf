@@ -46,7 +46,7 @@ resource "google_cloudfunctions2_function" "function" {
     ingress_settings                 = each.key == "export-worker" ? "ALLOW_INTERNAL_ONLY" : var.domain == null ? "ALLOW_ALL" : "ALLOW_INTERNAL_AND_GCLB"
     vpc_connector                    = var.private_network == null ? null : google_vpc_access_connector.egress[0].id
     vpc_connector_egress_settings    = var.private_network == null ? null : "ALL_TRAFFIC"
-    environment_variables            = merge(var.settings, local.environment, local.tracing, each.value.settings, { THREADS = tostring(each.value.concurrency) })
+    environment_variables            = merge(var.settings, local.environment, local.tracing, each.value.settings, local.checked, { THREADS = tostring(each.value.concurrency) })
   }
 
   depends_on = [
@@ -58,6 +58,9 @@ resource "google_cloudfunctions2_function" "function" {
 }
 
 locals {
+  # Cloud Run checks the caller's token and hands it on without its signature. The functions may believe that one only while
+  # callers.tf lets nobody in but invokers with a name, so both are said here alone; a policy holds them together.
+  checked = { CLOUD_RUN_CHECKS_CALLERS = length(setintersection(local.people, ["allUsers", "allAuthenticatedUsers"])) == 0 ? "true" : "false" }
   tracing = var.trace_export ? { TRACE_EXPORT_URL = "https://telemetry.googleapis.com/v1/traces" } : {}
   environment = {
     GOOGLE_CLOUD_PROJECT      = var.project_id

@@ -97,8 +97,8 @@ variable "settings" {
   default     = {}
 
   validation {
-    condition     = !contains(keys(var.settings), "ENVIRONMENT") && alltrue([for name in keys(var.settings) : !endswith(name, "_EMULATOR_HOST")])
-    error_message = "ENVIRONMENT and emulator hosts are for the local cloud only."
+    condition     = length(setintersection(keys(var.settings), ["ENVIRONMENT", "CLOUD_RUN_CHECKS_CALLERS"])) == 0 && alltrue([for name in keys(var.settings) : !endswith(name, "_EMULATOR_HOST")])
+    error_message = "ENVIRONMENT and emulator hosts are for the local cloud only; CLOUD_RUN_CHECKS_CALLERS is set with the invokers."
   }
 }
 

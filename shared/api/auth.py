@@ -1,8 +1,10 @@
-"""Who is calling: Google-signed ID tokens, checked for signature, issuer, audience and e-mail; roles from the settings."""
+"""Who is calling: Google-signed ID tokens, checked for issuer, audience, times and e-mail; roles from the settings.
+
+The signature is checked here, or was by Cloud Run: see `shared/api/tokens.py`.
+"""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +12,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shared.api.routes import Permission, Route
+from shared.api.tokens import GoogleVerifier, Headers, claims_unsigned, has_no_signature, presented
 from shared.config import Settings
-from shared.errors import ForbiddenError, UnauthenticatedError, VendorUnavailableError
+from shared.errors import ForbiddenError, UnauthenticatedError
 
 ISSUERS = frozenset({"https://accounts.google.com", "accounts.google.com"})
 GCLOUD_AUDIENCE = "32555940559.apps.googleusercontent.com"  # gcloud's own client id
 SERVICE_ACCOUNTS = ".gserviceaccount.com"
-CLOCK_SKEW_S = 10
-CERTIFICATES_LIFETIME_S = 300.0  # our choice: Google rotates its keys within days and serves them cacheable for hours
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 RANKS = {Permission.VIEWER: 1, Permission.OPERATOR: 2, Permission.ADMIN: 3}
 
@@ -44,9 +45,9 @@ class Authenticator:
     ) -> None:
         self._settings = settings
         self._audience = audience
-        self._verify = verify or _GoogleVerifier()
+        self._verify = verify or GoogleVerifier()
 
-    def require(self, route: Route, authorization: str | None, origin: str | None = None) -> Caller:
+    def require(self, route: Route, headers: Headers) -> Caller:
         """Return who calls, if that is enough for the route.
 
         Raises:
@@ -55,13 +56,15 @@ class Authenticator:
         """
         if route.permission is Permission.PUBLIC:
             return Caller("anonymous", None)
-        if authorization is None and self._settings.is_local and route.permission in RANKS:
+        token = presented(headers)
+        if token is None and self._settings.is_local and route.permission in RANKS:
+            origin = headers.get("Origin")
             if origin is not None and urlsplit(origin).hostname not in LOOPBACK:
                 raise ForbiddenError(f"a page of {origin} may not act as the developer of this machine")
             return Caller("developer@localhost", Permission.ADMIN)
         if route.permission in RANKS:
-            return self._person(self._email(authorization, [self._audience, GCLOUD_AUDIENCE]), route)
-        email = self._email(authorization, [self._audience])
+            return self._person(self._email(token, [self._audience, GCLOUD_AUDIENCE]), route)
+        email = self._email(token, [self._audience])
         expected = (
             self._settings.tasks_service_account
             if route.permission is Permission.TASKS
@@ -90,16 +93,15 @@ class Authenticator:
             )
         return Caller(email, role)
 
-    def _email(self, authorization: str | None, audiences: Sequence[str]) -> str:
-        scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+    def _email(self, token: str | None, audiences: Sequence[str]) -> str:
+        if token is None:
             raise UnauthenticatedError("send a Google-signed ID token: Authorization: Bearer <token>")
-        claims = self._verify(token, audiences)
+        claims = self._claims(token, audiences)
         if claims.get("iss") not in ISSUERS:
             raise UnauthenticatedError(
                 f"the token's issuer is {claims.get('iss')!r}; expected https://accounts.google.com"
             )
-        if not claims.get("email_verified") or not claims.get("email"):
+        if claims.get("email_verified") is not True or not claims.get("email"):
             raise UnauthenticatedError(
                 "the token carries no verified e-mail address; ask for one with the e-mail claim"
             )
@@ -108,41 +110,12 @@ class Authenticator:
             raise UnauthenticatedError(f"a service account's token must be for the audience {self._audience}")
         return email
 
-
-class _GoogleVerifier:
-    """Verifies a token with google-auth, Google's certificates cached."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._cached: dict[str, tuple[float, Any]] = {}
-
-    def __call__(self, token: str, audiences: Sequence[str]) -> Mapping[str, Any]:
-        from google.auth import exceptions
-        from google.oauth2 import id_token
-
-        try:
-            claims: Mapping[str, Any] = (
-                id_token.verify_token(  # signature, times, audience; `Authenticator` sees to the issuer
-                    token,
-                    self._get,  # type: ignore[arg-type]  # it is only ever called
-                    audience=list(audiences),
-                    clock_skew_in_seconds=CLOCK_SKEW_S,
-                )
+    def _claims(self, token: str, audiences: Sequence[str]) -> Mapping[str, Any]:
+        if not has_no_signature(token):
+            return self._verify(token, audiences)
+        if not self._settings.cloud_run_checks_callers:
+            raise UnauthenticatedError(
+                "the ID token has no signature, and nothing says that Cloud Run has checked it: set CLOUD_RUN_CHECKS_CALLERS=true on "
+                "the function, where no caller but its invokers reaches it (infra/terraform and infra/gcloud.sh do both)"
             )
-        except exceptions.TransportError as exc:
-            raise VendorUnavailableError("Google's certificates could not be fetched; try again") from exc
-        except (ValueError, exceptions.GoogleAuthError) as exc:
-            raise UnauthenticatedError(f"the ID token does not verify: {str(exc).split(',')[0][:120]}") from exc
-        return claims
-
-    def _get(self, url: str, method: str = "GET", **kwargs: Any) -> Any:
-        from google.auth.transport.requests import Request
-
-        with self._lock:
-            cached = self._cached.get(url)
-            if cached and time.monotonic() - cached[0] < CERTIFICATES_LIFETIME_S:
-                return cached[1]
-            response = Request()(url, method=method, timeout=10, **kwargs)
-            if response.status == 200:
-                self._cached[url] = (time.monotonic(), response)
-            return response
+        return claims_unsigned(token, audiences, time.time())

@@ -151,8 +151,7 @@ class Function:
     def _answer(self, request: flask.Request, request_id: str) -> flask.Response:
         route, path = self._find(request)
         services = self._services()
-        headers = request.headers
-        caller = self._authenticator(services).require(route, headers.get("Authorization"), headers.get("Origin"))
+        caller = self._authenticator(services).require(route, request.headers)
         bind(caller=caller.email, project=services.settings.project)
         audit.acting(caller.email, request_id)
         call = Call(

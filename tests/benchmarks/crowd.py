@@ -69,7 +69,7 @@ def gather(cloud: Cloud, exports: int, connectors: int, *, niceness: int = 0) ->
     crowd = Crowd()
     names = [register(cloud, number) for number in range(connectors)]
     with worker(cloud, niceness) as process:
-        await_listening(cloud.local.layout.ports.of("export_worker"), process)
+        await_listening(cloud.local.layout.ports.of("export_worker_container"), process)
         ask(cloud, Crowd(), -1, *names[0], 1)  # one that is not measured: the function's cold start is another figure
         cloud.emulators("POST", "/delivery", {"hold": False})
         shares = [exports // connectors + (number < exports % connectors) for number in range(connectors)]
@@ -119,7 +119,7 @@ def ask(cloud: Cloud, crowd: Crowd, number: int, kind: str, name: str, exports: 
 
     On a bare connection: twenty clients of `requests` in one process cost as much of the two processors as the function does.
     """
-    connection = http.client.HTTPConnection(urlsplit(cloud.local.endpoints["functions"]["export"]).netloc, timeout=120)
+    connection = http.client.HTTPConnection(urlsplit(cloud.local.endpoints["containers"]["export"]).netloc, timeout=120)
     for export in range(exports):
         table = f"t{number}_{export // EXPORTS_A_TABLE}"
         first = ROWS * (export % EXPORTS_A_TABLE)

@@ -105,7 +105,7 @@ def main() -> None:
             clock.work(-1)
 
     threading.Thread(target=skip_idle_time, args=(clock, ports), daemon=True).start()
-    make_server("127.0.0.1", ports.of("export_worker"), answer, threaded=True).serve_forever()
+    make_server("127.0.0.1", ports.of("export_worker_container"), answer, threaded=True).serve_forever()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import pytest
 
 from infra.local.demo.api import Api
 from infra.local.demo.comparison import Row
-from infra.local.supervisor import FUNCTIONS, LocalCloud
+from infra.local.settings import FUNCTIONS
+from infra.local.supervisor import LocalCloud
 
 from .conftest import Sandbox, finish
 

@@ -18,7 +18,17 @@ from infra.local.ports import Ports, free_base
 
 ROOT = Path(__file__).parents[2]
 KEYS = {
-    *("gateway", "functions", "project", "location", "firestore", "secret_manager", "cloud_scheduler", "cloud_tasks"),
+    *(
+        "gateway",
+        "functions",
+        "containers",
+        "project",
+        "location",
+        "firestore",
+        "secret_manager",
+        "cloud_scheduler",
+        "cloud_tasks",
+    ),
     *("gcs", "postgres", "postgres_reader", "sandbox", "accounts", "emulator_admin"),
 }
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -98,6 +108,7 @@ def test_a_killed_part_is_named_and_everything_else_is_stopped(start: Start, tmp
 
     assert endpoints.keys() == KEYS
     assert endpoints["functions"].keys() == {"register", "export", "export_worker", "refresh"}
+    assert endpoints["containers"].keys() == endpoints["functions"].keys()
     assert endpoints["sandbox"].keys() == {"proxy", "ca_file", "admin"}
     assert second.returncode == 1
     assert "another local cloud runs on" in second_said

@@ -10,7 +10,7 @@ import pytest
 
 from shared.api.auth import GCLOUD_AUDIENCE, RANKS
 from shared.api.routes import ROUTES, Permission, Route
-from tests.functional.conftest import World
+from tests.functional.conftest import ON_CLOUD_RUN, World, unsigned
 
 URLS = {
     "register": "http://register",
@@ -20,7 +20,8 @@ URLS = {
 }
 PEOPLE = {"viewer": Permission.VIEWER, "operator": Permission.OPERATOR, "admin": Permission.ADMIN}
 SERVICES = {"tasks": Permission.TASKS, "scheduler": Permission.SCHEDULER}
-CALLERS = ("no token", "wrong audience", "wrong issuer", "unverified e-mail", "stranger", *PEOPLE, *SERVICES)
+REFUSED = ("no token", "wrong audience", "wrong issuer", "unverified e-mail", "forged")
+CALLERS = (*REFUSED, "stranger", "gcloud", *PEOPLE, *SERVICES)
 ROWS = [(route, caller) for route in ROUTES for caller in CALLERS]
 
 
@@ -28,8 +29,10 @@ def expected(route: Route, caller: str) -> int | None:
     """Return the status that refuses the caller, None if he may."""
     if route.permission is Permission.PUBLIC:
         return None
-    if caller in ("no token", "wrong audience", "wrong issuer", "unverified e-mail"):
+    if caller in REFUSED or (caller == "gcloud" and route.permission in SERVICES.values()):
         return 401
+    if caller == "gcloud":
+        caller = "admin"
     if route.permission in RANKS:
         role = PEOPLE.get(caller)
         return None if role is not None and RANKS[role] >= RANKS[route.permission] else 403
@@ -38,36 +41,61 @@ def expected(route: Route, caller: str) -> int | None:
 
 def token(audience: str, caller: str) -> dict[str, Any]:
     email = f"{caller}@fake.iam" if caller in SERVICES else f"{caller.replace(' ', '-')}@example.org"
-    if caller in ("wrong audience", "wrong issuer", "unverified e-mail"):
+    if caller in (*REFUSED, "gcloud"):
         email = "admin@example.org"
     return {
-        "aud": "http://elsewhere" if caller == "wrong audience" else audience,
+        "aud": {"wrong audience": "http://elsewhere", "gcloud": GCLOUD_AUDIENCE}.get(caller, audience),
         "iss": "https://evil.example" if caller == "wrong issuer" else "https://accounts.google.com",
         "email": email,
         "email_verified": caller != "unverified e-mail",
     }
 
 
+ROLES = {
+    "BI_ADMINS": "admin@example.org",
+    "BI_OPERATORS": "operator@example.org",
+    "BI_VIEWERS": "viewer@example.org",
+}
+
+
 @pytest.fixture
 def deployed(make_world: Callable[..., World]) -> World:
-    roles = {
-        "BI_ADMINS": "admin@example.org",
-        "BI_OPERATORS": "operator@example.org",
-        "BI_VIEWERS": "viewer@example.org",
-    }
-    return make_world(ENVIRONMENT="production", **roles)
+    return make_world(ENVIRONMENT="production", **ROLES)
 
 
 @pytest.mark.parametrize(("route", "caller"), ROWS, ids=lambda value: getattr(value, "path", value))
 def test_every_route_takes_exactly_its_callers(deployed: World, route: Route, caller: str) -> None:
+    """Straight at the function, where nothing says that Cloud Run has checked anybody: a token without a signature is forged."""
+    function = "register" if route.function == "*" else route.function
+    headers = {}
+    if caller == "forged":
+        headers["Authorization"] = f"Bearer {unsigned(token(URLS[function], caller))}"
+    elif caller != "no token":
+        deployed.claims["t"] = token(URLS[function], caller)
+        headers["Authorization"] = "Bearer t"
+    is_as_expected(deployed, route, caller, headers)
+
+
+@pytest.mark.parametrize("header", ["Authorization", "X-Serverless-Authorization"])
+@pytest.mark.parametrize(("route", "caller"), ROWS, ids=lambda value: getattr(value, "path", value))
+def test_behind_cloud_run_every_route_takes_exactly_its_callers(
+    make_world: Callable[..., World], route: Route, caller: str, header: str
+) -> None:
+    """As it is deployed: the signature is gone, and whoever has no token that Cloud Run takes can only add one of his own."""
     function = "register" if route.function == "*" else route.function
     headers = {}
     if caller != "no token":
-        deployed.claims["t"] = token(URLS[function], caller)
-        headers["Authorization"] = "Bearer t"
+        headers[header] = f"Bearer {unsigned(token(URLS[function], caller))}"
+    if caller == "forged":
+        other = "Authorization" if header != "Authorization" else "X-Serverless-Authorization"
+        headers[other] = f"Bearer {unsigned(token(URLS[function], 'stranger'))}"
+    is_as_expected(make_world(**ON_CLOUD_RUN, **ROLES), route, caller, headers)
+
+
+def is_as_expected(world: World, route: Route, caller: str, headers: dict[str, str]) -> None:
+    function = "register" if route.function == "*" else route.function
     path = route.path.replace("{name}", "ymca").replace("{id}", "x1").replace("{code}", "internal")
-    body = {} if route.request else None
-    status = deployed.status(function, route.method, path, body, **headers)
+    status = world.status(function, route.method, path, {} if route.request else None, **headers)
     refused = expected(route, caller)
     if refused is None:
         assert status not in (401, 403)

@@ -80,7 +80,7 @@ def check(signer: _Signer, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], s
     monkeypatch.setattr("google.auth.transport.requests.Request.__call__", lambda *_, **__: Answer())
     settings = read_settings({**ENVIRONMENT, "ENVIRONMENT": "production", "BI_ADMINS": "boss@example.org"})
     authenticator = Authenticator(settings, "http://register")
-    return lambda token: authenticator.require(ROUTE, f"Bearer {token}").email
+    return lambda token: authenticator.require(ROUTE, {"Authorization": f"Bearer {token}"}).email
 
 
 def test_a_token_that_google_signed_for_this_function_is_taken(check: Callable[[str], str], signer: _Signer) -> None:

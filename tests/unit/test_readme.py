@@ -25,7 +25,8 @@ def section(title: str) -> str:
 def codes_in_code() -> set[str]:
     """Return every error code that an answer can carry: `code="…"`, `default_code`, the problems of dispatcher and gateway."""
     found: set[str] = set()
-    for path in [*ROOT.glob("shared/**/*.py"), ROOT / "infra" / "local" / "gateway.py"]:
+    of_gateway = [ROOT / "infra" / "local" / f"{name}.py" for name in ("gateway", "forwarding", "cloud_run")]
+    for path in [*ROOT.glob("shared/**/*.py"), *of_gateway]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 found |= {k.value.value for k in node.keywords if k.arg == "code" and isinstance(k.value, ast.Constant)}  # type: ignore[misc]

@@ -20,7 +20,9 @@ MAX_PARSED_BYTES = 2_000_000  # a larger body that its handler did not parse its
 MAX_LOGGED_BYTES = 256_000  # of a larger body, lists keep their first 50 items
 KEPT_ITEMS = 50
 _REDACTED = "(redacted)"
-_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+_SECRET_HEADERS = frozenset(
+    {"authorization", "x-serverless-authorization", "proxy-authorization", "cookie", "set-cookie"}
+)
 _SECRET_PATHS = frozenset({"hooks.slack.com"})
 """Hosts where whoever knows an address may use it: docs.slack.dev/messaging/sending-messages-using-incoming-webhooks"""
 _SECRET_FIELDS = frozenset(

@@ -100,3 +100,13 @@ run "local_relaxations_never_reach_the_cloud" {
 
   expect_failures = [var.settings]
 }
+
+run "nobody_says_by_hand_that_cloud_run_checks_callers" {
+  command = plan
+
+  variables {
+    settings = { CLOUD_RUN_CHECKS_CALLERS = "true" }
+  }
+
+  expect_failures = [var.settings]
+}

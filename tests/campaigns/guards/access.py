@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from tests.campaigns.guards.guard import Guard
 
-AUTH, CONFIG, DISPATCH, ROUTES = (
+AUTH, TOKEN, CONFIG, DISPATCH, ROUTES = (
     "shared/api/auth.py",
+    "shared/api/tokens.py",
     "shared/config.py",
     "shared/api/dispatch.py",
     "shared/api/routes.py",
@@ -201,17 +202,17 @@ ACCESS = (
     ),
     Guard(
         "a token's signature",
-        AUTH,
+        TOKEN,
         "id_token.verify_token(",
         '(lambda token, *_, **__: __import__("google.auth.jwt", fromlist=["decode"]).decode(token, verify=False))(',
         _TOKENS + "test_a_token_of_another_key_is_refused",
     ),
-    Guard("a token's audience", AUTH, "audience=list(audiences),", "audience=None,", _OTHERS),
+    Guard("a token's audience", TOKEN, "audience=list(audiences),", "audience=None,", _OTHERS),
     Guard(
         "gcloud's audience is not for internal routes",
         AUTH,
-        "email = self._email(authorization, [self._audience])",
-        "email = self._email(authorization, [self._audience, GCLOUD_AUDIENCE])",
+        "email = self._email(token, [self._audience])",
+        "email = self._email(token, [self._audience, GCLOUD_AUDIENCE])",
         _GCLOUD + "[person-POST /internal/sweep]",
     ),
     Guard(
@@ -229,7 +230,7 @@ ACCESS = (
         _TOKENS + "test_each_function_takes_tokens_for_its_own_url_alone",
     ),
     Guard("a token's issuer", AUTH, 'if claims.get("iss") not in ISSUERS:', "if False:", _OTHERS),
-    Guard("a token's e-mail is verified", AUTH, 'not claims.get("email_verified") or ', "", _OTHERS),
+    Guard("a token's e-mail is verified", AUTH, 'claims.get("email_verified") is not True or ', "", _OTHERS),
     Guard("a token has an e-mail", AUTH, ' or not claims.get("email"):', ":", _OTHERS),
     Guard(
         "internal routes are for one service account",
@@ -255,8 +256,8 @@ ACCESS = (
     Guard(
         "the developer's identity is local",
         AUTH,
-        "if authorization is None and self._settings.is_local and",
-        "if authorization is None and",
+        "if token is None and self._settings.is_local and",
+        "if token is None and",
         _MATRIX + "[/ready-no token]",
     ),
     Guard(

@@ -31,6 +31,18 @@ def test_every_function_gets_the_rights_that_access_json_lists() -> None:
     assert found == {(r.function, r.permission, r.on) for r in granted(roles()) if r.on not in NOT_OFFERED}
 
 
+def test_cloud_run_checks_every_caller_of_every_function() -> None:
+    """The functions are told to believe tokens without a signature: so nobody may come in unchecked."""
+    lines = commands_of_script(missing=True)
+    deployed = [words for words in map(shlex.split, lines) if words[1:3] == ["functions", "deploy"]]
+    assert [words[3] for words in deployed] == ["bi-register", "bi-export", "bi-export-worker", "bi-refresh"]
+    for words in deployed:
+        assert "--no-allow-unauthenticated" in words
+        (settings,) = (word for word in words if word.startswith("--set-env-vars="))
+        assert "CLOUD_RUN_CHECKS_CALLERS=true" in settings.removeprefix("--set-env-vars=").split(",")
+    assert not [line for line in lines if re.search(r"allUsers|allAuthenticatedUsers|no-invoker-iam-check", line)]
+
+
 @pytest.mark.parametrize(
     ("admin", "member"),
     [

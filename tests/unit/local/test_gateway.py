@@ -8,12 +8,17 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from infra.local.gateway import BadBodyError, Functions, GatewayServer, read_chunked, read_exactly
+from infra.local import gateway as front
+from infra.local.cloud_run import CloudRun
+from infra.local.emulators.identity import TokenSigner
+from infra.local.forwarding import BadBodyError, read_chunked, read_exactly
+from infra.local.gateway import Functions
 from infra.local.ports import free_base
 
 BIG = bytes(range(256)) * 4096
@@ -86,9 +91,37 @@ def function() -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
+@pytest.fixture(scope="module")
+def signer(tmp_path_factory: pytest.TempPathFactory) -> TokenSigner:
+    return TokenSigner(tmp_path_factory.mktemp("identity") / "key.pem")
+
+
 @pytest.fixture
-def gateway(function: ThreadingHTTPServer) -> Iterator[http.client.HTTPConnection]:
-    server = GatewayServer(0, Functions({"export": f"http://127.0.0.1:{function.server_address[1]}"}))
+def cloud_run(signer: TokenSigner) -> CloudRun:
+    return CloudRun(signer, {"export": "http://export"})
+
+
+@pytest.fixture(params=["origin", "service"])
+def served(
+    request: pytest.FixtureRequest, function: ThreadingHTTPServer, cloud_run: CloudRun
+) -> Iterator[http.client.HTTPConnection]:
+    """The gateway, and the function's own URL."""
+    functions = Functions({"export": f"http://127.0.0.1:{function.server_address[1]}"})
+    if request.param == "origin":
+        server = front.gateway(0, functions, cloud_run)
+    else:
+        server = front.service(0, "export", functions, cloud_run)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+    yield connection
+    connection.close()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def gateway(function: ThreadingHTTPServer, cloud_run: CloudRun) -> Iterator[http.client.HTTPConnection]:
+    server = front.gateway(0, Functions({"export": f"http://127.0.0.1:{function.server_address[1]}"}), cloud_run)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
     yield connection
@@ -207,9 +240,43 @@ def test_the_merged_document_has_public_paths_only(gateway: http.client.HTTPConn
     assert (status, list(document["paths"])) == (200, ["/api/things/{id}"])
 
 
-def test_a_function_that_goes_down_is_a_502_and_unhealthy_and_recovers(function: ThreadingHTTPServer) -> None:
+def test_a_token_reaches_the_function_without_its_signature(
+    served: http.client.HTTPConnection, signer: TokenSigner
+) -> None:
+    token = signer.id_token("http://export", "ada@example.org", datetime.now(UTC))
+    for header in ("Authorization", "X-Serverless-Authorization"):
+        status, seen = call(served, "GET", "/api/things/7", **{header: f"Bearer {token}"})
+        assert status == 200
+        assert seen["headers"][header] == f"Bearer {token.rpartition('.')[0]}.SIGNATURE_REMOVED_BY_GOOGLE"
+    assert call(served, "GET", "/api/things/7")[0] == 200
+
+
+def test_a_forged_token_does_not_reach_the_function(served: http.client.HTTPConnection, signer: TokenSigner) -> None:
+    token = signer.id_token("http://export", "ada@example.org", datetime.now(UTC))
+    forged = f"{token.rpartition('.')[0]}.SIGNATURE_REMOVED_BY_GOOGLE"
+    status, problem = call(served, "GET", "/api/things/7", Authorization=f"Bearer {forged}")
+    assert (status, problem["code"], problem["status"]) == (401, "unauthenticated", 401)
+
+
+def test_a_functions_own_url_hands_on_every_path(function: ThreadingHTTPServer, cloud_run: CloudRun) -> None:
+    containers = Functions({"export": f"http://127.0.0.1:{function.server_address[1]}"})
+    server = front.service(0, "export", containers, cloud_run)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+    try:
+        status, seen = call(connection, "POST", "/internal/run?x=1", b"body")
+        assert (status, seen["path"], seen["length"]) == (200, "/internal/run?x=1", 4)
+    finally:
+        connection.close()
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_function_that_goes_down_is_a_502_and_unhealthy_and_recovers(
+    function: ThreadingHTTPServer, cloud_run: CloudRun
+) -> None:
     port = free_base(start=24_000)
-    server = GatewayServer(0, Functions({"export": f"http://127.0.0.1:{port}"}))
+    server = front.gateway(0, Functions({"export": f"http://127.0.0.1:{port}"}), cloud_run)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
     try:
