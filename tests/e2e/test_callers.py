@@ -66,7 +66,7 @@ def test_internal_routes_take_their_service_account_alone(cloud: LocalCloud, tok
     run, sweep = ("POST", "/internal/export-jobs/x:run"), ("POST", "/internal/sweep")
     assert status(worker, *run, Authorization=tasks) == 404
     assert status(worker, *run, Authorization=scheduler) == 403
-    assert status(worker, *sweep, Authorization=scheduler) == 200
+    assert status(worker, *sweep, Authorization=scheduler) == 204
     assert status(worker, *sweep, Authorization=token(SCHEDULER_SERVICE_ACCOUNT)) == 401
     assert status(worker, *run, Authorization=forged(tasks)) == 401
     assert status(worker, *run, Authorization=token("admin@example.org", worker)) == 403
