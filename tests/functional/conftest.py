@@ -193,8 +193,8 @@ class World:
     def _bearer(self, who: str, origin: str) -> str:
         issuer = "https://accounts.google.com"
         claims = {"aud": f"http://{origin}", "iss": issuer, "email": f"{who}@fake.iam", "email_verified": True}
-        self.claims[f"{who} {origin}"] = claims
-        return f"Bearer {who} {origin}"
+        self.claims[f"{who}.{origin}"] = claims
+        return f"Bearer {who}.{origin}"
 
 
 @pytest.fixture
