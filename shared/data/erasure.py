@@ -1,6 +1,7 @@
 """Erase a person's rows from what exports kept: requests, frozen and prepared rows, rejects, files.
 
-A job that keeps such a row loses everything that it kept, and what its failure said, which may quote a value.
+A job that keeps such a row loses everything that it kept, and what its failure said, which may quote a value. So may what refreshes,
+occurrences and notices say: `words`.
 No row is cut out of a file: what is kept is what was delivered, or nothing.
 What was delivered to a BI tool, the sources themselves and this project's backups are not touched.
 """
@@ -12,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared import audit
-from shared.data.backup import every
+from shared.data.backup import BELOW, every
+from shared.data.words import ERASED, OF_JOBS, changed, silence, without_aggregates
 from shared.errors import SourceError
 from shared.models import JobStatus
 from shared.pipeline.freezing import FrozenSource, frozen_before
@@ -21,9 +23,6 @@ from shared.ports import Objects, Stores, Transaction
 from shared.services.job_operations import JobOperations
 
 ROWS_AT_ONCE = 10_000  # our choice: rows in memory at once
-
-ERASED = "erased with the rows it told of"
-WORDS = ("error_message", "error", "held_reason", "waiting")  # of a job, for people; they may quote a value
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,13 @@ class Erased:
     """What became of the jobs of a table, by id.
 
     Attributes:
+        silenced: not jobs, but the paths of refresh runs, occurrences, notices and schedules whose words quoted the value.
         erased: they kept such a row, and keep nothing any more.
         running: they keep such a row and have not ended; cancel them or let them end, then erase again.
         unread: what they kept could not be searched, for they froze nothing or it is damaged; look at them, or delete them.
     """
 
+    silenced: list[str] = field(default_factory=list)
     erased: list[str] = field(default_factory=list)
     running: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
@@ -52,13 +53,13 @@ class Erased:
 
 def erase(stores: Stores, operations: JobOperations, person: Person) -> Erased:
     """Search every job of the table that keeps rows, and erase what those with such a row keep. Repeatable."""
-    found = Erased()
+    found = Erased(silenced=list(silence(stores.documents, person.value)))
     for document in every(stores.documents, "export_jobs"):
         job = document.data
         if job["table_name"] != person.table:
             continue
-        if JobStatus(job["status"]).is_final and person.value in str([job.get(name) for name in WORDS]):
-            stores.documents.update(document.path, _silent(job))
+        if JobStatus(job["status"]).is_final and (words := changed(job, OF_JOBS, person.value)):
+            stores.documents.update(document.path, words)
         if not _keeps_rows(stores.objects, job):
             continue
         try:
@@ -116,22 +117,31 @@ def _kept_file(objects: Objects, job: Mapping[str, Any]) -> tuple[str, str] | No
     return (bucket, name) if bucket and objects.stat(bucket, name) is not None else None
 
 
-def _silent(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the job's words without what they said; its failure keeps its code."""
-    silent = {name: ERASED for name in WORDS if job.get(name)}
-    return silent | ({"error": {**job["error"], "message": ERASED, "details": {}}} if job.get("error") else {})
-
-
 def _forget(stores: Stores, operations: JobOperations, job: Mapping[str, Any]) -> None:
     operations.forget_rows(job)
     if place := _kept_file(stores.objects, job):
         stores.objects.delete(*place)
     now, path = stores.clock.now(), f"export_jobs/{job['id']}"
+    for chunk in every(stores.documents, f"{path}/{BELOW['export_jobs']}"):
+        stores.documents.update(chunk.path, _uncounted(chunk.data, ("fingerprint",)))
     gone = {"frozen_erased": True, "rows_kept": False, "export_uri": None, "rejects_uri": None, "updated_at": now}
-    gone |= _silent(job)
+    gone |= _silent(job) | _uncounted(job, ("expected", "begun")) | {"recheck_at": None}
 
     def work(tx: Transaction) -> None:
         tx.update(path, gone)
         audit.record(tx, now, "job.erase_rows", path, actor="shared.data")
 
     stores.documents.transact(work)
+
+
+def _silent(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the job's words without what they said; a failure keeps its code."""
+    said = {name: job[name] for name in OF_JOBS if job.get(name)}
+    texts = {name: ERASED for name, word in said.items() if isinstance(word, str)}
+    errors = {name: word for name, word in said.items() if isinstance(word, dict) and "code" in word}
+    return texts | {name: {**error, "message": ERASED, "details": {}} for name, error in errors.items()}
+
+
+def _uncounted(data: Mapping[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
+    """Return what says in aggregates what the rows were: the extremes of a column are values of it."""
+    return {name: without_aggregates(data[name]) for name in fields if data.get(name)}

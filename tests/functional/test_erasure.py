@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from shared.connectors._base import RefreshStatus, VendorRefresh
 from shared.data.__main__ import main
 from tests.functional.conftest import World
+from tests.functional.scheduling import HOURLY, create
 from tests.functional.test_job_operations import do
 from tests.functional.test_mapping import JOBS, done, export, job_of
 
@@ -90,3 +93,90 @@ def test_what_a_failure_said_of_the_row_is_erased_too(registered: World) -> None
     failed = job_of(registered, job_id)
     assert PERSON not in str(failed)
     assert (failed["status"], failed["error"]["code"]) == ("failed", "value_invalid")
+
+
+def test_what_notices_refreshes_and_occurrences_said_of_the_row_is_erased_too(
+    registered: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job that failed on the person's value is told by a notice; the vendor's reason and an occurrence's may quote it, too."""
+    registered.fakes.objects.put("tables", "volunteers.csv", b"id,mail\n1,rina@example.org\n")
+    bad = {"connector_name": "ymca_sheets", "table_name": "volunteers", "columns": {"mail": "int64"}}
+    schedule = create(registered, HOURLY, export=bad)
+    registered.go_to("2026-01-05T13:05:00+00:00")
+    registered.minute()
+    registered.work()
+    registered.minute()
+    reason = f"the key {PERSON} appears twice"
+    registered.vendor.refreshes = [VendorRefresh("v", RefreshStatus.FAILED, "Failed", reason=reason)]
+    run = registered.call("refresh", "POST", "/api/bi-connectors/ymca_powerbi/refresh").body["id"]
+    registered.work()
+    documents = registered.fakes.documents
+    [occurrence] = [path for path in documents._documents if path.startswith("occurrences/")]
+    error = {"code": "refresh_running", "message": reason, "retryable": False, "details": {"key": PERSON}}
+    documents.update(occurrence, {"reason": f"{PERSON} waits", "error": error})
+    [notice] = [path for path in documents._documents if path.startswith("notices/")]
+    sent = {"status": "refused", "attempts": 1, "reason": f"400: {PERSON}?"}
+    documents.update(notice, {"deliveries": {"team": sent}})
+    documents.update(f"schedules/{schedule}", {"sync_error": f"{PERSON} is no zone"})
+    quoting = {path for path, (data, _) in documents._documents.items() if PERSON in str(data)}
+    assert {path.split("/")[0] for path in quoting} == {
+        "export_jobs",
+        "refresh_runs",
+        "occurrences",
+        "notices",
+        "schedules",
+    }
+
+    assert erase(registered) == 1  # the job failed before it froze anything, so there was nothing to search
+
+    told = capsys.readouterr().out.splitlines()[-4]
+    assert set(told.removeprefix("silenced: ").split(", ")) == {
+        path for path in quoting if not path.startswith("export")
+    }
+    assert PERSON not in str(documents._documents)
+    shown = registered.call("refresh", "GET", f"/api/bi-connectors/refresh-runs/{run}").body
+    assert (shown["status"], shown["error"]["code"], shown["error_message"]) == (
+        "failed",
+        "refresh_failed",
+        "erased with the rows it told of",
+    )
+    kept = registered.call("refresh", "GET", "/api/bi-connectors/notices").body["notices"][0]
+    assert (kept["event"], kept["deliveries"]["team"]["status"]) == ("schedule.failing", "refused")
+
+
+def test_what_is_written_meanwhile_is_not_lost(registered: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notice is sent while its words are erased: that it was sent stays on record."""
+    documents = registered.fakes.documents
+    documents.create(
+        "notices/n",
+        {"message": PERSON, "deliveries": {"team": {"status": "waiting", "reason": PERSON}}, "expire_at": None},
+    )
+    read = documents.query
+
+    def query(query: Any) -> Any:
+        found = read(query)
+        if query.collection == "notices" and found:
+            documents.update("notices/n", {"deliveries": {"team": {"status": "sent", "reason": PERSON}}})
+        return found
+
+    monkeypatch.setattr(documents, "query", query)
+    erase(registered)
+    kept = documents.get("notices/n")
+    assert kept is not None
+    assert kept.data["deliveries"] == {"team": {"status": "sent", "reason": "erased with the rows it told of"}}
+
+
+def test_the_extremes_of_the_rows_that_a_job_counted_are_erased_with_them(registered: World) -> None:
+    """Where a vendor is asked for aggregates instead of rows, the least and the greatest value of each column are kept."""
+    job_id = done(registered, rows=WITH)["id"]
+    documents = registered.fakes.documents
+    counted = json.dumps({"rows": 2, "checksum": None, "aggregates": {"max:mail": PERSON, "count:id": 2}})
+    documents.update(
+        f"export_jobs/{job_id}", {"expected": counted, "begun": json.dumps({"state": {"before": json.loads(counted)}})}
+    )
+    documents.update(f"export_jobs/{job_id}/chunks/000000", {"fingerprint": counted})
+    assert erase(registered) == 0
+    assert PERSON not in str(documents._documents)
+    kept = documents.get(f"export_jobs/{job_id}/chunks/000000")
+    assert kept is not None
+    assert json.loads(kept.data["fingerprint"]) == {"rows": 2, "checksum": None, "aggregates": {}}
