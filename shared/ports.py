@@ -32,7 +32,7 @@ class Query:
     """Documents of one collection: equality and range filters, one order, a page.
 
     `where` holds (field, operator, value) with operators of Firestore (`==`, `<`, `<=`, `>`, `>=`, `in`).
-    `start_after` is the path of the last document of the previous page.
+    `start_after` is the path of the last document of the previous page; `at` asks for what there was at a moment of `moment`.
     """
 
     collection: str
@@ -41,6 +41,7 @@ class Query:
     descending: bool = False
     limit: int | None = None
     start_after: str | None = None
+    at: datetime | None = None
 
 
 class Transaction(Protocol):
@@ -72,7 +73,11 @@ class Documents(Protocol):
 
     def delete(self, path: str, *, version: str | None = None) -> None: ...
 
-    def query(self, query: Query) -> list[Document]: ...
+    def query(self, query: Query) -> list[Document]:
+        """Raises `SourceError`, code `read_time_too_old`, for a moment that is not kept any more."""
+
+    def moment(self) -> datetime:
+        """The present by the database's own clock: what `Query.at` takes, for an hour (our database keeps no less)."""
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
         """Run `work`, retried on contention, so it must be free of other effects. Returns what `work` returns."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from infra.check.plan import ROOT, Plan, Violations
+from infra.check.watching import alerts_are_tested, alerts_wait_for_their_metrics, the_budget_covers_everything
+
 PRIMITIVE = frozenset({"roles/owner", "roles/editor", "roles/viewer"})
 EVERYBODY = frozenset({"allUsers", "allAuthenticatedUsers"})
 BELIEVED = "CLOUD_RUN_CHECKS_CALLERS"
@@ -23,34 +24,6 @@ OF_THE_PROJECT = frozenset({"secretmanager.secrets.create", "secretmanager.secre
 
 MOST_WORKER_S = 900
 """Longer than a worker's time box of 8 minutes, no longer than the deadline of its task."""
-
-Violations = Iterator[str]
-
-
-class Plan:
-    """The planned resources of one plan in JSON."""
-
-    def __init__(self, plan: dict[str, Any]) -> None:
-        self.changes = [
-            c for c in plan["resource_changes"] if c["mode"] == "managed" and "create" in c["change"]["actions"]
-        ]
-        self.configuration = plan["configuration"]["root_module"]["resources"]
-
-    def of(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield (address, planned values) of a type; a type that ends in `_` is a prefix."""
-        for change in self.changes:
-            if change["type"] == kind or (kind.endswith("_") and change["type"].startswith(kind)):
-                yield change["address"], change["change"]["after"]
-
-    def one(self, address: str) -> dict[str, Any]:
-        """The planned values of one resource, empty if it is not planned."""
-        return next((c["change"]["after"] for c in self.changes if c["address"] == address), {})
-
-    def references(self, address: str) -> list[str]:
-        """What the configuration of a resource block refers to."""
-        return re.findall(
-            r'"([\w.]+)"', json.dumps([r["expressions"] for r in self.configuration if r["address"] == address])
-        )
 
 
 def nobody_is_everybody(plan: Plan) -> Violations:
@@ -348,6 +321,9 @@ POLICIES: tuple[Callable[[Plan], Violations], ...] = (
     images_are_cleaned,
     secrets_are_not_in_settings,
     access_is_audited,
+    alerts_wait_for_their_metrics,
+    alerts_are_tested,
+    the_budget_covers_everything,
 )
 
 

@@ -1,4 +1,4 @@
-"""Stands in for the google provider: serves its schema over Terraform's plugin protocol and plans what is configured.
+"""Stands in for a provider: serves its schema over Terraform's plugin protocol and plans what is configured.
 
 It talks to nobody. It knows shapes, not values: enumerations, formats and what forces a replacement are the real provider's.
 Terraform starts it; `PROVIDER_SCHEMA` names the file that `schema.schema_of` made.

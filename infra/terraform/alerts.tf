@@ -6,13 +6,15 @@ resource "google_monitoring_notification_channel" "email" {
   labels       = { email_address = each.key }
 }
 
-# alerts.json: those with a metric fire above a threshold or when it is absent, the others on each matching line (at most one
-# notice an hour). Tests match every `log` with a line that the code writes, and every name with a section of infra/RUNBOOK.md.
+# alerts.json: those with a metric fire above a threshold or when it is absent, those with an objective when its allowance is used
+# up too fast, the others on each matching line (at most one notice an hour). Tests match every `log`, `where` and objective with
+# lines that the code writes, and every name with a section of infra/RUNBOOK.md.
 locals {
   alerts       = jsondecode(file("${path.module}/alerts.json"))
-  log_alerts   = { for name, alert in local.alerts : name => alert if !can(alert.metric) }
+  log_alerts   = { for name, alert in local.alerts : name => alert if !can(alert.metric) && !can(alert.objective) }
   above_alerts = { for name, alert in local.alerts : name => alert if can(alert.above) }
   gone_alerts  = { for name, alert in local.alerts : name => alert if can(alert.absent) }
+  burn_alerts  = { for name, alert in local.alerts : name => alert if can(alert.burn) }
   channels     = [for channel in google_monitoring_notification_channel.email : channel.id]
   runbook      = "infra/RUNBOOK.md"
 }
@@ -78,7 +80,7 @@ resource "google_monitoring_alert_policy" "above" {
     content   = "What to do: ${local.runbook}#${each.key}"
   }
 
-  depends_on = [google_logging_metric.event]
+  depends_on = [time_sleep.metrics]
 }
 
 resource "google_monitoring_alert_policy" "gone" {
@@ -107,5 +109,29 @@ resource "google_monitoring_alert_policy" "gone" {
     content   = "What to do: ${local.runbook}#${each.key}"
   }
 
-  depends_on = [google_logging_metric.event]
+  depends_on = [time_sleep.metrics]
+}
+
+resource "google_monitoring_alert_policy" "burn" {
+  for_each = local.burn_alerts
+
+  display_name          = "BI connectors (${var.prefix}): ${each.value.title}"
+  combiner              = "OR"
+  severity              = each.value.severity
+  notification_channels = local.channels
+
+  conditions {
+    display_name = each.value.title
+    condition_threshold {
+      filter          = "select_slo_burn_rate(\"${google_monitoring_slo.objective[each.value.objective].name}\", \"${each.value.window}\")"
+      comparison      = "COMPARISON_GT"
+      threshold_value = each.value.burn
+      duration        = "0s"
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = "What to do: ${local.runbook}#${each.key}"
+  }
 }

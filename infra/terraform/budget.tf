@@ -1,12 +1,13 @@
+# Over all that the project costs: every environment in it, what else runs there, and what carries no label (Cloud Scheduler,
+# Firestore, Cloud Tasks, logs, builds). So one environment of a project holds it.
 resource "google_billing_budget" "monthly" {
-  count = var.billing_account == null ? 0 : 1
+  count = var.billing_account == null || !var.owns_project_settings ? 0 : 1
 
   billing_account = var.billing_account
-  display_name    = "BI connectors (${var.prefix})"
+  display_name    = "${var.project_id}: the whole project"
 
   budget_filter {
     projects = ["projects/${var.project_number}"]
-    labels   = { app = local.labels.app }
   }
 
   amount {

@@ -43,3 +43,10 @@ resource "google_logging_metric" "event" {
 
   depends_on = [google_project_service.needed]
 }
+
+# Alerts and objectives that name a metric are refused (404) while Cloud Monitoring does not know it, which "could take up to 10
+# minutes" by its own message. Only applies that make a metric wait, and meanwhile the functions are built.
+resource "time_sleep" "metrics" {
+  create_duration = "600s"
+  triggers        = { for name, metric in google_logging_metric.event : name => metric.name }
+}

@@ -48,7 +48,7 @@ variable "prefix" {
 
 variable "owns_project_settings" {
   type        = bool
-  description = "Whether this environment also holds what a project has only once: the audit configuration. True in exactly one environment of a project."
+  description = "Whether this environment also holds what a project has only once: the audit configuration and the budget. True in exactly one environment of a project."
   default     = true
 }
 
@@ -193,13 +193,13 @@ variable "notify" {
 
 variable "billing_account" {
   type        = string
-  description = "Billing account for a budget, e.g. 012345-6789AB-CDEF01. Null: no budget."
+  description = "Billing account for a budget over all that the project costs, other environments and services in it included, e.g. 012345-6789AB-CDEF01. Null: no budget."
   default     = null
 }
 
 variable "monthly_budget" {
   type        = number
-  description = "Budget in the billing account's currency."
+  description = "Budget of the whole project in the billing account's currency; it tells people (at half, 90 % and all of it), it stops nothing."
   default     = 50
 }
 

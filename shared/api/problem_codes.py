@@ -80,6 +80,7 @@ ROWS = """
 | `route_not_found` | there is no such path; see /openapi.json |
 | `row_invalid` | a row is not an object, or holds what JSON has no form for |
 | `row_ragged` | a line has another number of cells than the header |
+| `restoring` | this service's documents are being restored from a backup; ask again in a minute |
 | `rows_erased` | the rows that the job froze are not kept any more; export again |
 | `run_ended` | the refresh run has ended; there is nothing to cancel |
 | `scheduler_unavailable` | Cloud Scheduler gave no answer; the schedule is kept and told later |

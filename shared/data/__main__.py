@@ -1,4 +1,4 @@
-"""`python -m shared.data COMMAND`: backup, restore, migrate, erase. With the settings of the export worker in the environment.
+"""`python -m shared.data COMMAND`: backup, restore, resume, migrate, erase. With the settings of the export worker in the environment.
 
 Reaches Firestore and the buckets as whoever runs it (application default credentials), not through the API.
 """
@@ -44,6 +44,9 @@ def _run(parsed: argparse.Namespace, own: Services) -> str:
         case "restore":
             with _source(stores.objects, parsed.place) as source:
                 return f"{backup.restore(stores.documents, source)} documents restored"
+        case "resume":
+            backup.resume(stores.documents)
+            return "the functions take and do work again"
         case _:
             return f"{migration.migrate(stores.documents, own.exports.lifting)} jobs lifted"
 
@@ -86,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, does in (("backup", "write every document into a new file"), ("restore", "read them back")):
         commands.add_parser(name, help=does).add_argument("place", help="a path, or gs://bucket/name")
+    commands.add_parser("resume", help="let the functions work again after a restore that failed and is given up")
     commands.add_parser("migrate", help="bring every document to the present form")
     erase = commands.add_parser("erase", help="erase what jobs of a table keep if it holds such a row")
     for name in ("table", "column", "value"):

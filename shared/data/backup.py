@@ -1,6 +1,7 @@
 """Documents as lines of JSON, and back: one line a document, nothing held in memory but a page.
 
-Not a snapshot of one moment: what changes while it runs is in it as before or as after. Firestore's own backups are.
+A backup is of one moment, that of its beginning, whatever is written while it runs. A restore keeps the functions from working on
+half of the documents (`services.restoring`).
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from shared.errors import ConflictError, InvalidRequestError
-from shared.models import utc
+from shared.models import SCHEMA, utc
 from shared.ports import Document, Documents, Query
+from shared.services.restoring import MARK
 
 COLLECTIONS = (
     "connectors",
@@ -30,7 +33,7 @@ COLLECTIONS = (
     "audit",
     "audit_seals",
 )
-"""All but `quotas` and `breakers`, which fill by themselves within minutes."""
+"""All but `quotas` and `breakers`, which fill by themselves within minutes, and the mark of a restore."""
 BELOW = {"export_jobs": "chunks"}
 PAGE = 300  # our choice: documents in memory at once
 _TIME = "$time"
@@ -39,28 +42,48 @@ _MARK = re.compile(r"\$+time")
 
 def lines(documents: Documents) -> Iterator[bytes]:
     """Yield every document as a line that `restore` takes, by collection and path."""
+    at = documents.moment()
     for collection in COLLECTIONS:
-        for document in every(documents, collection):
+        for document in every(documents, collection, at):
             yield _line(document)
             if collection in BELOW:
-                yield from map(_line, every(documents, f"{document.path}/{BELOW[collection]}"))
+                yield from map(_line, every(documents, f"{document.path}/{BELOW[collection]}", at))
 
 
-def every(documents: Documents, collection: str) -> Iterator[Document]:
-    """Yield the documents of a collection by path, page by page. What is deleted meanwhile may be left out, nothing else."""
-    page = documents.query(Query(collection, limit=PAGE))
+def every(documents: Documents, collection: str, at: datetime | None = None) -> Iterator[Document]:
+    """Yield the documents of a collection by path, page by page, as they were at a moment of the database's.
+
+    Without `at` each page is as it is when it is read, and what is deleted meanwhile may be left out, nothing else.
+    """
+    page = documents.query(Query(collection, limit=PAGE, at=at))
     while page:
         yield from page
-        page = _after(documents, collection, page) if len(page) == PAGE else []
+        page = _after(documents, collection, page, at) if len(page) == PAGE else []
 
 
 def restore(documents: Documents, source: Iterable[bytes]) -> int:
     """Create the documents of these lines; return how many. The same again changes nothing.
 
+    The functions refuse work from the first line on until the last is written: if it raises, until it is done again with success,
+    or `resume` is called.
+
     Raises:
         ConflictError: a document of that path holds something else; those before it are restored.
         InvalidRequestError: a line is none that `lines` wrote.
     """
+    with suppress(ConflictError):
+        documents.create(MARK, {"schema": SCHEMA})
+    count = _create_all(documents, source)
+    resume(documents)
+    return count
+
+
+def resume(documents: Documents) -> None:
+    """Let the functions work again. Repeatable."""
+    documents.delete(MARK)
+
+
+def _create_all(documents: Documents, source: Iterable[bytes]) -> int:
     count = 0
     for number, line in enumerate(source, 1):
         try:
@@ -78,10 +101,10 @@ def restore(documents: Documents, source: Iterable[bytes]) -> int:
     return count
 
 
-def _after(documents: Documents, collection: str, page: list[Document]) -> list[Document]:
+def _after(documents: Documents, collection: str, page: list[Document], at: datetime | None) -> list[Document]:
     """Return the next page: after the last document, or if that is deleted (then a query begins anew) after one before it."""
     for last in reversed(page):
-        found = documents.query(Query(collection, limit=PAGE, start_after=last.path))
+        found = documents.query(Query(collection, limit=PAGE, start_after=last.path, at=at))
         if not found or found[0].path > last.path:
             return [document for document in found if document.path > page[-1].path]
     message = f"a whole page of {collection} was deleted meanwhile; run it again"

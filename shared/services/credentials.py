@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.ports import Query, Stores
+from shared.services.restoring import is_restoring
 
 GRACE = timedelta(hours=1)
-"""The promise: nothing unused outlives it by more than a sweep. A worker that read the former version goes on with it meanwhile."""
+"""The promise: nothing unused outlives it by more than a sweep, while there is any connector or channel. A worker that read the
+former version goes on with it meanwhile."""
 
 
 OWNERS = {"connector": "connectors", "channel": "channels"}
@@ -32,7 +34,12 @@ class Credentials:
             for version in self._stores.secrets.versions(f"{self._prefix}-{kind}-")
             if version.created_at < before
         ]
-        unused = set(old) - self._in_use(before)  # in this order: who names a version by now keeps it
+        used = self._in_use(before)  # in this order: who names a version by now keeps it
+        if not used or is_restoring(self._stores.documents):
+            return (
+                0  # no owner at all, or not yet all of them: more likely a database that is empty until it is restored
+            )
+        unused = set(old) - used
         for name in sorted(unused):
             self._stores.secrets.destroy(name)
         return len(unused)

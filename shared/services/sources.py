@@ -21,8 +21,8 @@ OF_ROWS = "rows in the request"
 """What stands for the `uri` of rows that came with the request."""
 RESERVED = re.compile(r"__.*__")
 OWN_COLLECTIONS = frozenset(
-    {"audit", "audit_seals", "breakers", "channels", "chunks", "connectors", "export_jobs", "file_links", "idempotency_keys", "notices",
-     "occurrences", "quotas", "refresh_runs", "schedules", "tables", "targets"}
+    {"audit", "audit_seals", "breakers", "channels", "chunks", "connectors", "export_jobs", "file_links", "idempotency_keys", "maintenance",
+     "notices", "occurrences", "quotas", "refresh_runs", "schedules", "tables", "targets"}
 )  # fmt: skip
 TABLE = re.compile(r"(?:(?P<project>[a-z][a-z0-9.:-]{4,62})\.)?(?P<dataset>\w{1,1024})\.(?P<table>[\w -]{1,1024})")
 PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]*")

@@ -12,7 +12,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from shared.errors import ConflictError, InvalidRequestError, NotFoundError, PreconditionFailedError
+from shared.errors import ConflictError, InvalidRequestError, NotFoundError, PreconditionFailedError, SourceError
 from shared.ports import Document, Json, Query, Transaction
 
 T = TypeVar("T")
@@ -63,13 +63,26 @@ class FirestoreDocuments:
         direction = firestore.Query.DESCENDING if query.descending else firestore.Query.ASCENDING
         found = found.order_by(query.order_by or "__name__", direction=direction)
         if query.start_after:
-            cursor = self._client.document(query.start_after).get()
+            cursor = self._client.document(query.start_after).get(read_time=query.at)
             if cursor.exists:
                 found = found.start_after(cursor)
         if query.limit is not None:
             found = found.limit(query.limit)
-        documents = (_document(snapshot) for snapshot in found.stream())
+        try:
+            documents = [_document(snapshot) for snapshot in found.stream(read_time=query.at)]
+        except google.FailedPrecondition as exc:
+            if query.at is None:
+                raise
+            raise SourceError(
+                f"Firestore does not keep {query.collection} as of {query.at.isoformat()} any more: {exc.message}",
+                code="read_time_too_old",
+            ) from exc
         return [document for document in documents if document is not None]
+
+    def moment(self) -> datetime:
+        """Ask for a document that need not exist: the answer says when it was read, whatever this machine's clock says."""
+        read: datetime = _plain(self._client.document("readiness/none").get().read_time)
+        return read
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
         @firestore.transactional

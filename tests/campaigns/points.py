@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from shared.ports import Document, Documents, ObjectInfo, Objects, Query, Stores, Task, Tasks, Transaction
@@ -52,6 +53,9 @@ class PointedDocuments:
     def query(self, query: Query) -> list[Document]:
         self._points.reach("documents.query:before")
         return self._inner.query(query)
+
+    def moment(self) -> datetime:
+        return self._inner.moment()
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
         self._points.reach("documents.transact:before")

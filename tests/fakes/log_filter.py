@@ -1,4 +1,5 @@
-"""Cloud Logging's filter language, as far as our metrics and alerts use it, over the JSON lines that functions write.
+"""Cloud Logging's filter language, as far as our metrics and alerts use it, over the JSON lines that functions write; and what Cloud
+Monitoring's adds to it, `one_of("…", "…")`, over a point's labels.
 
 Rules: cloud.google.com/logging/docs/view/logging-query-language and .../logging/docs/structured-logging. What the agent takes out of a
 line (severity, time, trace …) is not in `jsonPayload`; a line that holds only a message is text, not JSON.
@@ -11,7 +12,7 @@ import re
 from typing import Any
 
 TAKEN_OUT = ("severity", "time")
-_TOKEN = re.compile(r'\s*(\(|\)|AND\b|OR\b|"(?:[^"\\]|\\.)*"|[<>]=?|=~|!=|=|[\w.\-]+)')
+_TOKEN = re.compile(r'\s*(\(|\)|,|AND\b|OR\b|"(?:[^"\\]|\\.)*"|[<>]=?|=~|!=|=|[\w.\-]+)')
 
 
 def entry(line: str) -> dict[str, Any]:
@@ -69,11 +70,15 @@ class _Parser:
         return any(_holds(_value(found, field), operator, wanted) for wanted in self._values())
 
     def _values(self) -> list[str]:
+        separator = "OR"
+        if self._tokens[0] == "one_of":
+            self._tokens.pop(0)
+            separator = ","
         if self._tokens[0] != "(":
             return [self._tokens.pop(0).strip('"')]
         self._tokens.pop(0)
         listed = [self._tokens.pop(0).strip('"')]
-        while self._tokens[0] == "OR":
+        while self._tokens[0] == separator:
             self._tokens.pop(0)
             listed.append(self._tokens.pop(0).strip('"'))
         self._expect(")")

@@ -52,6 +52,8 @@ class InMemoryDocuments:
     def __init__(self, *, indexed: bool = True) -> None:
         self._indexed = indexed
         self._documents: dict[str, tuple[dict[str, Any], int]] = {}
+        self._moments: dict[datetime, dict[str, tuple[dict[str, Any], int]]] = {}
+        """What there was whenever somebody asked for the moment; what is stored is replaced, never changed."""
         self._writes = 0
         self._lock = threading.RLock()
 
@@ -81,6 +83,12 @@ class InMemoryDocuments:
             self._check(path, version)
             self._documents.pop(path, None)
 
+    def moment(self) -> datetime:
+        with self._lock:
+            at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(microseconds=len(self._moments))
+            self._moments[at] = dict(self._documents)
+            return at
+
     def query(self, query: Query) -> list[Document]:
         if self._indexed and (line := missing_index(query)):
             raise LookupError(
@@ -90,9 +98,10 @@ class InMemoryDocuments:
             raise LookupError("Firestore does not support descending key scans; order by a field")
         depth = query.collection.count("/") + 1
         with self._lock:
-            paths = [p for p in self._documents if p.startswith(query.collection + "/") and p.count("/") == depth]
-            found = [self.get(path) for path in paths]
-        documents = [d for d in found if d is not None and all(_holds(d.data, clause) for clause in query.where)]
+            there = self._documents if query.at is None else self._moments[query.at]
+            paths = [p for p in there if p.startswith(query.collection + "/") and p.count("/") == depth]
+            found = [Document(p, copy.deepcopy(there[p][0]), f"{there[p][1]}.000000000") for p in paths]
+        documents = [d for d in found if all(_holds(d.data, clause) for clause in query.where)]
 
         def key(document: Document) -> Any:
             return (document.data[query.order_by], document.path) if query.order_by else document.path

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from shared.data.__main__ import main
-from shared.data.backup import lines, restore
+from shared.data.backup import PAGE, every, lines, restore
 from shared.errors import ConflictError, InvalidRequestError
 from tests.fakes.stores import InMemoryDocuments, InMemoryObjects
 from tests.functional.conftest import World
@@ -47,6 +48,57 @@ def test_lines_of_an_earlier_release_are_read() -> None:
 def test_a_line_that_is_none_is_refused_by_its_number(line: bytes) -> None:
     with pytest.raises(InvalidRequestError, match="line 1 is not one of a backup"):
         restore(InMemoryDocuments(), [line])
+
+
+def test_a_backup_is_of_the_moment_when_it_began() -> None:
+    documents, other = InMemoryDocuments(), InMemoryDocuments()
+    for number in range(PAGE + 2):
+        documents.create(f"connectors/{number:04}", {"n": 1})
+    documents.create("schedules/one", {"n": 1})
+    written = lines(documents)
+    first = next(written)
+    documents.update("connectors/0301", {"n": 2})
+    documents.delete("connectors/0299")
+    documents.delete("schedules/one")
+    documents.create("schedules/two", {"n": 2})
+    restore(other, [first, *written])
+    found = {document.path: document.data for name in ("connectors", "schedules") for document in every(other, name)}
+    assert found == {**{f"connectors/{number:04}": {"n": 1} for number in range(PAGE + 2)}, "schedules/one": {"n": 1}}
+
+
+def test_nothing_is_taken_or_done_between_the_first_line_of_a_restore_and_its_last(registered: World) -> None:
+    saved = list(lines(registered.fakes.documents))
+    registered.fakes.documents._documents.clear()
+    asked = []
+
+    def watched() -> Iterator[bytes]:
+        for line in saved:
+            answer = registered.call("register", "POST", "/api/bi-connectors/register", {})
+            asked.append((answer.status, answer.body["code"], answer.headers["Retry-After"]))
+            assert registered.call("register", "GET", "/api/bi-connectors").status == 200
+            with pytest.raises(AssertionError, match="restoring"):
+                registered.sweep()
+            with pytest.raises(AssertionError, match="restoring"):
+                registered.minute()
+            assert registered.fire("01ke70ehg0txapbgjgxdvk3037", "2026-01-05T12:00:00Z").status == 503
+            yield line
+
+    assert restore(registered.fakes.documents, watched()) == len(saved)
+    assert set(asked) == {(503, "restoring", "61")}
+    registered.sweep()
+    assert list(lines(registered.fakes.documents)) == saved
+
+
+def test_a_restore_that_failed_leaves_the_functions_refusing_until_it_is_done_again_or_given_up(
+    registered: World, tmp_path: Path
+) -> None:
+    place = tmp_path / "backup.jsonl"
+    place.write_bytes(b'["connectors/ymca_sheets", {"another": "one"}]\n')
+    assert main(["restore", str(place)], registered.services) == 1
+    with pytest.raises(AssertionError, match="restoring"):
+        registered.sweep()
+    assert main(["resume"], registered.services) == 0
+    registered.sweep()
 
 
 def test_a_second_backup_never_replaces_the_first(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from shared.data.backup import lines, restore
 from shared.errors import InternalError
-from tests.functional.conftest import POWER_BI, World
+from tests.functional.conftest import POWER_BI, SHEETS, World
 
 API = "/api/bi-connectors"
 
@@ -29,15 +31,38 @@ def rotate(world: World) -> None:
     assert answer.status == 200, answer.body
 
 
+SHEETS_KEPT = "bi-connector-ymca_sheets/versions/1"
+
+
 def test_credentials_of_a_register_that_fails_later_are_gone_within_the_hour(world: World) -> None:
+    assert world.call("register", "POST", f"{API}/register", SHEETS).status == 201
     documents = world.fakes.documents
     inner = documents.transact
     documents.transact = lambda work: (_ for _ in ()).throw(InternalError("the process dies here"))  # type: ignore[method-assign]
     assert world.call("register", "POST", f"{API}/register", POWER_BI).status == 500
     documents.transact = inner  # type: ignore[method-assign]
-    assert kept(world) == ["bi-connector-ymca_powerbi/versions/1"]
-    assert kept(after(world, 59)) == ["bi-connector-ymca_powerbi/versions/1"]
-    assert kept(after(world, 2)) == []
+    assert kept(world) == ["bi-connector-ymca_powerbi/versions/1", SHEETS_KEPT]
+    assert kept(after(world, 59)) == ["bi-connector-ymca_powerbi/versions/1", SHEETS_KEPT]
+    assert kept(after(world, 2)) == [SHEETS_KEPT]
+
+
+def test_a_database_that_lost_its_documents_keeps_its_credentials_until_they_are_restored(registered: World) -> None:
+    documents = registered.fakes.documents
+    saved = list(lines(documents))
+    documents._documents.clear()
+    before = kept(registered)
+    assert len(before) == 2
+    assert kept(after(registered, 120)) == before
+
+    def half() -> Iterator[bytes]:
+        """A sweep that began before the restore finds half of the connectors."""
+        for line in saved:
+            yield line
+            if line.startswith(b'["connectors/'):
+                assert registered.services.credentials.sweep() == 0
+
+    assert restore(documents, half()) == len(saved)
+    assert kept(after(registered, 120)) == before
 
 
 def test_a_rotated_version_serves_running_jobs_for_an_hour(registered: World) -> None:

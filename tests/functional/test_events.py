@@ -25,12 +25,21 @@ from tests.functional.test_exports import EXPORT, start
 ROOT = Path(__file__).resolve().parents[2]
 METRICS: dict[str, Any] = json.loads((ROOT / "infra" / "terraform" / "metrics.json").read_text())
 ALERTS: dict[str, Any] = json.loads((ROOT / "infra" / "terraform" / "alerts.json").read_text())
+OBJECTIVES: dict[str, Any] = json.loads((ROOT / "infra" / "terraform" / "objectives.json").read_text())
 
 
 def exports_fail(world: World) -> None:
     world.vendor.errors = [("preflight", TargetError("no"))]
     start(world)
     world.work()
+
+
+def objective_at_risk(world: World) -> None:
+    """Two of three jobs that ended failed: burning 133 times as fast as the objective allows."""
+    start(world)
+    world.work()
+    exports_fail(world)
+    exports_fail(world)
 
 
 def fault_of_ours(world: World) -> None:
@@ -115,6 +124,7 @@ def repair_failed(world: World) -> None:
 
 CAUSES: dict[str, Callable[[World], None]] = {
     "exports-fail": exports_fail,
+    "objective-at-risk": objective_at_risk,
     "fault-of-ours": fault_of_ours,
     "jobs-rescued": jobs_rescued,
     "sweep-missing": sweep_missing,
@@ -162,6 +172,69 @@ def test_no_alert_when_all_goes_well(name: str, registered: World, capsys: pytes
     assert [found for found in entries(capsys) if matches(ALERTS[name]["log"], found)] == []
 
 
+def points(metric: str, found: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return what a metric counts: each entry with the labels of its point, as text."""
+    counted = [one for one in found if matches(METRICS[metric]["filter"], one)]
+    labels = METRICS[metric]["labels"]
+    return [(one, {label: str(one["jsonPayload"].get(label, "")) for label in labels}) for one in counted]
+
+
+def kept(where: str, metric: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries whose points pass a filter on labels."""
+    return [one for one, labels in points(metric, found) if matches(where, {"metric": {"labels": labels}})]
+
+
+@pytest.mark.parametrize("name", [name for name in ALERTS if "where" in ALERTS[name]])
+def test_an_alert_on_a_metric_counts_just_the_lines_that_it_is_for(
+    name: str, registered: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(registered)
+    registered.work()
+    CAUSES[name](registered)
+    found = entries(capsys)
+    alert = ALERTS[name]
+    assert [one for one in found if matches(alert["log"], one)]
+    assert kept(alert["where"], alert["metric"], found) == [one for one in found if matches(alert["log"], one)]
+
+
+def burn(objective: dict[str, Any], found: list[dict[str, Any]]) -> float:
+    """Return how many times faster than it may the allowance of an objective is used up."""
+    good, total = (len(kept(objective[name], objective["metric"], found)) for name in ("good", "total"))
+    return float((1 - good / total) / (1 - objective["goal"]))
+
+
+@pytest.mark.parametrize("name", [name for name in ALERTS if "burn" in ALERTS[name]])
+def test_an_objective_at_risk_is_seen_in_the_lines_of_its_jobs_and_not_when_all_goes_well(
+    name: str, registered: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alert = ALERTS[name]
+    objective = OBJECTIVES[alert["objective"]]
+    start(registered)
+    registered.work()
+    registered.vendor.errors = [("write", VendorUnavailableError("busy", retry_after_s=3600.0))]
+    cancelled = start(registered)
+    registered.work_once()
+    registered.call("export", "POST", f"/api/bi-connectors/export-jobs/{cancelled}:cancel")
+    registered.work_once(newest=True)
+    found = entries(capsys)
+    assert {labels["status"] for _, labels in points("jobs", found)} == {"success", "cancelled"}
+    assert burn(objective, found) == 0
+    CAUSES[name](registered)
+    assert burn(objective, entries(capsys)) > alert["burn"]
+
+
+def test_an_objective_of_values_counts_those_of_its_lines(
+    registered: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(registered)
+    found = entries(capsys)
+    for objective in (one for one in OBJECTIVES.values() if "at_most" in one):
+        metric = METRICS[objective["metric"]]
+        values = [one["jsonPayload"][metric["value"]] for one, _ in points(objective["metric"], found)]
+        assert len(values) == 1
+        assert 0 < values[0] <= objective["at_most"]
+
+
 def everything(world: World) -> None:
     """Make the code write every kind of line that a metric counts."""
     start(world)
@@ -189,9 +262,10 @@ def test_a_metric_finds_its_value_and_labels_in_what_it_counts(
 
 
 def test_a_metric_that_an_alert_narrows_has_the_label(registered: World) -> None:
-    for alert in ALERTS.values():
-        for label in re.findall(r"metric\.labels\.(\w+)", alert.get("where", "")):
-            assert label in METRICS[alert["metric"]]["labels"]
+    for one in (*ALERTS.values(), *OBJECTIVES.values()):
+        narrowed = " ".join(one.get(name, "") for name in ("where", "good", "total"))
+        for label in re.findall(r"metric\.labels\.(\w+)", narrowed):
+            assert label in METRICS[one["metric"]]["labels"]
 
 
 def test_every_alert_has_its_section_in_the_runbook() -> None:

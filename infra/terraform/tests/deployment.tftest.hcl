@@ -1,6 +1,8 @@
 # Run with a mocked provider: what must hold between resources whose values only the cloud knows.
 mock_provider "google" {}
 
+mock_provider "time" {}
+
 variables {
   project_id     = "example-project"
   project_number = "123456789012"
@@ -53,11 +55,25 @@ run "two_environments_share_no_name" {
   variables {
     prefix                = "test"
     owns_project_settings = false
+    billing_account       = "012345-6789AB-CDEF01"
   }
 
   assert {
-    condition     = google_firestore_database.main.name == "test-connectors" && length(google_project_iam_audit_config.access) == 0 && alltrue([for bucket in google_storage_bucket.data : strcontains(bucket.name, "-test-")])
+    condition     = google_firestore_database.main.name == "test-connectors" && length(google_project_iam_audit_config.access) == 0 && length(google_billing_budget.monthly) == 0 && alltrue([for bucket in google_storage_bucket.data : strcontains(bucket.name, "-test-")])
     error_message = "the second environment would take the first one's names"
+  }
+}
+
+run "the_budget_is_over_the_whole_project" {
+  command = plan
+
+  variables {
+    billing_account = "012345-6789AB-CDEF01"
+  }
+
+  assert {
+    condition     = google_billing_budget.monthly[0].budget_filter[0].projects == toset(["projects/123456789012"]) && try(length(google_billing_budget.monthly[0].budget_filter[0].labels), 0) == 0
+    error_message = "the budget leaves out what carries no label"
   }
 }
 

@@ -76,6 +76,20 @@ def test_query_filters_orders_and_pages(documents: Documents) -> None:
     assert [item.path for item in documents.query(Query("jobs/j0/chunks"))] == ["jobs/j0/chunks/c0"]
 
 
+def test_a_query_as_of_a_moment_finds_what_there_was_then(documents: Documents) -> None:
+    for name in "abc":
+        documents.create(f"things/{name}", {"n": 1})
+    at = documents.moment()
+    documents.update("things/a", {"n": 2})
+    documents.delete("things/b")
+    documents.create("things/d", {"n": 2})
+    then = [(item.path, item.data) for item in documents.query(Query("things", at=at))]
+    assert then == [("things/a", {"n": 1}), ("things/b", {"n": 1}), ("things/c", {"n": 1})]
+    after = documents.query(Query("things", start_after="things/b", at=at))  # which is deleted since
+    assert [item.path for item in after] == ["things/c"]
+    assert [item.path for item in documents.query(Query("things"))] == ["things/a", "things/c", "things/d"]
+
+
 def test_a_transaction_is_all_or_nothing(documents: Documents) -> None:
     documents.create("things/there", {"a": 1})
 

@@ -45,7 +45,7 @@ def test_every_address_is_a_route_of_the_function_that_is_called(seen: guide.Wal
 def test_our_own_commands_take_what_they_are_asked(seen: guide.Walk) -> None:
     commands = [asked.words[3:] for asked in seen.of(".venv/bin/python") if asked.words[1:3] == ("-m", "shared.data")]
     assert len(commands) == len(list(seen.of(".venv/bin/python")))
-    assert {_parser().parse_args(words).command for words in commands} == {"backup", "restore", "migrate", "erase"}
+    assert {_parser().parse_args(words).command for words in commands} == {"backup", "restore", "resume", "migrate", "erase"}
 
 
 def test_the_described_environments_set_variables_that_there_are(seen: guide.Walk) -> None:
