@@ -43,6 +43,10 @@ for name in export refresh notices; do
 done
 
 while IFS='|' read -r role title permissions; do
+  # A role that was deleted keeps its name for weeks; it is taken up again.
+  if [ "$(gcloud iam roles describe "${PREFIX}_$role" --project="$PROJECT" --format='value(deleted)' 2>/dev/null)" = True ]; then
+    gcloud iam roles undelete "${PREFIX}_$role" --project="$PROJECT"
+  fi
   unless gcloud iam roles describe "${PREFIX}_$role" --project="$PROJECT" -- gcloud iam roles create "${PREFIX}_$role" --project="$PROJECT" --title="BI connectors ($PREFIX): $title" --permissions="$permissions"
   gcloud iam roles update "${PREFIX}_$role" --project="$PROJECT" --permissions="$permissions"
 done < <(python3 -c '

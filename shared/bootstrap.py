@@ -108,10 +108,7 @@ class _GoogleStores:
 
     @cached_property
     def objects(self) -> Any:
-        s = self._settings
-        if s.is_local:
-            return _on_first_use("shared.stores.cloud_storage:CloudStorageObjects", s.project)
-        return _on_first_use("shared.stores.cloud_storage:on_google_cloud", s.project)
+        return _on_first_use("shared.stores.cloud_storage:as_itself", self._settings.project)
 
     @cached_property
     def warehouse(self) -> Any:

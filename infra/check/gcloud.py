@@ -17,13 +17,18 @@ from pathlib import Path
 from infra.check.guide import gcloud_of_guide
 from infra.check.terraform import ROOT, CheckError
 
-SCRIPT = ROOT / "infra" / "gcloud.sh"
+SCRIPT, REMOVAL = ROOT / "infra" / "gcloud.sh", ROOT / "infra" / "gcloud_remove.sh"
 ARGUMENTS = ("example-project", "europe-west1", "bi", "ada@example.org")
 _NOTES = r"""
 gcloud() {
   { printf 'gcloud'; printf ' %q' "$@"; echo; } >>"$NOTES"
   case "$*" in
     "projects describe"*) echo 123456789012 ;;
+    *"value(deleted)"*) [ "$MISSING" = 1 ] || echo True ;;
+    "projects get-iam-policy"*) printf '%s\n' "$GRANTS" ;;
+    "iam roles list"*) echo "$ROLES" ;;
+    "scheduler jobs list"*) echo bi-schedule-01ke70ehg0txapbgjgxdvk3037 ;;
+    "secrets list"*) echo bi-connector-sheets bi-channel-team ;;
     *describe*) return "$MISSING" ;;
   esac
 }
@@ -32,24 +37,101 @@ gcloud() {
 
 def commands_of_script(*, missing: bool, admin: str = ARGUMENTS[-1]) -> list[str]:
     """What the script would run, once on an empty project (`missing`) and once where everything is there."""
+    return _run(SCRIPT, (*ARGUMENTS[:-1], admin), {"MISSING": "1" if missing else "0"})
+
+
+def commands_of_removal(grants: str, roles: str) -> list[str]:
+    """What the removal would run where everything is there: `grants` as lines `role|member`, `roles` as names between spaces."""
+    return _run(REMOVAL, ARGUMENTS[:-1], {"MISSING": "0", "GRANTS": grants, "ROLES": roles})
+
+
+def _run(script: Path, arguments: tuple[str, ...], environment: dict[str, str]) -> list[str]:
     with tempfile.NamedTemporaryFile("r", suffix=".txt") as notes:
         done = subprocess.run(
-            ["bash", "-c", f'{_NOTES}\nsource "$0" "$@"', str(SCRIPT), *ARGUMENTS[:-1], admin],
+            ["bash", "-c", f'{_NOTES}\nsource "$0" "$@"', str(script), *arguments],
             cwd=ROOT,
-            env={"PATH": os.environ.get("PATH", os.defpath), "NOTES": notes.name, "MISSING": "1" if missing else "0"},
+            env={
+                "PATH": os.environ.get("PATH", os.defpath),
+                "NOTES": notes.name,
+                "GRANTS": "",
+                "ROLES": "",
+                **environment,
+            },
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
         if done.returncode:
-            raise CheckError(f"infra/gcloud.sh ended with {done.returncode}:\n{done.stderr[-2000:]}")
+            raise CheckError(f"infra/{script.name} ended with {done.returncode}:\n{done.stderr[-2000:]}")
         return notes.read().splitlines()
+
+
+def removal_of_all() -> list[str]:
+    """What the removal would run after the script, where another environment (`bi2`) is in the project, too."""
+    made = [shlex.split(command) for command in commands_of_script(missing=True)]
+    granted = [(_flag(words, "role"), _flag(words, "member")) for words in made if words[1:3] == _GRANT]
+    granted.append(("roles/viewer", f"serviceAccount:bi2-build@{ARGUMENTS[0]}.iam.gserviceaccount.com"))
+    roles = [words[4] for words in made if words[1:4] == ["iam", "roles", "create"]]
+    return commands_of_removal("\n".join("|".join(pair) for pair in granted), " ".join(roles))
+
+
+def left_behind() -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+    """What the script makes and the removal leaves, and what the removal takes away that is neither the script's nor the functions'.
+
+    As (kind, name). What belongs to something goes with it: indexes with their database, grants on a queue with the queue.
+    """
+    made = {one for command in commands_of_script(missing=True) if (one := _made(shlex.split(command)))}
+    removed = {one for command in removal_of_all() if (one := _removed(shlex.split(command)))}
+    own = {("scheduler jobs", "bi-schedule-01ke70ehg0txapbgjgxdvk3037")}
+    own |= {("secrets", name) for name in ("bi-connector-sheets", "bi-channel-team")}
+    return made - removed, removed - made - own
+
+
+_GRANT = ["projects", "add-iam-policy-binding"]
+_KINDS = (
+    "functions",
+    "scheduler jobs",
+    "tasks queues",
+    "storage buckets",
+    "firestore databases",
+    "iam service-accounts",
+    "iam roles",
+)
+
+
+def _made(words: list[str]) -> tuple[str, str] | None:
+    if words[1:3] == _GRANT:
+        return "grant", f"{_flag(words, 'role')} {_flag(words, 'member')}"
+    for kind in _KINDS:
+        verb = [*kind.split(), "deploy" if kind == "functions" else "create"]
+        if words[1 : 1 + len(verb)] == verb:
+            rest = words[1 + len(verb) :]
+            name = _flag(words, "database") or rest[1 if rest[0] == "http" else 0]
+            return kind, f"{name}@{ARGUMENTS[0]}.iam.gserviceaccount.com" if kind == "iam service-accounts" else name
+    return None
+
+
+def _removed(words: list[str]) -> tuple[str, str] | None:
+    if words[1:3] == ["projects", "remove-iam-policy-binding"]:
+        return "grant", f"{_flag(words, 'role')} {_flag(words, 'member')}"
+    if words[1:3] == ["storage", "rm"]:
+        return "storage buckets", words[3]
+    for kind in (*_KINDS, "secrets"):
+        verb = [*kind.split(), "delete"]
+        if words[1 : 1 + len(verb)] == verb:
+            return kind, _flag(words, "database") or words[1 + len(verb)]
+    return None
+
+
+def _flag(words: list[str], name: str) -> str:
+    return next((word.partition("=")[2] for word in words if word.startswith(f"--{name}=")), "")
 
 
 def lint() -> str:
     """Say how many commands gcloud knows. Raises `CheckError` with gcloud's own complaint about the first that it does not."""
-    every = sorted({*commands_of_script(missing=True), *commands_of_script(missing=False), *gcloud_of_guide()})
+    of_scripts = {*commands_of_script(missing=True), *commands_of_script(missing=False), *removal_of_all()}
+    every = sorted({*of_scripts, *gcloud_of_guide()})
     commands = list({_form(command): command for command in every}.values())
     program = shutil.which("gcloud")
     if program is None:

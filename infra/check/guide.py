@@ -16,7 +16,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from infra.check.plan import Plan
 from infra.check.terraform import ROOT, CheckError, Terraform
 
 GUIDE = ROOT / "infra" / "DEPLOY.md"
@@ -27,19 +29,18 @@ EXECUTED = {name: shutil.which(name) for name in ("cat", "date")} | {
 }
 """What runs as it is: it only reads and writes files of the walk, or tells the day."""
 
-STAND_INS = ("make", "git", "gcloud", "terraform", "curl", ".venv/bin/python", "infra/gcloud.sh")
+SCRIPTS = ("infra/gcloud.sh", "infra/gcloud_remove.sh")
+STAND_INS = ("make", "git", "gcloud", "terraform", "curl", ".venv/bin/python", *SCRIPTS)
 ANSWERS = r"""
 case "$NAME $*" in
   "gcloud projects describe"*projectNumber*) echo 123456789012 ;;
   "gcloud auth print-identity-token"*) echo token ;;
   "gcloud firestore operations list"*"value(done)"*) echo True ;;
+  "gcloud scheduler jobs list"*"name.basename()"*) echo bi-schedule-01ke70ehg0txapbgjgxdvk3037 ;;
+  "gcloud secrets list"*"name.basename()"*) echo bi-connector-sheets bi-channel-team ;;
   "gcloud firestore backups list"*) echo projects/my-project/locations/europe-west1/backups/b ;;
-  "terraform "*"output -json urls"*) echo '{"register": "https://register.example", "refresh": "https://refresh.example"}' ;;
   "terraform "*"output -raw export_service_account"*) echo bi-export-worker@my-project.iam.gserviceaccount.com ;;
   "terraform "*"output -raw worker_settings"*) echo "export GOOGLE_CLOUD_PROJECT='my-project'" ;;
-  "curl "*"/schedules?"*) echo '{"schedules": [{"id": "0123"}, {"id": "4567"}]}' ;;
-  "curl "*"/channels?"*) echo '{"channels": [{"name": "slack"}]}' ;;
-  "curl "*"/bi-connectors?"*) echo '{"connectors": [{"name": "sheets"}]}' ;;
 esac
 """
 _STAND_IN = """#!/bin/bash
@@ -168,16 +169,14 @@ def of_git(seen: Walk) -> int:
 
 
 def of_script(seen: Walk) -> int:
-    """Hold the arguments of infra/gcloud.sh to its usage."""
-    usage = re.search(
-        r"^# Usage: infra/gcloud\.sh ([A-Z_ ]+?) *(?:\(|$)",
-        (ROOT / "infra" / "gcloud.sh").read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
-    asked = list(seen.of("infra/gcloud.sh"))
+    """Hold the arguments of our scripts to their usage. Returns how many."""
+    asked = [one for name in SCRIPTS for one in seen.of(name)]
     for one in asked:
+        name = one.words[0]
+        text = (ROOT / name).read_text(encoding="utf-8")
+        usage = re.search(rf"^# Usage: {re.escape(name)} ([A-Z_ ]+?) *(?:\(|$)", text, re.MULTILINE)
         if usage is None or len(usage.group(1).split()) != len(one.words) - 1:
-            raise CheckError(f"infra/DEPLOY.md, {one.step!r}: infra/gcloud.sh takes {usage and usage.group(1)}")
+            raise CheckError(f"infra/DEPLOY.md, {one.step!r}: {name} takes {usage and usage.group(1)}")
     return len(asked)
 
 
@@ -199,17 +198,51 @@ def of_terraform(seen: Walk, terraform: Terraform) -> int:
                 raise CheckError(f"infra/DEPLOY.md, {one.step!r}: {folder.name} has no variable {value}")
             if command == "output" and not word.startswith("-") and f'output "{word}"' not in declared:
                 raise CheckError(f"infra/DEPLOY.md, {one.step!r}: there is no output {word!r}")
+            if command == "state" and "." in word and 'resource "{}" "{}"'.format(*word.split(".")) not in declared:
+                raise CheckError(f"infra/DEPLOY.md, {one.step!r}: there is no resource {word}")
     return len(asked)
 
 
 def of_environments(seen: Walk, terraform: Terraform, place: Path) -> int:
-    """Plan with each environment that the guide describes. Returns how many."""
+    """Plan with each environment that the guide describes; hold what it calls and what it destroys to those. Returns how many."""
     described = [name for name in seen.files if name.endswith(".tfvars")]
+    known, kept = set(), {}
     for name in described:
         variables = terraform.folder / Path(name).name
         variables.write_text(seen.files[name], encoding="utf-8")
-        terraform.plan(place, variables)
+        plan = terraform.plan(place, variables)
+        known |= set(plan["planned_values"]["outputs"]["urls"]["value"].values())
+        kept[Path(name).stem] = outlives_destroy(plan)
+    for one in seen.of("curl"):
+        if not any(word.startswith(f"{url}/") for word in one.words for url in known):
+            raise CheckError(f"infra/DEPLOY.md, {one.step!r}: no function of ours is at {one.words[-1]}")
+    for name in {
+        word.partition("=")[2]
+        for one in seen.of("make")
+        if "destroy" in one.words
+        for word in one.words
+        if "ENV=" in word
+    }:
+        left_out = {one.words[-1] for one in seen.of("terraform") if one.words[2:4] == ("state", "rm")}
+        if kept[name] != left_out:
+            raise CheckError(
+                f"infra/DEPLOY.md: `make destroy ENV={name}` would stop at {sorted(kept[name] - left_out)} or needs no `state rm`"
+            )
     return len(described)
+
+
+def outlives_destroy(plan: dict[str, Any]) -> set[str]:
+    """The resources of a plan that `terraform destroy` would not delete: it stops at them, or forgets them."""
+    seen = Plan(plan)
+    buckets = {address for address, values in seen.of("google_storage_bucket") if not values.get("force_destroy")}
+    databases = {
+        address
+        for address, values in seen.of("google_firestore_database")
+        if values.get("deletion_policy") != "DELETE"
+        or values.get("delete_protection_state") == "DELETE_PROTECTION_ENABLED"
+    }
+    protected = {address for address, values in seen.of("google_") if values.get("deletion_protection")}
+    return buckets | databases | protected
 
 
 def gcloud_of_guide() -> list[str]:

@@ -84,7 +84,10 @@ def base_environment(data: Path) -> dict[str, str]:
 
 
 def function_environment(layout: Layout, part: str) -> dict[str, str]:
-    """The environment of one function: what Terraform sets in the cloud, and the local addresses."""
+    """The environment of one function: what Terraform sets in the cloud, and the local addresses.
+
+    google-auth is not to look for a metadata server: nobody here runs as a service account.
+    """
     ports = layout.ports
     environment = base_environment(layout.data) | {
         "PYTHONPATH": "",
@@ -111,6 +114,7 @@ def function_environment(layout: Layout, part: str) -> dict[str, str]:
         "HTTPS_PROXY": ports.url("sandbox_proxy"),
         "HTTP_PROXY": ports.url("sandbox_proxy"),
         "REQUESTS_CA_BUNDLE": str(layout.ca_file),
+        "NO_GCE_CHECK": "true",
         "THREADS": str(API_THREADS),
         **BUCKETS,
         **QUEUES,

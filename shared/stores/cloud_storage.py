@@ -50,8 +50,8 @@ def own_identity() -> tuple[str, str]:
     return (email, credentials.token) if email else nobody()
 
 
-def on_google_cloud(project: str) -> CloudStorageObjects:
-    """The adapter of a function that runs as a service account."""
+def as_itself(project: str) -> CloudStorageObjects:
+    """The adapter of a function; where that runs as a service account, it signs URLs."""
     return CloudStorageObjects(project, own_identity)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from google.cloud import firestore
 from google.cloud.secretmanager_v1 import types
 
@@ -22,8 +24,28 @@ from .permissions.iam import Right, used
 from .permissions.journey import Journey
 from .permissions.recorder import Recorder
 
-SIGNS_AS_ITSELF = {Right("export", "iam.serviceAccounts.signBlob", "account export")}
-"""Asked for only where a function runs as a service account; seen in tests/conformance/sandboxes/test_google_identity.py."""
+SIGN_BLOB = re.compile(r"/v1/projects/-/serviceAccounts/bi-([a-z-]+)@local-project\.iam\.gserviceaccount\.com:signBlob")
+RUNS_AS_ITSELF = "export"
+"""The only function that is handed a key of its own service account, so a call as that account is its."""
+
+
+def make_account(cloud: LocalCloud, key_file: Path) -> None:
+    """Make the service account that one function runs as, and hand it its key."""
+    url = f"{cloud.endpoints['sandbox']['admin']}/google_identity/service_accounts"
+    email = f"bi-{RUNS_AS_ITSELF}@{PROJECT}.iam.gserviceaccount.com"
+    answer = requests.post(url, json={"email": email}, timeout=10)
+    answer.raise_for_status()
+    key_file.write_text(answer.text)
+
+
+def signed(cloud: LocalCloud) -> set[Right]:
+    """Return the rights to sign that IAM was asked for; it signs for the account alone whose token it is called with."""
+    url = f"{cloud.endpoints['sandbox']['admin']}/traffic"
+    exchanges = requests.get(url, params={"vendor": "google_identity"}, timeout=30).json()["exchanges"]
+    asked = [SIGN_BLOB.fullmatch(one["path"]) for one in exchanges if one["status"] == 200]
+    names = {match.group(1) for match in asked if match}
+    assert names <= {RUNS_AS_ITSELF}
+    return {Right(name, "iam.serviceAccounts.signBlob", f"account {name}") for name in names}
 
 
 class _TwoHoursAgo(Clock):
@@ -46,16 +68,21 @@ def leave_behind_credentials(folder: Path) -> None:
 def asked_for(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[Right]]:
     """What the functions asked Google's services for on one journey through all that they do."""
     recorder = Recorder()
-    cloud = LocalCloud(
-        tmp_path_factory.mktemp("recorded"), free_base(), settings_of=lambda name: recorder.settings_of(cloud, name)
-    )
+    key_file = tmp_path_factory.mktemp("key") / "key.json"
+
+    def settings_of(name: str) -> Mapping[str, str]:
+        own = {"GOOGLE_APPLICATION_CREDENTIALS": str(key_file)} if name == RUNS_AS_ITSELF else {}
+        return {**recorder.settings_of(cloud, name), **own}
+
+    cloud = LocalCloud(tmp_path_factory.mktemp("recorded"), free_base(), settings_of=settings_of)
     leave_behind_credentials(cloud.layout.data / "emulators")
     cloud.start()
+    make_account(cloud, key_file)
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("FIRESTORE_EMULATOR_HOST", cloud.layout.ports.address("firestore"))
             Journey(cloud, firestore.Client(project=PROJECT)).travel()
-        yield used(recorder.calls()) | SIGNS_AS_ITSELF
+        yield used(recorder.calls()) | signed(cloud)
     finally:
         cloud.stop()
         recorder.stop()

@@ -13,6 +13,7 @@ _CANARIES, _SWEEP, _AUDIT = (
     "tests/functional/test_audit.py::",
 )
 _REGISTER = "tests/functional/test_connectors.py::"
+_LOST = "tests/functional/test_credentials.py::test_a_database_that_lost_its_documents_keeps_its_credentials_until_they_are_restored"
 _COMMIT = _AUDIT + "test_an_entry_is_written_in_the_commit_of_the_change_that_it_tells_of"
 
 SECRETS = (
@@ -22,6 +23,34 @@ SECRETS = (
         "secrets = {field: config.pop(field) for",
         "secrets = {field: config[field] for",
         _REGISTER + "test_register_keeps_the_secret_in_secret_manager_only",
+    ),
+    Guard(
+        "credentials outlive the loss of all documents",
+        CREDENTIALS,
+        "if not used or is_restoring(",
+        "if is_restoring(",
+        _LOST,
+    ),
+    Guard(
+        "credentials outlive a sweep in the middle of a restore",
+        CREDENTIALS,
+        "if not used or is_restoring(self._stores.documents):",
+        "if not used:",
+        _LOST,
+    ),
+    Guard(
+        "nothing is done while documents are restored",
+        "shared/api/dispatch.py",
+        'if route.method != "GET":',
+        "if False:",
+        "tests/functional/test_backup.py::test_nothing_is_taken_or_done_between_the_first_line_of_a_restore_and_its_last",
+    ),
+    Guard(
+        "a backup is of one moment",
+        "shared/data/backup.py",
+        "    at = documents.moment()\n",
+        "    at = None\n",
+        "tests/functional/test_backup.py::test_a_backup_is_of_the_moment_when_it_began",
     ),
     Guard(
         "no digest of a secret is kept with an idempotency key",

@@ -6,6 +6,8 @@
 - Cloud Scheduler, Cloud Tasks, Secret Manager: no page lists them by method; it is the permission of the method's own name in
   cloud.google.com/iam/docs/roles-permissions (resuming is `enable`).
 - Spans over OTLP: cloud.google.com/trace/docs/iam, role Cloud Trace Agent.
+- Signed URLs: docs.cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/signBlob; those calls are seen at the
+  sandbox of IAM.
 - BigQuery: a query job asks for `jobs.create` and `getData` of what it reads; `EXPORT DATA` also for `tables.export`, as its
   extract jobs do, and it writes objects as its caller.
 """

@@ -93,6 +93,7 @@ class Journey:
         assert requests.get(f"{self._gateway}{API}/export-jobs/{kept['id']}/file", timeout=30).ok
         link = self.call("POST", f"/export-jobs/{kept['id']}:linkFile")["url"]
         assert requests.get(link, timeout=30).ok
+        assert "X-Goog-Signature=" in self.call("POST", f"/export-jobs/{kept['id']}:linkFile?signed=true")["url"]
         self.follow(self.call("POST", f"/export-jobs/{kept['id']}:republish"))
         held = self.export(connector_name="looker", table_name="kept", rows=ROWS[:1], max_shrink=0.1, ends="held")
         self.follow(self.call("POST", f"/export-jobs/{held['id']}:approve"))

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from infra.check.gcloud import commands_of_script
+from infra.check.gcloud import commands_of_script, left_behind, removal_of_all
 from tests.e2e.permissions.granted import granted, roles
 
 NOT_OFFERED = {"queries", "datasets", "traces"}
@@ -55,6 +55,23 @@ def test_an_administrator_is_granted_as_what_he_is(admin: str, member: str) -> N
     grants = [line for line in commands_of_script(missing=True, admin=admin) if f":{admin}" in line]
     assert len(grants) == 3
     assert all(f"--member={member}" in shlex.split(line) for line in grants)
+
+
+def test_what_one_script_makes_the_other_takes_away_and_nothing_else() -> None:
+    assert left_behind() == (set(), set())
+
+
+def test_something_that_the_removal_forgot_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = [
+        one for one in removal_of_all() if not re.search(r"queues delete bi-notices|roles delete bi_tracer", one)
+    ]
+    monkeypatch.setattr(
+        "infra.check.gcloud.removal_of_all", lambda: [*commands, "gcloud tasks queues delete bi2-export"]
+    )
+    assert left_behind() == (
+        {("tasks queues", "bi-notices"), ("iam roles", "bi_tracer")},
+        {("tasks queues", "bi2-export")},
+    )
 
 
 def _place(on: str, line: str) -> str:
