@@ -38,6 +38,17 @@ done
 for name in tables frozen exports; do
   unless gcloud storage buckets describe "gs://$(bucket $name)" -- gcloud storage buckets create "gs://$(bucket $name)" --location="$REGION" --uniform-bucket-level-access --public-access-prevention --soft-delete-duration=0
 done
+# As in infra/terraform/buckets.tf: tables keep their former versions for a week, what is frozen or exported goes after nine days.
+rules=$(mktemp -d)
+unfinished='{"action":{"type":"AbortIncompleteMultipartUpload"},"condition":{"age":1}}'
+echo "{\"rule\":[{\"action\":{\"type\":\"Delete\"},\"condition\":{\"daysSinceNoncurrentTime\":7}},$unfinished]}" >"$rules/tables.json"
+echo "{\"rule\":[{\"action\":{\"type\":\"Delete\"},\"condition\":{\"age\":9}},$unfinished]}" | tee "$rules/frozen.json" >"$rules/exports.json"
+gcloud storage buckets update "gs://$(bucket tables)" --versioning --lifecycle-file="$rules/tables.json"
+for name in frozen exports; do
+  gcloud storage buckets update "gs://$(bucket $name)" --lifecycle-file="$rules/$name.json"
+done
+rm -r "$rules"
+
 for name in export refresh notices; do
   unless gcloud tasks queues describe "$PREFIX-$name" --location="$REGION" -- gcloud tasks queues create "$PREFIX-$name" --location="$REGION" --max-attempts=20 --max-retry-duration=3600s --min-backoff=2s --max-backoff=120s --max-concurrent-dispatches=20
 done

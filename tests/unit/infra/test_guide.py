@@ -63,6 +63,32 @@ def test_the_described_environments_set_variables_that_there_are(seen: guide.Wal
     assert 'project_number = "123456789012"' in files["infra/terraform/prod.tfvars"]
 
 
+def test_what_terraform_destroy_would_not_delete_is_seen() -> None:
+    def made(kind: str, name: str, **after: object) -> dict[str, object]:
+        change = {"actions": ["create"], "after": after}
+        return {"address": f"{kind}.{name}", "type": kind, "mode": "managed", "change": change}
+
+    changes = [
+        made("google_storage_bucket", "full", force_destroy=False),
+        made("google_storage_bucket", "data", force_destroy=True),
+        made(
+            "google_firestore_database",
+            "kept",
+            deletion_policy="ABANDON",
+            delete_protection_state="DELETE_PROTECTION_ENABLED",
+        ),
+        made(
+            "google_firestore_database",
+            "gone",
+            deletion_policy="DELETE",
+            delete_protection_state="DELETE_PROTECTION_DISABLED",
+        ),
+        made("google_cloud_tasks_queue", "work"),
+    ]
+    plan = {"resource_changes": changes, "configuration": {"root_module": {"resources": []}}}
+    assert guide.outlives_destroy(plan) == {"google_storage_bucket.full", "google_firestore_database.kept"}
+
+
 def judge(text: str) -> None:
     seen = guide.walk(guide.steps(text))
     for held in (guide.of_make, guide.of_git, guide.of_script):
