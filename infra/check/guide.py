@@ -38,6 +38,7 @@ case "$NAME $*" in
   "gcloud firestore operations list"*"value(done)"*) echo True ;;
   "gcloud scheduler jobs list"*"name.basename()"*) echo bi-schedule-01ke70ehg0txapbgjgxdvk3037 ;;
   "gcloud secrets list"*"name.basename()"*) echo bi-connector-sheets bi-channel-team ;;
+  "gcloud functions describe"*) echo '{"serviceConfig": {"environmentVariables": {"LOCATION": "europe-west1"}}}' ;;
   "gcloud firestore backups list"*) echo projects/my-project/locations/europe-west1/backups/b ;;
   "terraform "*"output -raw export_service_account"*) echo bi-export-worker@my-project.iam.gserviceaccount.com ;;
   "terraform "*"output -raw worker_settings"*) echo "export GOOGLE_CLOUD_PROJECT='my-project'" ;;
