@@ -57,6 +57,17 @@ class FirestoreDocuments:
             raise NotFoundError(f"{path} does not exist") from exc
 
     def query(self, query: Query) -> list[Document]:
+        try:
+            return self._query(query)
+        except google.FailedPrecondition as exc:
+            if query.at is None:
+                raise
+            message = (
+                f"Firestore does not keep {query.collection} as of {query.at.isoformat()} any more ({exc.message})"
+            )
+            raise SourceError(f"{message}; it does for an hour", code="read_time_too_old") from exc
+
+    def _query(self, query: Query) -> list[Document]:
         found = self._client.collection(query.collection)
         for name, operator, value in query.where:
             found = found.where(filter=FieldFilter(name, operator, value))
@@ -68,15 +79,7 @@ class FirestoreDocuments:
                 found = found.start_after(cursor)
         if query.limit is not None:
             found = found.limit(query.limit)
-        try:
-            documents = [_document(snapshot) for snapshot in found.stream(read_time=query.at)]
-        except google.FailedPrecondition as exc:
-            if query.at is None:
-                raise
-            raise SourceError(
-                f"Firestore does not keep {query.collection} as of {query.at.isoformat()} any more: {exc.message}",
-                code="read_time_too_old",
-            ) from exc
+        documents = (_document(snapshot) for snapshot in found.stream(read_time=query.at))
         return [document for document in documents if document is not None]
 
     def moment(self) -> datetime:

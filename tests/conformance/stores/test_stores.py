@@ -21,6 +21,7 @@ from shared.errors import (
 )
 from shared.ports import CronJob, CronJobs, Documents, Objects, Query, Secrets, Task, Transaction
 from shared.stores.cloud_tasks import CloudTasks
+from shared.stores.firestore import FirestoreDocuments
 
 AT = datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC)
 
@@ -88,6 +89,19 @@ def test_a_query_as_of_a_moment_finds_what_there_was_then(documents: Documents) 
     after = documents.query(Query("things", start_after="things/b", at=at))  # which is deleted since
     assert [item.path for item in after] == ["things/c"]
     assert [item.path for item in documents.query(Query("things"))] == ["things/a", "things/c", "things/d"]
+
+
+@pytest.mark.parametrize("start_after", [None, "things/a"])
+def test_a_moment_that_is_not_kept_any_more_is_said_to_be(
+    emulators: Ports, monkeypatch: pytest.MonkeyPatch, start_after: str | None
+) -> None:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulators.address("firestore"))
+    documents = FirestoreDocuments(f"test-{uuid.uuid4().hex[:12]}", "(default)")
+    documents.create("things/a", {})
+    long_ago = documents.moment() - timedelta(hours=2)
+    with pytest.raises(SourceError) as refused:
+        documents.query(Query("things", start_after=start_after, at=long_ago))
+    assert refused.value.code == "read_time_too_old"
 
 
 def test_a_transaction_is_all_or_nothing(documents: Documents) -> None:
