@@ -68,14 +68,15 @@ def test_deleting_a_channel_deletes_its_secrets(world: World) -> None:
 
 
 def test_a_put_that_dies_before_its_document_leaves_no_secret_for_over_an_hour(world: World) -> None:
+    assert world.call("register", "PUT", f"{API}/channels/another", WEBHOOK).status == 201
     documents, inner = world.fakes.documents, world.fakes.documents.transact
     documents.transact = lambda work: (_ for _ in ()).throw(InternalError("the process dies here"))  # type: ignore[method-assign]
     assert put(world).status == 500
     documents.transact = inner  # type: ignore[method-assign]
-    assert kept(world) == ["bi-channel-on_call/versions/1"]
+    assert kept(world) == ["bi-channel-another/versions/1", "bi-channel-on_call/versions/1"]
     world.fakes.clock.sleep(61 * 60)
     world.sweep()
-    assert kept(world) == []
+    assert kept(world) == ["bi-channel-another/versions/1"]
 
 
 def test_the_sweep_leaves_the_secret_of_a_channel_alone(world: World) -> None:
