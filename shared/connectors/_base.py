@@ -65,7 +65,7 @@ class DeliveryPlan:
         rows: rows of the frozen source.
         key: for `Mode.UPSERT`, the columns that tell rows apart, not empty; else empty.
         options: the kind's `TargetOptions`, validated, as builtins.
-        target: what an earlier job on this connector and table remembered (`Begun.target`), empty the first time.
+        target: what an earlier job on this target remembered (`Begun.target`), empty the first time.
         state: what this job's `begin` returned, empty before it ran.
         checkpoint: how far a step came that had to wait (`VendorUnavailableError.checkpoint`), empty if none did.
     """
@@ -95,7 +95,7 @@ class Chunk:
 class Begun:
     """What must outlive the process before the first chunk is written. JSON values only.
 
-    `state` belongs to the job; `target` is remembered for the next job on the same connector and table.
+    `state` belongs to the job; `target` is remembered for the next job on the same target, through whatever connector.
     """
 
     state: Mapping[str, Json] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -39,9 +39,6 @@ from shared.pipeline.preparing import job as preparing
 from shared.ports import Document, Stores
 from shared.telemetry import log_event
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 TIME_BOX = timedelta(minutes=8)  # our choice: under the task's 15-minute deadline, so that a box always ends by itself
 MAX_IDLE_CLAIMS = 6  # our choice: a job that stops its worker six times without one checkpoint is not going to pass
 MAX_WAITS = 7  # our choice: up to 5, 10, … 300 s, on average five minutes of a vendor in trouble without a Retry-After
@@ -52,9 +49,9 @@ OWN_WAITS = frozenset({"quota_wait", "breaker_open", "source_exporting", "connec
 class ExportEngine:
     """Drives one export job.
 
-    `open_connector` opens the connector that a job goes through, `remembered_target` takes its name; `confirm_target` raises
-    unless the connector's document, as it is read in the transaction that begins to publish, still leads to the job's target;
-    `lineage` is told of each job's start and end.
+    `open_connector` opens the connector that a job goes through, `remembered_target` tells what is remembered of its target;
+    `confirm_target` raises unless the connector's document, as it is read in the transaction that begins to publish, still leads
+    to the job's target; `lineage` is told of each job's start and end.
     """
 
     def __init__(
@@ -64,7 +61,7 @@ class ExportEngine:
         frozen_bucket: str,
         exports_bucket: str,
         open_connector: Callable[[Mapping[str, Any]], Connector],
-        remembered_target: Callable[[str, str], Mapping[str, Any]],
+        remembered_target: Callable[[Mapping[str, Any]], Mapping[str, Any]],
         lineage: Lineage,
         confirm_target: Callable[[Document | None, Mapping[str, Any]], None],
     ) -> None:
@@ -244,7 +241,7 @@ class ExportEngine:
                 "begun": json.dumps({"state": dict(begun.state)}),
                 "chunk_rows": rows,
                 "next_chunk": 0,
-                "expected": json.dumps(delivery.fingerprint(_no_rows(source)).to_json()),
+                "expected": json.dumps(delivery.fingerprint(source.no_rows()).to_json()),
                 "phase": Phase.WRITE.value,
                 "idle_claims": 0,
                 "progress": msgspec.to_builtins(progress),
@@ -264,7 +261,7 @@ class ExportEngine:
             rows=source.scan.rows,
             key=tuple(job.get("key") or ()),
             options=job["target"],
-            target=self._remembered_target(job["connector_name"], job["table_name"]),
+            target=self._remembered_target(job),
             state=json.loads(job["begun"])["state"] if job.get("begun") else {},
             checkpoint=job.get("checkpoint") or {},
         )
@@ -384,10 +381,3 @@ class ExportEngine:
         except LostLeaseError:
             return Finished()
         return finished(held.job, self._lineage)
-
-
-def _no_rows(source: FrozenSource) -> pa.Table:
-    """Not `empty_table`, which makes arrays of Python lists: pyarrow imports pandas for those where it is installed (40 MB)."""
-    import pyarrow as pa
-
-    return pa.Table.from_batches([], source.scan.schema)

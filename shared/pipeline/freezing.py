@@ -83,6 +83,15 @@ class FrozenSource:
         """Yield tables of exactly `rows` rows, except the last, from the zero-based `start_row` on; flat memory."""
         yield from rechunk(self._batches(start_row, rows), rows)
 
+    def no_rows(self) -> pa.Table:
+        """Return a table of none of them.
+
+        Not by `empty_table`, which makes arrays of Python lists: pyarrow imports pandas for those where it is installed (40 MB).
+        """
+        import pyarrow as pa
+
+        return pa.Table.from_batches([], self.scan.schema)
+
     def _batches(self, start_row: int, rows: int) -> Iterator[pa.RecordBatch]:
         read = reader(self.format).batches
         skip = start_row

@@ -80,18 +80,18 @@ class Lease:
     ) -> None:
         """Update the job's fields in one transaction; with them create documents, and update the target's fields.
 
-        `remember` is what the connector keeps for the next job on the same table: written here and nowhere else, because a
-        worker that was overtaken must not write it. `confirm` is shown the connector as this transaction reads it, and the job,
-        and raises if nothing is to be written.
+        `remember` is what the connector wants to know when the next job comes to the target, through whatever connector: written
+        here and nowhere else, because a worker that was overtaken must not write it. `confirm` is shown the connector as this
+        transaction reads it, and the job, and raises if nothing is to be written.
 
         Raises:
             LostLeaseError: another worker took over; nothing was written.
             ConflictError: a document of `create` exists; nothing was written.
-            NotFoundError: something is to be remembered and the connector was deleted.
             CancelRequestedError: the job is to be cancelled and these fields do not end it; nothing was written.
         """
         now = self._clock.now()
         changes = {**fields, "updated_at": now, "lease_until": now if release else now + LEASE}
+        of_target = {**(target or {}), **({"remembered": dict(remember)} if remember else {})}
 
         def work(tx: Transaction) -> None:
             found = self._own(tx)
@@ -99,22 +99,16 @@ class Lease:
                 transitions.check(JobStatus(found.data["status"]), JobStatus(fields["status"]))
             elif found.data.get("cancel_requested") and not found.data.get("publishing"):
                 raise CancelRequestedError(self.path)
-            connector = tx.get(f"connectors/{found.data['connector_name']}") if remember or confirm else None
             if confirm:
-                confirm(connector, found.data)
-            if remember and connector is None:
-                raise NotFoundError(f"connector {found.data['connector_name']!r} was deleted while a job ran on it")
+                confirm(tx.get(f"connectors/{found.data['connector_name']}"), found.data)
             tx.update(self.path, changes)
             if "status" in fields:
                 asked_by = found.data["requested_by"]
                 audit.record(tx, now, "job.end", self.path, after=fields, outcome=fields["status"], actor=asked_by)
             for path, data in (create or {}).items():
                 tx.create(path, data)
-            if remember and connector:
-                targets = {**connector.data.get("targets", {}), found.data["table_name"]: dict(remember)}
-                tx.update(connector.path, {"targets": targets})
-            if target:
-                tx.update(f"targets/{found.data['target_key']}", target)
+            if of_target:
+                tx.update(f"targets/{found.data['target_key']}", of_target)
 
         with self._lock:
             self._documents.transact(work)

@@ -87,7 +87,7 @@ class Connectors:
         )
 
         def work(tx: Transaction) -> None:
-            tx.create(f"connectors/{name}", to_record(connector, owns_credentials=is_ours, targets={}))
+            tx.create(f"connectors/{name}", to_record(connector, owns_credentials=is_ours))
             keep_result(tx, idempotency, name, now)
             audit.record(tx, now, "connector.register", f"connectors/{name}", after=_identity(config, version))
 
@@ -282,9 +282,15 @@ class Connectors:
                 code="refresh_unsupported",
             )
 
-    def target_of(self, name: str, table_name: str) -> dict[str, Any]:
-        """Return what an earlier delivery of a table wanted to know next time; empty the first time."""
-        return dict(self.get(name).data.get("targets", {}).get(table_name) or {})
+    def target_of(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what an earlier delivery to the job's target wanted to know next time; empty the first time.
+
+        It is the target's, not the connector's: another connector may lead there, too. Release 0.1.0 kept it with the connector.
+        """
+        found = self._stores.documents.get(f"targets/{job['target_key']}")
+        if found and found.data.get("remembered"):
+            return dict(found.data["remembered"])
+        return dict(self.get(job["connector_name"]).data.get("targets", {}).get(job["table_name"]) or {})
 
     def _require_target(self, connector: Document, job: Mapping[str, Any]) -> None:
         if self.target_key(connector, job["table_name"], job["target"]) != job["target_key"]:

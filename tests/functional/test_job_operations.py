@@ -320,12 +320,13 @@ def test_a_worker_that_was_overtaken_remembers_nothing_about_the_target(register
     documents = registered.fakes.documents
     at_step(registered, "begin", lambda: documents.update(f"export_jobs/{job_id}", {"fence": 99}))
     registered.work_once()
-    assert documents._documents["connectors/ymca_sheets"][0]["targets"] == {}
+    target = f"targets/{documents._documents[f'export_jobs/{job_id}'][0]['target_key']}"
+    assert "remembered" not in documents._documents[target][0]
     documents.update(f"export_jobs/{job_id}", {"lease_until": registered.fakes.clock.now()})
     registered.fakes.clock.sleep(100)
     registered.sweep()
     registered.work()
-    assert documents._documents["connectors/ymca_sheets"][0]["targets"] == {"people": {"remembered": "people"}}
+    assert documents._documents[target][0]["remembered"] == {"remembered": "people"}
 
 
 def test_a_job_is_cancelled_though_its_vendor_cannot_be_asked(registered: World) -> None:

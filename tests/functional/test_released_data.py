@@ -140,6 +140,15 @@ def test_migrating_lifts_every_job_and_keeps_what_guards_the_next_replace(old: W
     assert job(old, held)["status"] == "held"
 
 
+def test_what_it_remembered_of_a_table_is_known_until_this_release_remembers_it_with_the_target(old: World) -> None:
+    migrate(old.fakes.documents, old.services.exports.lifting)
+    failed = old.fakes.documents.get(f"export_jobs/{JOBS['failed']}")
+    assert failed is not None
+    assert old.services.connectors.target_of(failed.data) == {"remembered": "visits"}
+    old.fakes.documents.update(f"targets/{failed.data['target_key']}", {"remembered": {"remembered": "later"}})
+    assert old.services.connectors.target_of(failed.data) == {"remembered": "later"}
+
+
 def test_the_backup_knows_every_collection_that_the_code_writes() -> None:
     source = "\n".join(
         path.read_text() for path in (FOLDER.parents[2] / "shared").rglob("*.py") if "data" not in path.parts

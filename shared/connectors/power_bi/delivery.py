@@ -118,7 +118,7 @@ class PushDelivery:
             "base": base,
             "rows_before": before.rows,
         }
-        return Begun(state, memory.with_entry(self._plan.target, {**self._new_entry(), "unfinished": unfinished}))
+        return Begun(state, {**self._new_entry(), "unfinished": unfinished})
 
     def write(self, chunk: Chunk) -> Written:
         """Send those rows of the chunk that are not in yet, in one POST or several (10,000 rows, about 8 MB each)."""
@@ -193,7 +193,7 @@ class PushDelivery:
             "dataset_id": dataset_id,
             "table": self._plan.table_name,
             "exact": self._state()["base"] is not None,
-            "target": memory.with_entry(self._plan.target, self._new_entry()),
+            "target": self._new_entry(),
         }
         return Published(self._workspace.url(dataset_id), details)
 
@@ -231,7 +231,6 @@ class PushDelivery:
     def _new_entry(self) -> dict[str, Json]:
         return {
             "dataset_id": self._state()["dataset_id"],
-            "dataset_name": self._dataset_name,
             "table": self._plan.table_name,
             "columns": self._state()["columns"],
         }

@@ -1,8 +1,10 @@
-"""What exports of one table remember from one job to the next, for each dataset that they went to.
+"""What exports to one table of a dataset remember from one job to the next.
 
-The remembered `target` is the entry of the dataset that was written last; entries of others stand in `others` by dataset name.
-An entry has dataset_id, dataset_name, table, columns (Power BI does not tell a push table's columns), and `unfinished` from a
+The remembered `target` has dataset_id, table, columns (Power BI does not tell a push table's columns), and `unfinished` from a
 job's begin until its publish: job_id, mode, base (as in the job's state) and rows_before.
+
+Release 0.1.0 remembered by connector and table, so one memory held several datasets: the one that was written last with its
+`dataset_name`, the others in `others` by that name.
 """
 
 from __future__ import annotations
@@ -19,18 +21,9 @@ Json = Any
 
 def entry_of(target: Mapping[str, Json], dataset_name: str) -> dict[str, Json]:
     """Return what is remembered of this dataset name, empty if nothing is."""
-    if target.get("dataset_name") == dataset_name:
+    if target.get("dataset_name") in (None, dataset_name):
         return {key: value for key, value in target.items() if key != "others"}
     return dict(target.get("others", {}).get(dataset_name, {}))
-
-
-def with_entry(target: Mapping[str, Json], entry: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the target to remember once `entry` was written; entries of other datasets stay."""
-    others = dict(target.get("others", {}))
-    if target.get("dataset_name"):
-        others[target["dataset_name"]] = entry_of(target, target["dataset_name"])
-    others.pop(entry["dataset_name"], None)
-    return {**entry, "others": others} if others else dict(entry)
 
 
 def refuse_unfinished(

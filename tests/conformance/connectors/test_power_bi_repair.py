@@ -38,10 +38,14 @@ NAMES = (f"table {number}" for number in itertools.count())
 
 
 class Shop:
-    """Jobs on one table of their own; each step in a connector of its own, with what the engine would have remembered."""
+    """Jobs on one table of their own; each step in a connector of its own, with what the engine would have remembered.
+
+    `targets` has that by dataset name, `target` is the last job's.
+    """
 
     def __init__(self, account: Account) -> None:
         self.account, self.name = account, next(NAMES)
+        self.targets: dict[str | None, Mapping[str, Any]] = {}
         self.target: Mapping[str, Any] = {}
 
     @property
@@ -49,23 +53,27 @@ class Shop:
         return self.account.connect()
 
     def job(self, table: pa.Table, mode: Mode = Mode.REPLACE, **options: Any) -> Export:
-        export = Export(self, table, mode, table_name=self.name, target=self.target)  # type: ignore[arg-type]  # no rows asked
+        target = self.targets.get(options.get("dataset_name"), {})
+        export = Export(self, table, mode, table_name=self.name, target=target)  # type: ignore[arg-type]  # no rows asked
         export.plan = replace(export.plan, options=options)
         return export
 
     def done(self, table: pa.Table, mode: Mode = Mode.REPLACE, **options: Any) -> Export:
         job = self.job(table, mode, **options)
-        self.target = job.run()
+        self._keep(job.run(), options)
         return job
 
     def half(self, table: pa.Table, mode: Mode = Mode.REPLACE, chunks: int = 1, **options: Any) -> Export:
         """A job that ends after some of its chunks."""
         job = self.job(table, mode, **options).begin()
-        self.target = job.plan.target
+        self._keep(job.plan.target, options)
         job.table = table.slice(0, chunks * 10_000)
         job.write()
         job.open().abandon()
         return job
+
+    def _keep(self, target: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        self.target = self.targets[options.get("dataset_name")] = target
 
     def held(self, dataset_name: str | None = None) -> Any:
         (dataset_id,) = self.connector._workspace.push_datasets_named(dataset_name or self.name)
@@ -241,6 +249,21 @@ def test_tables_of_one_name_in_two_datasets_are_remembered_apart(shop: Shop) -> 
     assert shop.held(there) == as_rows(OTHER_COLUMNS)
     shop.done(MORE, Mode.APPEND, dataset_name=here)
     assert shop.held(here) == as_rows(pa.concat_tables([GOOD, MORE, MORE]))
+
+
+def test_what_the_last_release_remembered_of_several_datasets_is_understood(shop: Shop) -> None:
+    here, there = f"{shop.name} here", f"{shop.name} there"
+    shop.done(GOOD, dataset_name=here)
+    shop.half(BAD, Mode.APPEND, dataset_name=here)
+    shop.done(GOOD, dataset_name=there)
+    kept = {name: {**target, "dataset_name": name} for name, target in shop.targets.items()}
+    together = {**kept[there], "others": {here: kept[here]}}
+    shop.targets = {here: together, there: together}
+    with pytest.raises(TargetError, match=r"left 10,000 of its rows"):
+        shop.done(MORE, Mode.APPEND, dataset_name=here)
+    shop.done(MORE, Mode.APPEND, dataset_name=there)
+    assert shop.held(there) == as_rows(pa.concat_tables([GOOD, MORE]))
+    assert "others" not in shop.targets[there]
 
 
 def test_a_begin_whose_fence_lost_its_reply_goes_on(shop: Shop, vendors: SandboxServer) -> None:
