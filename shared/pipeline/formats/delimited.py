@@ -36,6 +36,7 @@ from shared.pipeline.formats.column_types import (
 )
 from shared.pipeline.formats.dialect import Closed, Headed, Header, Respelled, read_header
 from shared.pipeline.formats.encoding import UTF16_MARKS, Utf8Stream
+from shared.pipeline.formats.formulas import are_formulas, is_formula, restored, restored_names
 from shared.pipeline.formats.inference import Place, TextColumn, plain_numbers
 from shared.pipeline.formats.intake import BINARY_MAGIC, Meter, exact_batches, opened, refuse
 from shared.pipeline.formats.sink import CountingSink, plain_text
@@ -50,9 +51,6 @@ _WHAT = "a CSV file"
 _BLOCK_BYTES = (1 << 20, 1 << 23, 1 << 25)
 """Sizes tried in turn: a row must fit into one block. Our choice: 1 MiB keeps memory flat, 32 MiB bounds one row."""
 _CLOSED_AT_BREAK = re.compile(rb'[\r\n]"[\r\n]*\Z')
-_FORMULA = r"^'*[=+\-@\t\r]"
-_SAFE_FORMULA = r"^'('*[=+\-@\t\r])"
-_FORMULA_LETTERS = np.isin(np.arange(256), list(b"'=+-@\t\r"))
 _APOSTROPHE = text_scalar("'")
 _LEAST_PLAIN, _FIRST_LARGE = 1e-3, 1e9
 """Doubles between are written without exponent by Arrow and by Polars alike."""
@@ -120,7 +118,7 @@ def _scan(intake: Intake, options: ReadOptions, block_bytes: int) -> Scan:
         header = read_header(Respelled(_text_of(intake, options), header.delimiter, options.quote), options)
     intake.seek(0)
     names = header.names[:-1] if len(header.names) > 1 and not header.names[-1] else header.names
-    names = [_restored_name(name) for name in names] if options.formula_safe else names
+    names = restored_names(names) if options.formula_safe else names
     check_names(names, options)
     declared = declared_types(options, names)
     table = _Table(intake, _Layout(header, block_bytes), options)
@@ -270,17 +268,17 @@ def _cast(values: pa.Array, kind: pa.DataType, name: str, first_row: int, option
     ):
         values = plain_numbers(values, options, Place(name, first_row))
     if options.formula_safe and values.type.equals(STRING) and kind.equals(STRING):
-        return _restored(values)
+        return restored(values)
     return cast_column(values, kind, name, first_row)
 
 
 class CsvWriter:
     """RFC 4180 in UTF-8 with CRLF. Null is an empty cell, empty text a quoted empty cell.
 
-    Text that a spreadsheet would run as a formula (it starts with = + - @ tab or CR, or with apostrophes before one of these) gets
-    one more apostrophe in front, which shows as text there; numbers are untouched. Taking one apostrophe away from every text that
-    starts with apostrophes and one of these gives the table back (`ReadOptions.formula_safe`). In a file of one column a null is
-    a quoted empty cell: a blank line would be lost.
+    Text that a spreadsheet could run as a formula (see `formulas`), also one behind apostrophes, gets one more apostrophe in
+    front, which shows as text there; numbers are untouched. Taking one apostrophe away from every text that starts with apostrophes
+    and such a beginning gives the table back (`ReadOptions.formula_safe`). In a file of one column a null is a quoted empty cell:
+    a blank line would be lost.
     """
 
     def write(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], sink: BinaryIO) -> int:
@@ -305,9 +303,9 @@ def _text(values: pa.Array) -> pa.Array:
     """What Polars writes as it should stand in the file: the values themselves, or their text."""
     if not pa.types.is_string(values.type):
         return values if _is_spelled_alike(values) else plain_text(values)
-    if not _may_be_formulas(values):
+    is_formula = are_formulas(values)
+    if is_formula is None:
         return values
-    is_formula = pc.match_substring_regex(values, _FORMULA)
     return pc.if_else(is_formula, pc.binary_join_element_wise(_APOSTROPHE, values, EMPTY), values)
 
 
@@ -322,27 +320,8 @@ def _is_spelled_alike(values: pa.Array) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind))
 
 
-def _may_be_formulas(values: pa.Array) -> bool:
-    """Whether a text starts with a letter of `_FORMULA`: a look at the first bytes, which spares most columns the full match."""
-    _, offsets, data = values.buffers()
-    if data is None or not len(values):
-        return False
-    ends = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
-    firsts = ends[:-1][ends[1:] > ends[:-1]]
-    return bool(_FORMULA_LETTERS[np.frombuffer(data, np.uint8)[firsts]].any())
-
-
-def _restored(values: pa.Array) -> pa.Array:
-    """Texts as they were before `CsvWriter` made them safe."""
-    return pc.replace_substring_regex(values, _SAFE_FORMULA, r"\1")
-
-
 def _defused_name(name: str) -> str:
-    return "'" + name if re.match(_FORMULA, name) else name
-
-
-def _restored_name(name: str) -> str:
-    return re.sub(_SAFE_FORMULA, r"\1", name)
+    return "'" + name if is_formula(name) else name
 
 
 READER = CsvReader()

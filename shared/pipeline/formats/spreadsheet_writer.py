@@ -10,6 +10,7 @@ import xlsxwriter
 
 from shared.errors import SourceError
 from shared.pipeline.formats.column_types import DATE, EXACT_INT, STRING, TIMESTAMP
+from shared.pipeline.formats.formulas import are_formulas, is_formula
 from shared.pipeline.formats.sink import CountingSink, plain_text, refuse_non_finite
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _FORMATS = {DATE: "yyyy-mm-dd", TIMESTAMP: "yyyy-mm-dd hh:mm:ss.000"}
 class XlsxWriter:
     """Text as text (never a formula or link), numbers as numbers, dates and times as date cells, null as an empty cell.
 
+    Text that a spreadsheet could run as a formula, once somebody edits the cell or saves the sheet as CSV, is marked as text in
+    Excel's own way (`quotePrefix`, the apostrophe that Excel shows in the line above the sheet), which is not part of the value.
     Times with a zone are written as UTC. Refused, because Excel would change them: integers beyond 2^53, decimals of more than
     15 digits, fractions of a millisecond, days before 1900-03-01, NaN and infinities, texts beyond 32,767 characters, more than
     1,048,575 rows. Empty text becomes an empty cell: XLSX cannot tell them apart.
@@ -49,14 +52,15 @@ class XlsxWriter:
 def _fill(book: Any, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
     sheet = book.add_worksheet("Data")
     formats = {kind: book.add_format({"num_format": code}) for kind, code in _FORMATS.items()}
+    formats[STRING] = book.add_format({"quote_prefix": True})
     for index, name in enumerate(schema.names):
-        sheet.write_string(0, index, name)
+        sheet.write_string(0, index, name, formats[STRING] if is_formula(name) else None)
     row = 0
     for batch in refuse_non_finite(batches, "XLSX"):
         if row + batch.num_rows > MAX_ROWS:
             raise _refused(f"more than {MAX_ROWS:,} rows; write CSV or Parquet, or fewer rows")
         columns = [_cells(batch.column(index), field, row) for index, field in enumerate(schema)]
-        writers = [_writer(sheet, field.type, formats) for field in schema]
+        writers = [_writer(sheet, batch.column(index), formats) for index in range(len(schema))]
         for values in zip(*columns, strict=True):
             row += 1
             for index, value in enumerate(values):
@@ -64,9 +68,17 @@ def _fill(book: Any, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> No
                     writers[index](row, index, value)
 
 
-def _writer(sheet: Any, kind: pa.DataType, formats: dict[pa.DataType, Any]) -> _Write:
+def _writer(sheet: Any, values: pa.Array, formats: dict[pa.DataType, Any]) -> _Write:
+    kind = values.type
     if pa.types.is_string(kind):
-        return cast("_Write", sheet.write_string)  # not `write`, which makes formulas, links and numbers of some texts
+        write = cast("_Write", sheet.write_string)  # not `write`, which makes formulas, links and numbers of some texts
+        marked = are_formulas(values)
+        if marked is None:
+            return write
+        texts = frozenset(values.filter(marked).to_pylist())
+        return lambda row, column, value: sheet.write_string(
+            row, column, value, formats[STRING] if value in texts else None
+        )
     if pa.types.is_boolean(kind):
         return cast("_Write", sheet.write_boolean)
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from tests.campaigns.guards.access import DISPATCH
 from tests.campaigns.guards.guard import Guard
 
-INTAKE, WORKBOOK, WRITER, DELIMITED = (
+INTAKE, WORKBOOK, WRITER, DELIMITED, FORMULA = (
     "shared/pipeline/formats/intake.py",
     "shared/pipeline/formats/workbook.py",
     "shared/pipeline/formats/spreadsheet_writer.py",
     "shared/pipeline/formats/delimited.py",
+    "shared/pipeline/formats/formulas.py",
 )
 _LIMITS, _BOUNDS = (
     "tests/unit/pipeline/formats/test_damage.py::test_limits_hold_in_every_streaming_format",
@@ -146,7 +147,7 @@ FORMULAS = (
     Guard(
         "CSV has no formula in its header",
         DELIMITED,
-        """return "'" + name if re.match(_FORMULA, name) else name""",
+        """return "'" + name if is_formula(name) else name""",
         "return name",
         _WRITERS + "test_text_that_looks_like_a_formula_is_made_safe_and_comes_back",
     ),
@@ -158,10 +159,38 @@ FORMULAS = (
         _WRITERS + "test_xlsx_text_is_never_a_formula_or_a_link",
     ),
     Guard(
+        "XLSX has no formula in a cell that looks like one",
+        WRITER,
+        "lambda row, column, value: sheet.write_string(",
+        "lambda row, column, value: sheet.write(",
+        _WRITERS + "test_xlsx_text_is_never_a_formula_or_a_link",
+    ),
+    Guard(
+        "XLSX marks text that looks like a formula",
+        WRITER,
+        "formats[STRING] if value in texts else None",
+        "None",
+        _WRITERS + "test_xlsx_text_that_looks_like_a_formula_is_marked_as_text_and_comes_back_as_it_is",
+    ),
+    Guard(
+        "nothing unseen hides a formula",
+        FORMULA,
+        r"""rf"(?:[\t\r]|{_UNSEEN}*[""",
+        r"""rf"(?:[\t\r]|[""",
+        _WRITERS + "test_no_text_hides_a_formula_in_csv",
+    ),
+    Guard(
+        "full-width signs begin a formula",
+        FORMULA,
+        r"\x{{FF1D}}\x{{FF0B}}\x{{FF0D}}\x{{FF20}}",
+        "",
+        _WRITERS + "test_no_text_hides_a_formula_in_csv",
+    ),
+    Guard(
         "XLSX has no formula in its header",
         WRITER,
-        "sheet.write_string(0, index, name)",
-        "sheet.write(0, index, name)",
+        "sheet.write_string(0, index, name, formats",
+        "sheet.write(0, index, name, formats",
         _WRITERS + "test_xlsx_text_is_never_a_formula_or_a_link",
     ),
 )

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import unicodedata
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -36,6 +37,9 @@ from tests.campaigns.tables.values import (
     ZONED,
     Table,
 )  # fmt: skip
+
+UNSEEN = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0") | {chr(code) for code in range(0xFE00, 0xFE10)}
+"""Letters that show nothing and are no spaces, controls or format characters by their category."""
 
 ARROW = {
     INT: pa.int64(), DOUBLE: pa.float64(), BOOL: pa.bool_(), TEXT: pa.string(), DATE: pa.date32(),
@@ -198,7 +202,13 @@ def _undefused(text: str | None) -> Any:
     """The documented rule: an apostrophe before a formula, or before apostrophes and a formula, is not of the value."""
     if text is None or not text.startswith("'"):
         return text
-    return text[1:] if text.lstrip("'")[:1] in set("=+-@\t\r") else text
+    behind = text.lstrip("'")
+    seen = next((letter for letter in behind if not _is_unseen(letter)), "")
+    return text[1:] if behind[:1] in ("\t", "\r") or seen in set("=+-@\uff1d\uff0b\uff0d\uff20") else text
+
+
+def _is_unseen(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Zs", "Zl", "Zp", "Cc", "Cf") or letter in UNSEEN
 
 
 def typed(value: Any, kind: str) -> Any:

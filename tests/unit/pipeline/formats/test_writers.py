@@ -78,6 +78,45 @@ def test_csv_of_one_column_has_no_blank_line_for_a_null() -> None:
     assert written(Format.CSV, pa.table({"a": pa.array([1, None])})) == b'a\r\n1\r\n""\r\n'
 
 
+UNSEEN = [
+    " ",
+    "  ",
+    "\t",
+    "\n",
+    "\r\n",
+    "\v",
+    "\f",
+    "\x85",
+    "\xa0",
+    "\xad",
+    "\u2003",
+    "\u2028",
+    "\u3000",
+    "\u200b",
+    "\u200d",
+    "\u2060",
+    "\ufeff",
+    "\u3164",
+]
+HARMFUL = [
+    "=1+1",
+    "+1",
+    "-1",
+    "@x",
+    "'=x",
+    "''-",
+    "-",
+    "\uff1d1+1",
+    "\uff0b1",
+    "\uff0d1",
+    "\uff20x",
+    *(f"{unseen}=1" for unseen in UNSEEN),
+    " \uff1d1",
+    "\ufeff \n@x",
+]
+HARMLESS = ["x=1", "'quoted'", "a\n=1", " x", "\xa0-less".replace("-", "x"), "1-2", "é=1", "_", "x@example.org"]
+
+
 def test_xlsx_text_is_never_a_formula_or_a_link() -> None:
     texts = ["=1+1", "https://example.org", "12", "{=A1}", "mailto:x@example.org"]
     sheet = openpyxl.load_workbook(io.BytesIO(written(Format.XLSX, pa.table({"=a+1": texts})))).active
@@ -85,6 +124,20 @@ def test_xlsx_text_is_never_a_formula_or_a_link() -> None:
     assert [cell.value for cell in cells] == ["=a+1", *texts]
     assert {cell.data_type for cell in cells} == {"s"}
     assert [cell.hyperlink for cell in cells] == [None] * 6
+    sheet = openpyxl.load_workbook(io.BytesIO(written(Format.XLSX, pa.table({"a": texts[1:3]})))).active
+    assert [(sheet[f"A{row}"].data_type, sheet[f"A{row}"].hyperlink) for row in (2, 3)] == [("s", None)] * 2
+
+
+def test_xlsx_text_that_looks_like_a_formula_is_marked_as_text_and_comes_back_as_it_is() -> None:
+    """Excel's own mark: a cell that somebody edits, or a sheet that is saved as CSV, does not become a formula."""
+    for texts in (HARMFUL, HARMLESS):
+        source = pa.table({texts[0]: texts, "n": [-5] * len(texts)})
+        data = written(Format.XLSX, source)
+        sheet = openpyxl.load_workbook(io.BytesIO(data)).active
+        marks = [bool(sheet.cell(row=row, column=1).quotePrefix) for row in range(1, len(texts) + 2)]
+        assert marks == [texts is HARMFUL] * (len(texts) + 1)
+        assert not sheet["B2"].quotePrefix
+        assert table(Format.XLSX, data).column(0).to_pylist() == texts
 
 
 def test_xlsx_dates_are_date_cells() -> None:
@@ -163,3 +216,15 @@ def test_text_that_looks_like_a_formula_is_made_safe_and_comes_back() -> None:
     assert data.startswith(b"'=name,n\r\n'=1+1,0\r\n'+1,1\r\n'-1,2\r\n'@x,3\r\n")
     assert table(Format.CSV, data, formula_safe=True).to_pydict() == source.to_pydict()
     assert table(Format.CSV, data).column("'=name").to_pylist()[6] == "''=x"
+
+
+def test_no_text_hides_a_formula_in_csv() -> None:
+    source = pa.table({"t": [*HARMFUL, *HARMLESS], "n": [-5] * (len(HARMFUL) + len(HARMLESS))})
+    data = written(Format.CSV, source)
+    rows = list(csv.reader(io.StringIO(data.decode(), newline="")))[1:]
+    assert [text for text, _ in rows] == [*(f"'{text}" for text in HARMFUL), *HARMLESS]
+    assert {number for _, number in rows} == {"-5"}
+    assert table(Format.CSV, data, formula_safe=True).to_pydict() == source.to_pydict()
+    for text in ("=1", "\uff1d1", "\xa0=1", "\ufeff=1", "'=1"):
+        named = pa.table({text: [1]})
+        assert table(Format.CSV, written(Format.CSV, named), formula_safe=True).to_pydict() == named.to_pydict()
