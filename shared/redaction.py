@@ -1,4 +1,4 @@
-"""Removes live secret values from text: raw, URL-encoded, base64 and JSON-escaped forms."""
+"""Removes live secret values from text: raw, in URLs, in base64 and JSON, however often escaped; and ID tokens, whosever they are."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ import base64
 import json
 import re
 import threading
-from collections.abc import Mapping
-from urllib.parse import quote, quote_plus
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 SHORTEST = 6  # our choice: shorter values would blank out ordinary words
+SHORTEST_LINE = 16  # our choice: of a secret of several lines (a PEM), a line that is shorter is no secret by itself
 MASK = "[redacted]"
 SECRET_MEMBER = re.compile(r"private|secret|password|token$|^key$", re.IGNORECASE)
 """Members of a key file that are secret: `private_key` is, `universe_domain` and `client_email` are not."""
 
+TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*|(?<=bearer )[\w.~+/=-]{16,}", re.IGNORECASE)
+"""A JSON Web Token, and what an Authorization header carries: nobody registers those, and each is somebody's identity for an hour."""
 
 LINK_WORD = re.compile(r"(?<=files/)[^\s/]+|[0-9a-fA-F]{64}")
+DEEPEST = 3  # our choice: JSON in JSON in a URL
+_ESCAPED = re.compile(
+    r"(?:%[0-9a-f]{2})+|(?:\\u[0-9a-f]{4})+|\\[\"\\/bfnrt]",
+    re.IGNORECASE,
+)
+"""What a URL and JSON make of letters, a run of them at a time: one letter may take several."""
 
 
 class _Known:
@@ -28,23 +36,96 @@ class _Known:
     def add(self, value: str) -> None:
         if len(value) < SHORTEST:
             return
-        escaped = json.dumps(value)[1:-1]
+        as_form = value.replace(" ", "+")
         forms = {
             value,
-            escaped,
-            json.dumps(escaped)[1:-1],
-            quote(value, safe=""),
-            quote_plus(value),
+            as_form,
+            *_secret_lines(value),
             *_base64_forms(value.encode()),
         }
         with self._lock:
             self._forms = tuple(sorted({*self._forms, *forms}, key=len, reverse=True))
 
     def redact(self, text: str) -> str:
-        for form in self._forms:
+        """Return the text without any form of a value, raw or behind up to `DEEPEST` levels of escapes."""
+        forms = self._forms
+        for form in forms:
             if form in text:
                 text = text.replace(form, MASK)
-        return text
+        read = text
+        places: Sequence[int] = range(len(text) + 1)
+        found: set[tuple[int, int]] = set()
+        for _ in range(DEEPEST):
+            if not _ESCAPED.search(read):
+                break
+            read, places = _unescaped(read, places)
+            found |= {(places[start], places[end]) for start, end in _spans(read, forms)}
+        return _masked(text, found)
+
+
+def _secret_lines(value: str) -> Iterator[str]:
+    """Yield the lines of a secret of several, without those that only say what it is."""
+    lines = value.splitlines()
+    if len(lines) > 1:
+        yield from (line for line in lines if len(line) >= SHORTEST_LINE and not line.startswith("-----"))
+
+
+def _unescaped(text: str, places: Sequence[int]) -> tuple[str, Sequence[int]]:
+    """Return the text with one level of escapes read, and where each of its letters, and its end, is in the first text."""
+    read: list[str] = []
+    where: list[int] = []
+    last = 0
+    for found in _ESCAPED.finditer(text):
+        start, end = found.span()
+        read.append(text[last:start])
+        where.extend(places[last:start])
+        for letter, offset in _letters(found.group()):
+            read.append(letter)
+            where.append(places[start + offset])
+        last = end
+    read.append(text[last:])
+    where.extend(places[last:])
+    return "".join(read), where
+
+
+def _letters(escapes: str) -> Iterator[tuple[str, int]]:
+    """Yield each letter of a run of escapes of one sort, and where its escape begins."""
+    if escapes[0] == "%":
+        try:
+            letters = bytes.fromhex(escapes.replace("%", "")).decode()
+        except UnicodeDecodeError:
+            letters = bytes.fromhex(escapes.replace("%", "")).decode("latin-1")
+            yield from ((letter, 3 * index) for index, letter in enumerate(letters))
+            return
+        offset = 0
+        for letter in letters:
+            yield letter, offset
+            offset += 3 * len(letter.encode())
+        return
+    text = json.loads(f'"{escapes if escapes[1] not in "Uu" else escapes.lower()}"')
+    offset = 0
+    for letter in text:
+        yield letter, offset
+        offset += len(escapes) if len(escapes) == 2 else 12 if ord(letter) > 0xFFFF else 6
+
+
+def _spans(text: str, forms: Iterable[str]) -> Iterator[tuple[int, int]]:
+    for form in forms:
+        start = text.find(form)
+        while start >= 0:
+            yield start, start + len(form)
+            start = text.find(form, start + 1)
+
+
+def _masked(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Return the text with the mask in place of each stretch; those that overlap are one."""
+    kept: list[str] = []
+    last = 0
+    for start, end in sorted(spans):
+        if start >= last:
+            kept += [text[last:start], MASK]
+        last = max(last, end)
+    return "".join([*kept, text[last:]])
 
 
 def _base64_forms(value: bytes) -> set[str]:
@@ -73,8 +154,8 @@ def remember(secrets: Mapping[str, object]) -> None:
 
 
 def redact(text: str) -> str:
-    """Return the text with every registered secret replaced by `[redacted]`."""
-    return _known.redact(text)
+    """Return the text with every registered secret, and every token, replaced by `[redacted]`."""
+    return TOKEN.sub(MASK, _known.redact(text))
 
 
 def without_word(path: str) -> str:
