@@ -116,6 +116,6 @@ class Authenticator:
         if not self._settings.cloud_run_checks_callers:
             raise UnauthenticatedError(
                 "the ID token has no signature, and nothing says that Cloud Run has checked it: set CLOUD_RUN_CHECKS_CALLERS=true on "
-                "the function, where no caller but its invokers reaches it (infra/terraform and infra/gcloud.sh do both)"
+                "the function on Cloud Run, where no caller but its invokers reaches it (infra/terraform and infra/gcloud.sh do both)"
             )
         return claims_unsigned(token, audiences, time.time())

@@ -95,13 +95,13 @@ def test_where_nothing_says_that_cloud_run_checks_the_answer_says_what_to_set(ma
         assert "CLOUD_RUN_CHECKS_CALLERS=true" in detail
 
 
-def test_the_setting_is_refused_where_cloud_run_is_not_in_front() -> None:
-    outside = {**ENVIRONMENT, **ON_CLOUD_RUN, "K_SERVICE": ""}
-    with pytest.raises(InternalError, match="K_SERVICE"):
-        read_settings(outside)
+def test_the_setting_counts_only_where_cloud_run_is_in_front(make_world: Callable[..., World]) -> None:
+    outside = {**ON_CLOUD_RUN, "K_SERVICE": ""}
+    assert ask(make_world(**outside, BI_ADMINS="ada@example.org"), Authorization=bearer(claims()))[0] == 401
     with pytest.raises(InternalError, match="'yes'; expected true or false"):
         read_settings({**ENVIRONMENT, **ON_CLOUD_RUN, "CLOUD_RUN_CHECKS_CALLERS": "yes"})
     assert read_settings({**ENVIRONMENT, **ON_CLOUD_RUN}).cloud_run_checks_callers
+    assert not read_settings({**ENVIRONMENT, **outside}).cloud_run_checks_callers
     assert not read_settings({**ENVIRONMENT, "ENVIRONMENT": "production"}).cloud_run_checks_callers
 
 

@@ -85,11 +85,11 @@ FRONTS = (
         _CHECKED,
     ),
     Guard(
-        "CLOUD_RUN_CHECKS_CALLERS is refused where there is no Cloud Run",
+        "CLOUD_RUN_CHECKS_CALLERS counts only on Cloud Run",
         CONFIG,
-        'if checked and not (local or env.get("K_SERVICE")):',
-        "if False:",
-        _TOKENS + "test_the_setting_is_refused_where_cloud_run_is_not_in_front",
+        ' and (local or bool(env.get("K_SERVICE")))',
+        "",
+        _TOKENS + "test_the_setting_counts_only_where_cloud_run_is_in_front",
     ),
     Guard(
         "no public invoker where unsigned tokens are believed",
