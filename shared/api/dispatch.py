@@ -115,6 +115,8 @@ class Function:
             converters=CONVERTERS,
         )
         self._authenticators: dict[str, Authenticator] = {}
+        if flask.has_app_context():  # the framework's app, in which it loads us, would answer an empty path with a 308
+            flask.current_app.url_map.strict_slashes = False
 
     def __call__(self, request: flask.Request) -> flask.Response:
         """Answer one request; every failure is a problem document."""

@@ -35,6 +35,11 @@ HEADERS = {
     "ETag": ("Version of what is answered; send it as If-Match.", {"type": "string"}, True),
     "Location": ("Path of what was made.", {"type": "string"}, True),
     "Retry-After": ("Seconds after which it is worth asking again.", {"type": "string", "pattern": "^[0-9]+$"}, False),
+    "RateLimit-Policy": (
+        "Refreshes (q) that the connector's vendor takes in so many seconds (w), others' included; absent where it sets no number.",
+        {"type": "string", "pattern": '^"refreshes";q=[0-9]+;w=[0-9]+$'},
+        False,
+    ),
     "Allow": ("The methods that the path takes.", {"type": "string"}, True),
 }
 
@@ -168,6 +173,8 @@ def _headers(route: Route, status: int) -> dict[str, Any]:
             names += ["Location"]
         if route.reply in ("Job", "RefreshRun"):
             names += ["Retry-After"]
+    if operation_id(route) == "start_refresh":
+        names += ["RateLimit-Policy"]
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 

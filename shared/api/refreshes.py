@@ -7,13 +7,19 @@ from shared.api.routes import API
 from shared.models import RefreshRun
 from shared.services.records import Page, from_record
 
+DAY_S = 86_400
+
 
 def start_refresh(call: Call) -> Reply:
-    """Accept one refresh: 202 and the run."""
+    """Accept one refresh: 202 and the run; RateLimit-Policy says how many its vendor takes a day, where it sets a number."""
+    connectors = call.services.connectors
+    allowed = connectors.refreshes_a_day(connectors.get(call.path["name"]))
     document = call.services.refreshes.start(
         call.path["name"], call.body.options, call.caller.email, call.idempotency(), timeout=call.body.timeout
     )
     headers = {"Location": f"{API}/refresh-runs/{document.data['id']}", "Retry-After": "2", **etag(document.version)}
+    if allowed is not None:
+        headers["RateLimit-Policy"] = f'"refreshes";q={allowed};w={DAY_S}'
     return Reply(from_record(RefreshRun, document.data), headers=headers)
 
 

@@ -10,6 +10,7 @@ import pytest
 from openapi_spec_validator import validate
 from werkzeug import exceptions
 from werkzeug.test import create_environ
+from werkzeug.wrappers import Response
 
 from shared.api.routes import ROUTES
 from tests.functional.conftest import World
@@ -47,6 +48,16 @@ def test_what_the_framework_refuses_by_itself_is_answered_in_our_form_too(functi
         answer = client.get(path, headers={"X-Request-Id": "seven"})
         assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
         assert answer.headers["X-Request-Id"] == "seven"
+
+
+@pytest.mark.parametrize("path", ["", "/", "//", "//x", "///evil.example/..", "//x//", "/x/"])
+def test_no_path_is_answered_by_a_redirect_of_the_framework(path: str) -> None:
+    """The test client would take `//x` for a host: the path goes in as a server hands it on, an absolute URL's empty one too."""
+    import functions_framework
+
+    app = functions_framework.create_app("register", str(Path(__file__).parents[2] / "functions/register/main.py"))
+    answer = Response.from_app(app, {**create_environ("/"), "PATH_INFO": path})
+    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a/b/c", "__x__", "x" * 2000, "\n", "\0"])

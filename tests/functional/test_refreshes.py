@@ -126,3 +126,13 @@ def test_a_refresh_past_its_limit_that_nobody_can_stop_is_said_to_have_timed_out
     assert (run["status"], run["error"]["code"]) == ("failed", "refresh_timeout")
     assert "it could not be asked to stop: 429" in run["error_message"]
     assert registered.vendor.calls.count("cancel_refresh") == 9
+
+
+def test_starting_a_refresh_says_how_many_the_vendor_takes_a_day(registered: World) -> None:
+    """Power BI takes 8 a day on shared capacity, and as many as its capacity bears on premium; the latter has no number."""
+    path = "/api/bi-connectors/ymca_powerbi"
+    answer = registered.call("refresh", "POST", f"{path}/refresh")
+    assert answer.headers["RateLimit-Policy"] == '"refreshes";q=8;w=86400'
+    etag = registered.call("register", "GET", path).headers["ETag"]
+    assert registered.call("register", "PATCH", path, {"capacity": "premium"}, If_Match=etag).status == 200
+    assert "RateLimit-Policy" not in registered.call("refresh", "POST", f"{path}/refresh").headers
