@@ -60,6 +60,10 @@ def erase(stores: Stores, operations: JobOperations, person: Person) -> Erased:
             continue
         if JobStatus(job["status"]).is_final and (words := changed(job, OF_JOBS, person.value)):
             stores.documents.update(document.path, words)
+        if job.get("erasing"):  # begun and not ended: what is left may not show any more whose rows they are
+            _forget(stores, operations, job)
+            found.erased.append(job["id"])
+            continue
         if not _keeps_rows(stores.objects, job):
             continue
         try:
@@ -118,20 +122,23 @@ def _kept_file(objects: Objects, job: Mapping[str, Any]) -> tuple[str, str] | No
 
 
 def _forget(stores: Stores, operations: JobOperations, job: Mapping[str, Any]) -> None:
+    """Erase all that a job keeps. First the audit entry and what bars the job from starting again, in one transaction; then the rows."""
+    now, path = stores.clock.now(), f"export_jobs/{job['id']}"
+
+    def work(tx: Transaction) -> None:
+        barred = {"frozen_erased": True, "erasing": True, "recheck_at": None, "updated_at": now}
+        tx.update(path, barred | _silent(job))
+        if not job.get("erasing"):
+            audit.record(tx, now, "job.erase_rows", path, actor="shared.data")
+
+    stores.documents.transact(work)
     operations.forget_rows(job)
     if place := _kept_file(stores.objects, job):
         stores.objects.delete(*place)
-    now, path = stores.clock.now(), f"export_jobs/{job['id']}"
     for chunk in every(stores.documents, f"{path}/{BELOW['export_jobs']}"):
         stores.documents.update(chunk.path, _uncounted(chunk.data, ("fingerprint",)))
-    gone = {"frozen_erased": True, "rows_kept": False, "export_uri": None, "rejects_uri": None, "updated_at": now}
-    gone |= _silent(job) | _uncounted(job, ("expected", "begun")) | {"recheck_at": None}
-
-    def work(tx: Transaction) -> None:
-        tx.update(path, gone)
-        audit.record(tx, now, "job.erase_rows", path, actor="shared.data")
-
-    stores.documents.transact(work)
+    gone = {"rows_kept": False, "export_uri": None, "rejects_uri": None, "erasing": False}
+    stores.documents.update(path, gone | _uncounted(job, ("expected", "begun")))
 
 
 def _silent(job: Mapping[str, Any]) -> dict[str, Any]:

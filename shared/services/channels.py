@@ -16,6 +16,7 @@ from shared.errors import BIConnectorsError, ConflictError, PreconditionFailedEr
 from shared.models import Channel, ChannelBody, ChannelPage, ChannelTest, ChannelType, new_id
 from shared.ports import Document, Query, Stores, Transaction
 from shared.redaction import remember
+from shared.services.credentials import delete_unless_named
 from shared.services.notice_forms import slack, webhook
 from shared.services.records import Page, from_record, list_page, require, to_record
 
@@ -92,7 +93,7 @@ class Channels:
             audit.record(tx, now, "channel.delete", f"channels/{name}", before=before.data if before else None)
 
         self._stores.documents.transact(work)
-        self._stores.secrets.delete(self._secret_id(name))
+        delete_unless_named(self._stores, self._secret_id(name))
 
     def test(self, name: str) -> ChannelTest:
         """Send a notice of the event `channel.test`, once; a refusal is part of the result, not an error."""
@@ -105,6 +106,10 @@ class Channels:
         except BIConnectorsError as error:
             failure = error.message
         latency_ms = round((time.monotonic() - started) * 1000, 1)
+        outcome = "failed" if failure else "success"
+        self._stores.documents.transact(
+            lambda tx: audit.record(tx, now, "channel.test", f"channels/{name}", outcome=outcome)
+        )
         return ChannelTest(channel=name, ok=failure is None, message=failure, latency_ms=latency_ms, tested_at=now)
 
     def send(self, document: Document, notice: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from shared import audit
 from shared.errors import BIConnectorsError, ConflictError, InvalidRequestError
 from shared.models import (
     Action,
@@ -26,7 +27,7 @@ from shared.models import (
     Table,
     TableBody,
 )
-from shared.ports import Document, Query, Stores
+from shared.ports import Document, Query, Stores, Transaction
 from shared.services.connector_bodies import split_secrets
 from shared.services.connectors import Connectors
 from shared.services.records import find, from_record
@@ -141,7 +142,7 @@ class Configurations:
 
         def create() -> Document:
             made = self._schedules.create(request, caller)
-            self._stores.documents.update(made.path, {"applied_as": name})
+            self._adopt(made, name)
             return made
 
         found = self._applied(name, request)
@@ -170,7 +171,15 @@ class Configurations:
         return next(same, None)
 
     def _adopt(self, found: Document, name: str) -> None:
-        self._stores.documents.update(found.path, {"applied_as": name})
+        """Give a schedule the name that it has in the configuration: from then on `apply` changes it, and prunes it."""
+        now = self._stores.clock.now()
+
+        def work(tx: Transaction) -> None:
+            tx.update(found.path, {"applied_as": name})
+            former = {"applied_as": found.data.get("applied_as")}
+            audit.record(tx, now, "schedule.adopt", found.path, before=former, after={"applied_as": name})
+
+        self._stores.documents.transact(work)
 
     def _pruned(self, wanted: Configuration) -> list[_Step]:
         """Return the deletions of what the configuration's sections lack; schedules that nobody applied are people's own."""

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
@@ -29,7 +30,7 @@ from shared.pipeline.lease import target_key
 from shared.ports import Document, Query, Stores, Transaction
 from shared.redaction import remember
 from shared.services.connector_bodies import decode_secrets, describe_capabilities, merge_patch, split_secrets
-from shared.services.credentials import former_credentials
+from shared.services.credentials import delete_unless_named, former_credentials
 from shared.services.publish_holds import PublishHolds, refuse_held, still_held
 from shared.services.records import (
     Idempotency,
@@ -172,7 +173,7 @@ class Connectors:
         with self._holds.held(name, version, lambda _: True) as hold:
             self._stores.documents.transact(partial(work, hold=hold))
         if present.data.get("owns_credentials"):
-            self._stores.secrets.delete(self._secret_id(name))
+            delete_unless_named(self._stores, self._secret_id(name))
 
     def test(self, name: str) -> TestResult:
         """Run the kind's named checks; a failed check is part of the result, not an error."""
@@ -189,8 +190,14 @@ class Connectors:
             latency_ms=round((time.monotonic() - started) * 1000, 1),
             tested_at=self._stores.clock.now(),
         )
+
+        def work(tx: Transaction) -> None:
+            tx.update(f"connectors/{name}", {"last_test": to_record(result)})
+            outcome = "success" if result.ok else "failed"
+            audit.record(tx, result.tested_at, "connector.test", f"connectors/{name}", outcome=outcome)
+
         try:
-            self._stores.documents.update(f"connectors/{name}", {"last_test": to_record(result)})
+            self._stores.documents.transact(work)
         except NotFoundError:
             pass  # deleted while it was tested: the result is still what the caller asked for
         return result
@@ -198,8 +205,9 @@ class Connectors:
     def test_all(self) -> TestAllResult:
         """Test every connector, side by side in time."""
         names = [item.data["name"] for item in self._stores.documents.query(Query("connectors"))]
+        present = [copy_context() for _ in names]  # who asks, for the audit, and in which request
         with ThreadPoolExecutor(TESTS_AT_ONCE) as pool:
-            results = list(pool.map(self.test, names))
+            results = list(pool.map(lambda context, name: context.run(self.test, name), present, names))
         return TestAllResult(ok=all(result.ok for result in results), results=results)
 
     def open(self, document: Document) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.ports import Query, Stores
+from shared.ports import Documents, Query, Stores
 from shared.services.restoring import is_restoring
 
 GRACE = timedelta(hours=1)
@@ -34,20 +34,34 @@ class Credentials:
             for version in self._stores.secrets.versions(f"{self._prefix}-{kind}-")
             if version.created_at < before
         ]
-        used = self._in_use(before)  # in this order: who names a version by now keeps it
+        used = _named(self._stores.documents, before)  # in this order: who names a version by now keeps it
         if not used or is_restoring(self._stores.documents):
             return (
                 0  # no owner at all, or not yet all of them: more likely a database that is empty until it is restored
             )
-        unused = set(old) - used
-        for name in sorted(unused):
+        unused = sorted(name for name in old if _place(name) not in used)
+        for name in unused:
             self._stores.secrets.destroy(name)
         return len(unused)
 
-    def _in_use(self, before: datetime) -> set[str]:
-        found = [item.data for name in OWNERS.values() for item in self._stores.documents.query(Query(name))]
-        former = [left for data in found for left in data.get("former_credentials", []) if left["until"] >= before]
-        return {data["credentials"] for data in found} | {left["version"] for left in former}
+
+def delete_unless_named(stores: Stores, secret_id: str) -> None:
+    """Delete the secret of a document that is gone, unless another document names a version of it: the sweep sees to the others."""
+    used = _named(stores.documents, stores.clock.now() - GRACE)
+    if not any(place.partition("/")[0] == secret_id for place in used):
+        stores.secrets.delete(secret_id)
+
+
+def _named(documents: Documents, before: datetime) -> set[str]:
+    """Return the places of the versions that documents name, or named until less than the grace ago."""
+    found = [item.data for name in OWNERS.values() for item in documents.query(Query(name))]
+    former = [left for data in found for left in data.get("former_credentials", []) if left["until"] >= before]
+    return {_place(data["credentials"]) for data in found} | {_place(left["version"]) for left in former}
+
+
+def _place(version: str) -> str:
+    """Return `<secret>/versions/<number>`: a project has a name and a number, and people write either."""
+    return version.partition("/secrets/")[2]
 
 
 def former_credentials(document: Mapping[str, Any], credentials: str, now: datetime) -> list[dict[str, Any]]:

@@ -180,25 +180,29 @@ class JobOperations:
     def erase(self, job_id: str) -> None:
         """Delete a job that has ended: its frozen rows, its kept file, its manifest and its record. Repeatable.
 
+        The audit entry comes first, with the mark that nothing starts from these rows any more: rows never go without either.
+
         Raises:
             ConflictError: it has not ended.
         """
-        job = self._get(job_id)
-        if not JobStatus(job["status"]).is_final:
-            raise ConflictError("the job has not ended; cancel it first", code="job_running")
+        now = self._stores.clock.now()
+
+        def work(tx: Transaction) -> dict[str, Any]:
+            job = _read(tx, job_id)
+            if not JobStatus(job["status"]).is_final:
+                raise ConflictError("the job has not ended; cancel it first", code="job_running")
+            tx.update(_path(job_id), {"frozen_erased": True, "updated_at": now})
+            audit.record(tx, now, "job.erase", _path(job_id), outcome=job["status"])
+            return job
+
+        job = self._stores.documents.transact(work)
         self.forget_rows(job)
         if job.get("export_uri"):
             bucket, _, name = job["export_uri"].removeprefix("gs://").partition("/")
             self._stores.objects.delete(bucket, name)
         for chunk in self._stores.documents.query(Query(f"{_path(job_id)}/chunks")):
             self._stores.documents.delete(chunk.path)
-        now = self._stores.clock.now()
-
-        def work(tx: Transaction) -> None:
-            tx.delete(_path(job_id))
-            audit.record(tx, now, "job.erase", _path(job_id), outcome=job["status"])
-
-        self._stores.documents.transact(work)
+        self._stores.documents.delete(_path(job_id))
 
     def forget_rows(self, job: Mapping[str, Any]) -> None:
         """Delete all that lies in the job's folder of the frozen bucket; it cannot be retried or republished afterwards."""

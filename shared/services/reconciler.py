@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from shared import audit
 from shared.errors import BIConnectorsError, InvalidRequestError, NotFoundError
 from shared.models import Reconciliation, ScheduleDrift
 from shared.ports import CronJob, Query, Stores
@@ -75,7 +76,7 @@ class Reconciler:
         return None
 
     def _mend(self, drift: ScheduleDrift) -> ScheduleDrift:
-        """Do what a difference asks for, by what the document says now."""
+        """Do what a difference asks for, by what the document says now, and audit it: the change is at Cloud Scheduler."""
         schedule_id = drift.schedule_id
         try:
             if drift.action == "finish_delete":
@@ -89,6 +90,11 @@ class Reconciler:
             return drift  # deleted meanwhile
         except BIConnectorsError as error:
             return msgspec.structs.replace(drift, error=error.message)
+        asked = {"action": drift.action, "reason": drift.reason}
+        now = self._stores.clock.now()
+        self._stores.documents.transact(
+            lambda tx: audit.record(tx, now, "schedule.reconcile", f"schedules/{schedule_id}", after=asked)
+        )
         return drift
 
     def _put(self, schedule_id: str) -> None:

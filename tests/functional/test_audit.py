@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from shared.connectors._base import RefreshStatus, VendorRefresh
+from shared.connectors._base import Check, RefreshStatus, VendorRefresh
+from shared.errors import VendorUnavailableError
 from shared.services.audit import _hash
 from tests.functional.conftest import POWER_BI, SHEETS, World
 
@@ -56,7 +57,11 @@ def everything_that_is_audited(registered: World) -> None:
     registered.work()
     schedule = {"connector_name": "ymca_powerbi", "cron_expression": "0 6 * * *"}
     schedule_id = registered.call("refresh", "POST", f"{API}/schedules", schedule).body["id"]
+    registered.fakes.cron_jobs.jobs.pop(schedule_id)
+    registered.call("refresh", "POST", f"{API}/schedules:reconcile")
+    registered.call("refresh", "POST", f"{API}/apply", {"schedules": [{"name": "morning", **schedule}]})
     registered.call("refresh", "DELETE", f"{API}/schedules/{schedule_id}")
+    registered.call("register", "POST", f"{API}/ymca_powerbi/test")
     registered.call("register", "DELETE", f"{API}/ymca_sheets")
 
 
@@ -68,13 +73,16 @@ def test_every_change_and_run_leaves_one_entry(registered: World) -> None:
         ("connector.delete", "connectors"),
         ("connector.register", "connectors"),
         ("connector.register", "connectors"),
+        ("connector.test", "connectors"),
         ("job.end", "export_jobs"),
         ("job.erase", "export_jobs"),
         ("job.start", "export_jobs"),
         ("refresh.end", "refresh_runs"),
         ("refresh.start", "refresh_runs"),
+        ("schedule.adopt", "schedules"),
         ("schedule.create", "schedules"),
         ("schedule.delete", "schedules"),
+        ("schedule.reconcile", "schedules"),
         ("table.delete", "tables"),
         ("table.put", "tables"),
     ]
@@ -90,6 +98,49 @@ def test_an_entry_says_who_what_in_which_request_and_how_it_ended(registered: Wo
     assert (start["before"], start["after"][:7], start["outcome"]) == (None, "sha256:", "done")
     assert (end["action"], end["actor"], end["outcome"]) == ("job.end", "developer@localhost", "success")
     assert end["request_id"] != "request-7"
+
+
+def test_the_test_of_a_connector_is_audited_with_who_asked_and_how_it_ended(registered: World) -> None:
+    """Also where all are tested, in threads of their own."""
+    registered.vendor.checks = [Check("sign in", False, 1.0, "no")]
+    registered.call("register", "POST", f"{API}/ymca_powerbi/test", X_Request_Id="one")
+    registered.call("register", "POST", f"{API}/test-all", X_Request_Id="all")
+    found = [one for one in entries(registered) if one["action"] == "connector.test"]
+    assert sorted((one["request_id"], one["resource"], one["actor"], one["outcome"]) for one in found) == [
+        ("all", "connectors/ymca_powerbi", "developer@localhost", "failed"),
+        ("all", "connectors/ymca_sheets", "developer@localhost", "failed"),
+        ("one", "connectors/ymca_powerbi", "developer@localhost", "failed"),
+    ]
+
+
+def test_a_difference_that_was_not_mended_leaves_no_entry(registered: World) -> None:
+    schedule = {"connector_name": "ymca_powerbi", "cron_expression": "0 6 * * *"}
+    schedule_id = registered.call("refresh", "POST", f"{API}/schedules", schedule).body["id"]
+    del registered.fakes.cron_jobs.jobs[schedule_id]
+    path = f"{API}/schedules:reconcile"
+    assert registered.call("refresh", "POST", f"{path}?dry_run=true").body["drifts"]
+    assert "schedule.reconcile" not in dict(actions(registered))
+    assert registered.call("refresh", "POST", path).body["drifts"]
+    registered.call("refresh", "POST", path)
+    (entry,) = (one for one in entries(registered) if one["action"] == "schedule.reconcile")
+    assert (entry["resource"], entry["actor"]) == (f"schedules/{schedule_id}", "developer@localhost")
+
+
+def test_a_job_is_erased_only_once_the_entry_says_so(registered: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = export(registered)
+    registered.work()
+
+    def stop(*_: str) -> None:
+        raise VendorUnavailableError("Cloud Storage gives no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registered.fakes.objects, "delete", stop)
+        assert registered.call("export", "DELETE", f"{API}/export-jobs/{job_id}").status == 503
+    assert ("job.erase", "export_jobs") in actions(registered)
+    again = registered.call("export", "POST", f"{API}/export-jobs/{job_id}:republish")
+    assert (again.status, again.body["code"]) == (409, "rows_erased")
+    assert registered.call("export", "DELETE", f"{API}/export-jobs/{job_id}").status == 204
+    assert not [name for _, name in registered.fakes.objects._live if job_id in name]
 
 
 def test_a_change_that_is_refused_leaves_no_entry(registered: World) -> None:
@@ -198,9 +249,11 @@ def test_an_entry_is_written_in_the_commit_of_the_change_that_it_tells_of(
         assert world.call("register", "POST", f"{API}/register", body).status == 201
     everything_that_is_audited(world)
     told = {entry["id"]: entry for entry in entries(world, "?page_size=100")}
-    assert len(told) == 13
+    assert len(told) == 16
     for entry_id, entry in told.items():
         (commit,) = (one for one in commits if f"audit/{entry_id}" in one)
+        if entry["action"] == "schedule.reconcile":  # what changed is Cloud Scheduler's
+            continue
         assert entry["resource"] in commit, f"{entry['action']} was not written with {entry['resource']}"
 
 

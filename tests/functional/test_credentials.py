@@ -151,3 +151,45 @@ def test_a_version_that_an_apply_replaces_serves_running_jobs_for_an_hour(regist
     apply(registered, registered.fakes.secrets.add("mine", b'{"client_secret": "one of mine"}'))
     assert "bi-connector-ymca_powerbi/versions/1" in kept(after(registered, 59))
     assert "bi-connector-ymca_powerbi/versions/1" not in kept(after(registered, 2))
+
+
+def named_by_another(world: World, version: str) -> None:
+    body = {name: value for name, value in POWER_BI.items() if name != "client_secret"}
+    borrowed = {**body, "name": "borrower", "credentials_secret": version}
+    answer = world.call("register", "POST", f"{API}/register", borrowed)
+    assert answer.status == 201, answer.body
+
+
+def test_a_secret_that_another_connector_names_outlives_its_own(registered: World) -> None:
+    """The version that is named stays while it is named; the sweep destroys the others, and that one afterwards."""
+    first = registered.fakes.documents.get("connectors/ymca_powerbi").data["credentials"]  # type: ignore[union-attr]
+    named_by_another(registered, first)
+    rotate(registered)
+    assert registered.call("register", "DELETE", f"{API}/ymca_powerbi").status == 204
+    assert "bi-connector-ymca_powerbi/versions/1" in kept(registered)
+    left = [name for name in kept(after(registered, 120)) if "powerbi" in name]
+    assert left == ["bi-connector-ymca_powerbi/versions/1"]
+    assert registered.call("register", "POST", f"{API}/borrower/test").body["ok"]
+    assert registered.call("register", "DELETE", f"{API}/borrower").status == 204
+    assert not [name for name in kept(after(registered, 120)) if "powerbi" in name]
+
+
+def test_a_version_named_with_the_projects_number_is_in_use_too(registered: World) -> None:
+    """Secret Manager says the number where people write the name."""
+    payloads = registered.fakes.secrets.payloads
+    name = "projects/123456/secrets/bi-connector-ymca_powerbi/versions/1"
+    payloads[name] = payloads["projects/fake/secrets/bi-connector-ymca_powerbi/versions/1"]
+    named_by_another(registered, name)
+    rotate(registered)
+    assert "bi-connector-ymca_powerbi/versions/1" in kept(after(registered, 600))
+    assert registered.fakes.secrets.payloads["projects/fake/secrets/bi-connector-ymca_powerbi/versions/1"] is not None
+
+
+def test_the_secret_of_a_channel_that_a_connector_names_is_kept(registered: World) -> None:
+    channel = {"type": "slack", "url": "https://hooks.slack.com/services/T0/B0/x"}
+    assert registered.call("register", "PUT", f"{API}/channels/team", channel).status == 201
+    version = registered.fakes.documents.get("channels/team").data["credentials"]  # type: ignore[union-attr]
+    registered.fakes.secrets.payloads[version] = b'{"client_secret": "of-both", "url": "https://hooks.slack.com/x"}'
+    named_by_another(registered, version)
+    assert registered.call("register", "DELETE", f"{API}/channels/team").status == 204
+    assert "bi-channel-team/versions/1" in kept(registered)

@@ -9,6 +9,7 @@ import pytest
 
 from shared.connectors._base import RefreshStatus, VendorRefresh
 from shared.data.__main__ import main
+from shared.errors import VendorUnavailableError
 from tests.functional.conftest import World
 from tests.functional.scheduling import HOURLY, create
 from tests.functional.test_job_operations import do
@@ -180,3 +181,33 @@ def test_the_extremes_of_the_rows_that_a_job_counted_are_erased_with_them(regist
     kept = documents.get(f"export_jobs/{job_id}/chunks/000000")
     assert kept is not None
     assert json.loads(kept.data["fingerprint"]) == {"rows": 2, "checksum": None, "aggregates": {}}
+
+
+def test_an_erasure_that_was_interrupted_is_audited_and_goes_on(
+    registered: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may have stopped anywhere: with the row gone and a file left, nothing shows any more whose rows they are."""
+    job = done(registered, rows=WITH, export_format="jsonl")
+    delete = registered.fakes.objects.delete
+
+    def stop(bucket: str, name: str) -> None:
+        if bucket == "exports":
+            raise VendorUnavailableError("Cloud Storage gives no answer")
+        delete(bucket, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registered.fakes.objects, "delete", stop)
+        assert erase(registered) == 1
+    audited = registered.call("register", "GET", "/api/bi-connectors/audit?action=job.erase_rows").body["entries"]
+    assert [one["resource"] for one in audited] == [f"export_jobs/{job['id']}"]
+    assert do(registered, job["id"], "republish").body["code"] == "rows_erased"
+    assert PERSON.encode() in objects(registered)
+    capsys.readouterr()
+    assert erase(registered) == 0
+    assert capsys.readouterr().out.splitlines()[-3] == f"erased: {job['id']}"
+    assert PERSON.encode() not in objects(registered)
+    assert (
+        len(registered.call("register", "GET", "/api/bi-connectors/audit?action=job.erase_rows").body["entries"]) == 1
+    )
+    assert erase(registered) == 0
+    assert capsys.readouterr().out.splitlines()[-3] == "erased: none"

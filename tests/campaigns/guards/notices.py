@@ -39,7 +39,7 @@ NOTICES = (
     Guard(
         "a channel's secrets go with it",
         CHANNELS,
-        "        self._stores.secrets.delete(self._secret_id(name))\n",
+        "        delete_unless_named(self._stores, self._secret_id(name))\n",
         "",
         _CHANNELS + "test_deleting_a_channel_deletes_its_secrets",
     ),

@@ -7,6 +7,7 @@ from tests.campaigns.guards.guard import Guard
 
 REDACTION, CREDENTIALS, AUDIT = "shared/redaction.py", "shared/services/credentials.py", "shared/services/audit.py"
 _FORMS = "tests/unit/test_redaction.py::test_every_form_of_a_remembered_secret_is_removed"
+_ESCAPED = "tests/unit/test_redaction.py::test_a_secret_is_removed_however_it_is_escaped"
 _CANARIES, _SWEEP, _AUDIT = (
     "tests/functional/test_canaries.py::",
     "tests/functional/test_credentials.py::",
@@ -69,16 +70,30 @@ SECRETS = (
     Guard(
         "redaction knows a secret as it is",
         REDACTION,
-        "            value,\n            escaped,\n",
-        "            escaped,\n",
+        "            value,\n            as_form,\n",
+        "            as_form,\n",
         _FORMS,
     ),
-    Guard("redaction knows a secret in JSON", REDACTION, "            escaped,\n", "", _FORMS),
+    Guard("redaction knows a secret in JSON", REDACTION, r"""|\\[\"\\/bfnrt]",""", '",', _ESCAPED),
+    Guard("redaction knows a secret in JSON by numbers", REDACTION, r"(?:\\u[0-9a-f]{4})+|", "", _ESCAPED),
+    Guard("redaction knows a secret in JSON in JSON", REDACTION, "DEEPEST = 3 ", "DEEPEST = 1 ", _ESCAPED),
+    Guard("redaction knows a secret in a URL", REDACTION, "(?:%[0-9a-f]{2})+|", "", _ESCAPED),
+    Guard("redaction knows escapes in either case", REDACTION, "    re.IGNORECASE,\n)\n", "    0,\n)\n", _ESCAPED),
+    Guard("redaction knows a secret in a form", REDACTION, "            as_form,\n", "", _FORMS),
     Guard(
-        "redaction knows a secret in JSON in JSON", REDACTION, "            json.dumps(escaped)[1:-1],\n", "", _FORMS
+        "redaction knows a line of a key",
+        REDACTION,
+        "            *_secret_lines(value),\n",
+        "",
+        "tests/unit/test_redaction.py::test_a_line_of_a_key_is_removed_alone",
     ),
-    Guard("redaction knows a secret in a URL", REDACTION, '            quote(value, safe=""),\n', "", _FORMS),
-    Guard("redaction knows a secret in a form", REDACTION, "            quote_plus(value),\n", "", _FORMS),
+    Guard(
+        "no ID token is shown",
+        REDACTION,
+        "TOKEN.sub(MASK, _known.redact(text))",
+        "_known.redact(text)",
+        "tests/unit/test_redaction.py::test_no_token_of_anybody_is_shown",
+    ),
     Guard("redaction knows a secret in Base64", REDACTION, "            *_base64_forms(value.encode()),\n", "", _FORMS),
     Guard(
         "redaction knows a secret inside of Base64",
@@ -139,7 +154,7 @@ SECRETS = (
     Guard(
         "a connector's secret goes with it",
         CONNECTORS,
-        "            self._stores.secrets.delete(self._secret_id(name))\n",
+        "            delete_unless_named(self._stores, self._secret_id(name))\n",
         "            pass\n",
         _SWEEP + "test_deleting_a_connector_deletes_its_credentials",
     ),
@@ -167,9 +182,23 @@ SECRETS = (
     Guard(
         "a version in use is not swept",
         CREDENTIALS,
-        'return {data["credentials"] for data in found} | {',
+        'return {_place(data["credentials"]) for data in found} | {',
         "return {",
         _SWEEP + "test_credentials_in_use_stay",
+    ),
+    Guard(
+        "a version is in use under either name of its project",
+        CREDENTIALS,
+        'return version.partition("/secrets/")[2]',
+        "return version",
+        _SWEEP + "test_a_version_named_with_the_projects_number_is_in_use_too",
+    ),
+    Guard(
+        "a secret that another connector names is not deleted with its own",
+        CREDENTIALS,
+        'if not any(place.partition("/")[0] == secret_id for place in used):',
+        "if True:",
+        _SWEEP + "test_a_secret_that_another_connector_names_outlives_its_own",
     ),
     Guard(
         "a new version is not swept",
