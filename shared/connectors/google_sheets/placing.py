@@ -17,6 +17,7 @@ from shared.errors import TargetError
 
 PAGE_CELLS = 300_000  # our choice: as for reading back, an answer of a few MB
 Columns = list[list[Any]]
+Order = tuple[int, ...]
 
 
 def place(
@@ -48,13 +49,13 @@ def place(
             code="not_a_grid",
         )
     marks = edges.read(client, tab)
-    owned = _live_range(tab, marks) if tab.owned else _adopt(client, tab, plan)
+    owned, order = (_live_range(tab, marks), ()) if tab.owned else _adopt(client, tab, plan)
     top = owned.rows if owned and plan.mode is not Mode.REPLACE else 0
-    placement = Placement(tab, tab.title, tab.sheet_id, owned, top, plan.rows, columns, edges=marks)
+    placement = Placement(tab, tab.title, tab.sheet_id, owned, top, plan.rows, columns, edges=marks, order=order)
     is_keyed = plan.mode is Mode.UPSERT and owned is not None
     covered = [] if is_keyed else placement.newly_covered()
     if tab.owned and owned:
-        _check_range(client, tab, owned, plan, covered)
+        placement = replace(placement, order=_check_range(client, tab, owned, plan, covered))
     else:
         _check_empty(client, tab, covered)
     if not is_keyed or owned is None:
@@ -81,8 +82,11 @@ def _live_range(tab: Tab, marks: Sequence[edges.Edge]) -> Owned | None:
     return replace(then, rows=rows, columns=columns, top=area.top, left=area.left)
 
 
-def _check_range(client: SheetsClient, tab: Tab, owned: Owned, plan: DeliveryPlan, covered: list[Area]) -> None:
-    """Refuse a range that people changed so that it cannot be told what is ours; and what `covered` holds. One call, or two."""
+def _check_range(client: SheetsClient, tab: Tab, owned: Owned, plan: DeliveryPlan, covered: list[Area]) -> Order:
+    """Refuse a range that people changed so that it cannot be told what is ours; and what `covered` holds. One call, or two.
+
+    Returns the order of its columns (`Placement.order`).
+    """
     then, area = tab.owned or owned, owned.area
     if area.bottom > tab.rows or area.right > tab.columns:
         raise _changed(tab, "rows or columns of it were deleted")
@@ -92,8 +96,9 @@ def _check_range(client: SheetsClient, tab: Tab, owned: Owned, plan: DeliveryPla
     header, last, *rest = client.read_values([one.a1(tab.title) for one in parts], formulas=True)
     present = [str(column[0]) if column else "" for column in header]
     present += [""] * (owned.columns - len(present))
+    order: Order = ()
     if plan.mode is not Mode.REPLACE:
-        _check_header(tab, present, plan.schema.names)
+        order = _order(tab, present, plan)
     elif present != plan.schema.names and header_digest(present) != then.header:
         raise _changed(tab, f"its header is {present[:20]!r} now")
     has_more_below = not below.is_empty and _has_content(rest[0])
@@ -104,6 +109,7 @@ def _check_range(client: SheetsClient, tab: Tab, owned: Owned, plan: DeliveryPla
     if owned.rows > then.rows and _rows_with_content(client, tab, area) > then.rows:
         raise _changed(tab, "rows that hold something were inserted")
     _refuse_content(tab, covered, rest[not below.is_empty :])
+    return order
 
 
 def _changed(tab: Tab, what: str) -> TargetError:
@@ -114,15 +120,15 @@ def _changed(tab: Tab, what: str) -> TargetError:
     )
 
 
-def _adopt(client: SheetsClient, tab: Tab, plan: DeliveryPlan) -> Owned | None:
-    """The old table of a tab that we have not written before, None if there is none."""
+def _adopt(client: SheetsClient, tab: Tab, plan: DeliveryPlan) -> tuple[Owned | None, Order]:
+    """The old table of a tab that we have not written before, None if there is none, and the order of its columns."""
     area = Area(0, tab.rows, 0, len(plan.schema)).within(tab.rows, tab.columns)
     (cells,) = client.read_values([area.a1(tab.title)], formulas=True)
     height = 0
     while any(height < len(column) and column[height] != "" for column in cells):
         height += 1
     if not height:
-        return None
+        return None, ()
     for index, column in enumerate(cells):
         for row, cell in enumerate(column[:height]):
             if isinstance(cell, str) and cell.startswith("="):
@@ -132,20 +138,25 @@ def _adopt(client: SheetsClient, tab: Tab, plan: DeliveryPlan) -> Owned | None:
                     code="formula_in_the_way",
                 )
     present = [str(column[0]) if column else "" for column in cells]
+    order: Order = ()
     if plan.mode is not Mode.REPLACE:
-        _check_header(tab, present, plan.schema.names)
+        order = _order(tab, present, plan)
     elif present != plan.schema.names:
         raise TargetError(
             f"{tab.title!r} holds something that this connector did not write, under the header {present[:20]!r} and not the "
             f"table's, {plan.schema.names[:20]!r}; choose another worksheet, or empty this one",
             code="content_in_the_way",
         )
-    return Owned(height, area.right)
+    return Owned(height, area.right), order
 
 
-def _check_header(tab: Tab, present: list[str], names: list[str]) -> None:
+def _order(tab: Tab, present: list[str], plan: DeliveryPlan) -> Order:
+    """Where the columns of an append stand, matched by name; empty where in the same order. Raises `TargetError` if not the same."""
+    names = list(plan.schema.names)
     if present == names:
-        return
+        return ()
+    if plan.mode is Mode.APPEND and sorted(present) == sorted(names):
+        return tuple(map(present.index, names))
     missing = [name for name in names if name not in present]
     unknown = [name for name in present if name not in names]
     parts = [f"missing in the tab: {missing}"] * bool(missing) + [f"only in the tab: {unknown}"] * bool(unknown)

@@ -28,6 +28,7 @@ class Placement:
             only rows are added.
         rows: rows of the source that come below `top`, header not counted.
         moves: where each staged row goes in an upsert; None where all of them go to `area` in order.
+        order: by column of the source, its place in our range, where that has the same columns in another order; empty if not.
     """
 
     tab: Tab | None
@@ -39,6 +40,12 @@ class Placement:
     columns: int
     moves: tuple[Move, ...] | None = None
     edges: tuple[edges.Edge, ...] = ()
+    order: tuple[int, ...] = ()
+
+    def arranged(self, schema: pa.Schema) -> pa.Schema:
+        """The source's columns in the order that they have on the tab."""
+        places = dict(zip(self.order, schema, strict=True)) if self.order else {}
+        return pa.schema([places[place] for place in sorted(places)]) if places else schema
 
     @property
     def height(self) -> int:
@@ -116,12 +123,12 @@ def publish_requests(placement: Placement, staging_id: int, schema: pa.Schema, m
     """
     sheet_id = placement.sheet_id
     requests: list[Request] = [*_grid(placement), *_last_look(placement)]
-    requests += [_copy(move, placement, staging_id) for move in placement.all_moves()]
+    requests += [one for move in placement.all_moves() for one in _copies(move, placement, staging_id)]
     requests += [
         {"repeatCell": {"range": part.grid_range(sheet_id), "cell": {}, "fields": "userEnteredValue"}}
         for part in placement.left_over()
     ]
-    requests += _formats(placement, schema)
+    requests += _formats(placement, placement.arranged(schema))
     requests.append({"deleteSheet": {"sheetId": staging_id}})
     owned = marks.new.owned
     requests += edges.move_requests(placement.edges, placement.tab, sheet_id, owned.area, owned.sequence)
@@ -155,6 +162,7 @@ def mark_id(placement: Placement, taken: frozenset[int]) -> int:
 def owned_after(placement: Placement, schema: pa.Schema) -> Owned:
     """Return what is ours once the batch is applied."""
     sequence = 1 + (placement.tab.sequence if placement.tab else 0)
+    schema = placement.arranged(schema)
     before, header = placement.owned or Owned(0, 0), header_digest(schema.names)
     size = (placement.height, placement.columns)
     return Owned(*size, formats_of(schema), sequence, before.top, before.left, header)
@@ -165,17 +173,21 @@ def formats_of(schema: pa.Schema) -> dict[int, str]:
     return {index: shape["type"] for index, shape in _shapes(schema)}
 
 
-def _copy(move: Move, placement: Placement, staging_id: int) -> Request:
-    columns = placement.columns
-    target = placement.at(Area(move.target, move.target + move.rows, 0, columns))
-    return {
-        "copyPaste": {
-            "source": Area(move.staged, move.staged + move.rows, 0, columns).grid_range(staging_id),
-            "destination": target.grid_range(placement.sheet_id),
-            "pasteType": "PASTE_VALUES",
-            "pasteOrientation": "NORMAL",
+def _copies(move: Move, placement: Placement, staging_id: int) -> Iterator[Request]:
+    """Copy staged rows: columns that stand side by side on both tabs at once."""
+    order = placement.order or tuple(range(placement.columns))
+    starts = [index for index, place in enumerate(order) if not index or place != order[index - 1] + 1]
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        left, right = order[start], order[start] + end - start
+        target = placement.at(Area(move.target, move.target + move.rows, left, right))
+        yield {
+            "copyPaste": {
+                "source": Area(move.staged, move.staged + move.rows, start, end).grid_range(staging_id),
+                "destination": target.grid_range(placement.sheet_id),
+                "pasteType": "PASTE_VALUES",
+                "pasteOrientation": "NORMAL",
+            }
         }
-    }
 
 
 def _shapes(schema: pa.Schema) -> Iterator[tuple[int, Mapping[str, str]]]:

@@ -122,6 +122,34 @@ def test_append_to_a_person_s_table_with_the_same_header(make: Callable[..., Boo
     assert book.values("orders") == [["name", "n"], ["Zoe", 7], ["Cy", 9]]
 
 
+def test_append_matches_columns_by_name_and_keeps_the_order_of_the_tab(book: Book) -> None:
+    day = pa.array([dt.date(2024, 1, 2)], pa.date32())
+    book.deliver(pa.table({"name": ["Ada"], "n": [1], "day": day, "flag": [True]}), mode=Mode.APPEND)
+    other = pa.table({"flag": [False], "name": ["Bob"], "n": [2], "day": day})
+    book.deliver(other, job="job-2", mode=Mode.APPEND)
+    assert book.values("orders") == [["name", "n", "day", "flag"], ["Ada", 1, 45293, True], ["Bob", 2, 45293, False]]
+    assert book.api("GET", "/values/orders!C2:C3")["values"] == [["2024-01-02"], ["2024-01-02"]]
+    book.deliver(other.select(["day", "n", "name", "flag"]), job="job-3", mode=Mode.APPEND)
+    book.deliver(other.select(["day", "n", "name", "flag"]), job="job-3", mode=Mode.APPEND)
+    assert book.values("orders")[3:] == [["Bob", 2, 45293, False]]
+    book.deliver(PEOPLE, job="job-4")  # ours, whatever the order of its header
+    assert book.values("orders")[0] == ["name", "n"]
+
+
+def test_append_to_a_person_s_table_matches_columns_by_name(make: Callable[..., Book]) -> None:
+    book = make({"title": "orders", "values": [["n", "name"], [7, "Zoe"]]})
+    book.deliver(OTHERS, mode=Mode.APPEND)
+    book.deliver(OTHERS, job="job-2", mode=Mode.APPEND)
+    assert book.values("orders") == [["n", "name"], [7, "Zoe"], [9, "Cy"], [9, "Cy"]]
+
+
+def test_an_upsert_in_another_order_of_columns_is_refused(book: Book) -> None:
+    book.deliver(PEOPLE)
+    with pytest.raises(TargetError, match="the same columns in another order") as caught:
+        book.open(book.plan(PEOPLE.select(["n", "name"]), "job-2", Mode.UPSERT, key=("name",))).preflight()
+    assert caught.value.code == "header_drift"
+
+
 def test_append_of_other_columns_is_refused_and_lists_them(book: Book) -> None:
     book.deliver(PEOPLE)
     drifted = pa.table({"name": ["Cy"], "size": [9]})
