@@ -23,7 +23,10 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001 - PyYAML's signature
-        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        names = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in names:  # JSON's keys are text: of the columns 1.1 and 1.10 two numbers would make one
+            key.tag = "tag:yaml.org,2002:str"
+        keys = Counter(key.value for key in names)
         twice, times = next(iter(keys.most_common(1)), (None, 0))
         if times > 1:
             raise yaml.MarkedYAMLError(problem=f"the key {twice!r} is there twice", problem_mark=node.start_mark)

@@ -261,6 +261,14 @@ def test_yaml_words_are_text_unless_json_has_them(world: World) -> None:
     ]  # fmt: skip
 
 
+def test_yaml_keys_are_text_as_they_are_spelled() -> None:
+    from shared.api.yaml_body import decode
+
+    assert decode(b"{1.1: a, 1.10: b, 1: c, 1.0: d, 01: e, true: f, null: g}") == {
+        "1.1": "a", "1.10": "b", "1": "c", "1.0": "d", "01": "e", "true": "f", "null": "g",
+    }  # fmt: skip
+
+
 def test_the_work_of_reading_yaml_grows_with_its_keys() -> None:
     """Counted in calls of Python's functions, which no busy machine changes."""
     from shared.api.yaml_body import decode
