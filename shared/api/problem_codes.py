@@ -76,6 +76,7 @@ ROWS = """
 | `refresh_timeout` | the vendor did not end the refresh within `timeout`, 26 hours by default |
 | `refresh_unsupported` | the connector has nothing to refresh; use the action `export_and_refresh`, or name what to refresh |
 | `rejected` | somebody rejected the held job; the target is as it was |
+| `repair_impossible` | a push table stays incomplete: what it held cannot be put together from rows that are kept; export it again |
 | `replayed` | these rejects are replayed by another job already; both would deliver them twice |
 | `route_not_found` | there is no such path; see /openapi.json |
 | `row_invalid` | a row is not an object, or holds what JSON has no form for |

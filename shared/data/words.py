@@ -21,7 +21,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "schedules": ("sync_error",),
 }
 """By collection the fields that are words, or hold them. Those of jobs: `OF_JOBS`."""
-OF_JOBS = ("error_message", "error", "held_reason", "waiting", "refresh_error", "gave_up", "drift")
+OF_JOBS = ("error_message", "error", "held_reason", "waiting", "refresh_error", "repair_error", "gave_up", "drift")
 FACTS = frozenset({"code", "status"})
 """Members beside words that are no words."""
 

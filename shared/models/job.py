@@ -107,7 +107,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     `record_count`, `file_size_bytes`, `location` and `verification` are set when it succeeds; `cost`, when it ends, is what
     it did and an estimate of its price (infra/COST.md); `error_message` and `error`
-    when it fails; `refresh_error` is why the refresh that was asked for could not be started after it; `note` says in words
+    when it fails; `repair_job_id` is the job that mends the table which this one left incomplete, `repair_error` why there is
+    none; `refresh_error` is why the refresh that was asked for could not be started after it; `note` says in words
     where the promise is limited for this kind of target. `source_as_of` is the moment whose
     rows were frozen: of a file its generation's creation, of many the newest, else when they were read. `drift` is how the
     columns differ from the last success on the target (`added`, `gone`, `changed`), null where there was none; `rejected_count`
@@ -149,6 +150,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     held_reason: str | None = None
     retry_of: str | None = None
     repair_job_id: str | None = None
+    repair_error: ErrorInfo | None = None
     mapping: Mapping | None = None
     contract: Contract | None = None
     max_rejects: int | None = None

@@ -36,6 +36,7 @@ from shared.pipeline.kept_file import keep_file
 from shared.pipeline.lease import Busy, CancelRequestedError, Lease, LostLeaseError, Over
 from shared.pipeline.outcomes import Continue, Finished, Lineage, Outcome, backoff_s, finished, plain_details, told
 from shared.pipeline.preparing import job as preparing
+from shared.pipeline.rebuilding import joined, made_of
 from shared.ports import Document, Stores
 from shared.telemetry import log_event
 
@@ -136,7 +137,7 @@ class ExportEngine:
             return self._end(held, JobStatus.FAILED, trouble["code"], trouble["message"], {"retryable": True})
         ends = self._stores.clock.now() + TIME_BOX
         self._refuse_overtaken(held)
-        source = self._prepare(held, self._freeze(held, ends))
+        source = self._joined(held.job, self._prepare(held, self._freeze(held, ends)))
         delivery = self._begin(held, source)
         if delivery is None:
             return Finished()
@@ -183,7 +184,16 @@ class ExportEngine:
     def _delivered(self, job: Mapping[str, Any]) -> FrozenSource | None:
         """Return the rows that an earlier box delivers of the job, as `_prepare` made them; None if it did not come so far."""
         find = preparing.prepared_before if preparing.is_asked(job) else frozen_before
-        return find(self._stores.objects, job)
+        source = find(self._stores.objects, job)
+        return source and self._joined(job, source)
+
+    def _joined(self, job: Mapping[str, Any], source: FrozenSource) -> FrozenSource:
+        """Return a job's rows with those behind them that its repair of a table brings back, too."""
+        found = [self._stores.documents.get(f"export_jobs/{job_id}") for job_id in job.get("rows_of") or ()]
+        others = [self._delivered(other.data) for other in found if other]
+        if len(others) < len(found) or None in others:
+            raise ConflictError("rows that this repair was to bring back were erased; export again", code="rows_erased")
+        return joined([source, *(other for other in others if other)])
 
     def _is_held(self, held: Lease, source: FrozenSource, delivery: Delivery) -> bool:
         """Hold a replace that would take away too many rows, before the target is touched, until somebody approves it.
@@ -287,7 +297,9 @@ class ExportEngine:
         target = {"last_job_id": job["id"], "last_accepted": job["accepted"], "last_rows": after}
         target["last_columns"] = preparing.remembered(job)
         late = self._stores.clock.now() + leases.LEASE
-        recheck = {} if delivery.is_staged or Mode(job["mode"]) is not Mode.REPLACE else {"recheck_at": late}
+        recheck = {} if delivery.is_staged else {"recheck_at": late}
+        if not delivery.is_staged:
+            target["made_of"] = made_of(held.target, job)
         held.save(
             {
                 **recheck,

@@ -43,10 +43,11 @@ class PinnedObject:
 
 @dataclass(frozen=True)
 class Part:
-    """One object in the frozen bucket. Its scan has its own columns in its own order."""
+    """One object in the frozen bucket. Its scan has its own columns in its own order; no format: that of the whole."""
 
     info: ObjectInfo
     scan: Scan
+    format: Format | None = None
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,10 @@ class FrozenSource:
         return pa.Table.from_batches([], self.scan.schema)
 
     def _batches(self, start_row: int, rows: int) -> Iterator[pa.RecordBatch]:
-        read = reader(self.format).batches
         skip = start_row
         for part in self.parts:
             if skip < part.scan.rows:
+                read = reader(part.format or self.format).batches
                 pinned = PinnedObject(self.objects, part.info)
                 for batch in read(pinned, part.scan, skip, rows):
                     yield self._of_the_whole(batch)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from shared import audit
 from shared.errors import ConflictError, NotFoundError
-from shared.models import SCHEMA, JobStatus, Phase, Progress, new_id
+from shared.models import SCHEMA, JobStatus, Mode, Phase, Progress, new_id
 from shared.pipeline.lease import join_line
 from shared.ports import Document, Query, Stores, Transaction
 from shared.services.connectors import Connectors
@@ -36,10 +37,26 @@ KEPT = (
     "annotations",
     "before",
     "replay_of",
+    "rows_of",
 )
 # What finds a job's frozen rows again, for one that starts from them.
 FROZEN = ("frozen", "frozen_format", "scan", "source_as_of")
 FORGET_AT_ONCE = 1_000  # our choice: names in memory at once
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What makes a new job the repair of a target.
+
+    Attributes:
+        number: it is the n-th in a row that mends the target.
+        of: the job that was the last to publish there; when another has since, the repair is refused.
+        rows_of: jobs whose rows it delivers, too, behind those that it repeats: the appends since a replace.
+    """
+
+    number: int
+    of: str
+    rows_of: tuple[str, ...] = ()
 
 
 class JobOperations:
@@ -131,15 +148,15 @@ class JobOperations:
         idempotency: Idempotency | None,
         *,
         after: frozenset[JobStatus],
-        repair: int = 0,
+        repair: Repair | None = None,
     ) -> str:
         """Start a new job from what this one froze (or pinned, if it froze nothing). Returns the new job's id.
 
-        `repair`: it is the n-th in a row that mends a target; nobody has to approve it.
+        A repair has not to be approved by anybody.
 
         Raises:
-            ConflictError: the job did not end in one of `after`, or its rows were erased; or (code `connector_changed`) a repair
-                would go to another target.
+            ConflictError: the job did not end in one of `after`, or rows were erased; or a repair would go to another target
+                (code `connector_changed`), or it is not known what the table held (`repair_impossible`).
             NotFoundError: the job or its connector is gone.
         """
         now = self._stores.clock.now()
@@ -155,7 +172,14 @@ class JobOperations:
                 raise ConflictError(
                     f"the job is {job['status']}; this is for jobs that ended as {able}", code="wrong_state"
                 )
-            if job.get("frozen_erased"):
+            if repair and job["mode"] != Mode.REPLACE.value:
+                raise ConflictError(
+                    f"what the table held before job {job_id} appended to it cannot be brought back: it is not known, or there were too "
+                    "many appends since the last replace; replace the table",
+                    code="repair_impossible",
+                )
+            behind = list(repair.rows_of if repair else job.get("rows_of") or ())
+            if any(one.get("frozen_erased") for one in (job, *(_read(tx, other) for other in behind))):
                 raise ConflictError(
                     "the rows that this job froze are not kept any more; export again", code="rows_erased"
                 )
@@ -164,7 +188,9 @@ class JobOperations:
                 raise ConflictError("the connector leads to another target now", code="connector_changed")
             origin = replayed(tx, job) if JobStatus.SUCCESS not in after else None
             number = join_line(tx, key)
-            place = {"target_key": key, "accepted": number, "turn": number, "approved": repair > 0, "repair": repair}
+            place = {"target_key": key, "accepted": number, "turn": number}
+            if repair:
+                place |= {"approved": True, "repair": repair.number, "retry_of": repair.of, "rows_of": behind}
             if origin:
                 tx.update(origin, {"replay_job_id": new})
             record = self._copy(job, new, caller, now)

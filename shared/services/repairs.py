@@ -1,8 +1,9 @@
 """Targets without atomic replace: what is done about one that a failed or late request left incomplete.
 
-A replace that failed after it touched the table is repaired at once by publishing what was last good; a repair that fails is
-repeated later, `MOST_REPAIRS` times at most. One that succeeded is looked at again a lease later, because the vendor may still
-apply an old request.
+A replace that failed after it touched the table is repaired at once by publishing what was last good: the rows of the last
+replace and of the appends since, in one replace. A repair that fails is repeated later, `MOST_REPAIRS` times at most; one that
+cannot be made is said on the job that needs it (`repair_error`). A job that succeeded is looked at again a lease later, because
+the vendor may still apply an old request.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from shared.errors import ConflictError, NotFoundError
 from shared.models import JobStatus, Mode
 from shared.pipeline.lease import first_in_line
 from shared.ports import Stores
-from shared.services.job_operations import JobOperations
+from shared.services.job_operations import JobOperations, Repair
 from shared.services.records import Idempotency
 from shared.telemetry import log_event
 
@@ -62,7 +63,7 @@ class Repairs:
         if not JobStatus(job["status"]).is_final:
             return
         atomic = kinds.capabilities(job["connector_type"]).atomic_replace
-        if atomic or job["mode"] != Mode.REPLACE.value or not job.get("touched"):
+        if atomic or job["mode"] != Mode.REPLACE.value or not _leaves_a_part(job):
             return
         tries = job.get("repair", 0)
         if job["status"] == JobStatus.SUCCESS.value:
@@ -83,7 +84,7 @@ class Repairs:
         return started
 
     def recheck(self, job: Mapping[str, Any]) -> bool:
-        """Ask whether the target still holds what a replace without atomicity delivered; repair it if not. Returns whether.
+        """Ask whether the target still holds what a job without atomicity delivered; repair it if not. Returns whether.
 
         While another job is on the target the question waits: that one may end without having touched it.
 
@@ -100,24 +101,28 @@ class Repairs:
 
     def need_rows_of(self, job: Mapping[str, Any]) -> bool:
         """Whether these frozen rows are what the job's target would be repaired from."""
-        if kinds.capabilities(job["connector_type"]).atomic_replace or job["mode"] != Mode.REPLACE.value:
+        if kinds.capabilities(job["connector_type"]).atomic_replace:
             return False
-        return bool(self._target(job).get("last_job_id") == job["id"])
+        return job["id"] in _made_of(self._target(job))
 
     def _repair(self, job: Mapping[str, Any]) -> bool:
-        """Publish the rows of the last good job again because of `job`; once, however often this is called."""
-        good = self._target(job).get("last_job_id")
-        if not good:
+        """Publish what the target last held in good order again because of `job`; once, however often this is called."""
+        target = self._target(job)
+        found = _made_of(target)
+        if not found:
             return False
+        good, *more = found
         key = Idempotency(job["id"], "repair", REPAIR, {})
-        ended, tries = frozenset({JobStatus.SUCCESS}), job.get("repair", 0) + 1
+        asked = Repair(job.get("repair", 0) + 1, target["last_job_id"], tuple(more))
         try:
-            repair = self._operations.again(good, REPAIR, key, after=ended, repair=tries)
+            repair = self._operations.again(good, REPAIR, key, after=frozenset({JobStatus.SUCCESS}), repair=asked)
         except (ConflictError, NotFoundError) as error:
             log_event("repair_impossible", severity="ERROR", job_id=job["id"], reason=error.message)
+            told = {"code": error.code, "message": error.message, "retryable": False, "details": {}}
+            self._note(job, repair_error=told)
             return False
         self._note(job, repair_job_id=repair)
-        log_event("repair_started", severity="WARNING", job_id=job["id"], repair_job_id=repair, rows_of=good)
+        log_event("repair_started", severity="WARNING", job_id=job["id"], repair_job_id=repair, rows_of=[good, *more])
         return True
 
     def _target(self, job: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -126,3 +131,15 @@ class Repairs:
 
     def _note(self, job: Mapping[str, Any], **fields: Any) -> None:
         self._stores.documents.update(f"export_jobs/{job['id']}", fields)
+
+
+def _leaves_a_part(job: Mapping[str, Any]) -> bool:
+    """Whether a replace that failed leaves the table incomplete: it touched it, or it was to repair it and is still wanted."""
+    is_wanted = job.get("repair") and (job.get("error") or {}).get("code") != "superseded"
+    return bool(job.get("touched") or is_wanted)
+
+
+def _made_of(target: Mapping[str, Any]) -> list[str]:
+    """Return the jobs whose rows the target holds (`pipeline.rebuilding.made_of`); release 0.1.0 kept the last job alone."""
+    last = target.get("last_job_id")
+    return list(target.get("made_of") or ([last] if last else []))

@@ -30,6 +30,8 @@ class InMemoryVendor:
     live: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     staging: dict[str, dict[int, list[dict[str, Any]]]] = field(default_factory=dict)
     published: set[str] = field(default_factory=set)
+    before: dict[str, int] = field(default_factory=dict)
+    """How many rows a published job found."""
     errors: list[tuple[str, BIConnectorsError]] = field(default_factory=list)
     corrupt: bool = False
     is_staged: bool = True
@@ -127,6 +129,7 @@ class InMemoryDelivery:
         self._vendor.step("publish")
         if self._plan.job_id not in self._vendor.published:
             old = self._vendor.live.get(self._plan.table_name, []) if self._plan.mode == "append" else []
+            self._vendor.before[self._plan.job_id] = len(old)
             self._vendor.live[self._plan.table_name] = old + self._staged()
             self._vendor.published.add(self._plan.job_id)
             self._vendor.staging.pop(self._plan.job_id, None)
@@ -138,7 +141,7 @@ class InMemoryDelivery:
 
     def _staged(self) -> list[dict[str, Any]]:
         if self._plan.job_id in self._vendor.published and self._plan.job_id not in self._vendor.staging:
-            return self._vendor.live[self._plan.table_name]
+            return self._vendor.live[self._plan.table_name][self._vendor.before.get(self._plan.job_id, 0) :]
         chunks = self._vendor.staging[self._plan.job_id]
         return [row for index in sorted(chunks) for row in chunks[index]]
 

@@ -149,3 +149,121 @@ def test_nor_does_a_repair_that_is_repeated_later(broken: World) -> None:
     broken.work()
     assert chain(broken, failed) == ["failed"] * 3
     assert broken.vendor.live == {"people": NEWER}
+
+
+def append(world: World, number: int) -> str:
+    job_id = start(world, connector_name="ymca_powerbi", mode="append", rows=[{"id": number, "name": f"N{number}"}])
+    world.work()
+    assert job(world, job_id)["status"] == "success"
+    return job_id
+
+
+@pytest.fixture
+def grown(registered: World) -> World:
+    """A table of Power BI that was replaced and then appended to twice: rows 1, 2, 3, 10, 11."""
+    registered.vendor.is_staged = False
+    start(registered, connector_name="ymca_powerbi")
+    registered.work()
+    append(registered, 10)
+    append(registered, 11)
+    return registered
+
+
+def fail_half_way(world: World) -> str:
+    world.vendor.errors = [("write", TargetError("refused in the middle"))]
+    failed = start(world, connector_name="ymca_powerbi", rows=OTHERS, max_shrink=1.0)
+    world.work()
+    assert job(world, failed)["status"] == "failed"
+    return failed
+
+
+def ids(world: World) -> list[int]:
+    return [row["id"] for row in world.vendor.live["people"]]
+
+
+def test_a_repair_brings_the_last_replace_and_the_appends_since_back_in_one(grown: World) -> None:
+    grown.vendor.live["people"] = []  # what a replace that failed half-way leaves
+    failed = fail_half_way(grown)
+    assert chain(grown, failed) == ["failed", "success"]
+    assert ids(grown) == [1, 2, 3, 10, 11]
+    repair = job(grown, str(job(grown, failed)["repair_job_id"]))
+    assert (repair["mode"], repair["record_count"], repair["error"]) == ("replace", 5, None)
+
+
+def test_a_repaired_table_that_grew_again_is_repaired_again_and_republished_whole(grown: World) -> None:
+    first = fail_half_way(grown)
+    append(grown, 12)
+    second = fail_half_way(grown)
+    assert chain(grown, second) == ["failed", "success"]
+    assert ids(grown) == [1, 2, 3, 10, 11, 12]
+    repair = str(job(grown, first)["repair_job_id"])
+    assert grown.call("export", "POST", f"/api/bi-connectors/export-jobs/{repair}:republish").status == 202
+    grown.work()
+    assert ids(grown) == [1, 2, 3, 10, 11]
+
+
+def test_a_late_delete_behind_an_append_is_found_and_all_rows_are_brought_back(grown: World) -> None:
+    last = append(grown, 12)
+    grown.vendor.live["people"] = []
+    pass_minutes(grown, 2)
+    assert chain(grown, last) == ["success", "success"]
+    assert ids(grown) == [1, 2, 3, 10, 11, 12]
+
+
+def test_an_append_that_is_as_it_was_is_not_repaired(grown: World) -> None:
+    last = append(grown, 12)
+    pass_minutes(grown, 2)
+    assert chain(grown, last) == ["success"]
+    assert ids(grown) == [1, 2, 3, 10, 11, 12]
+
+
+def test_rows_of_appends_are_kept_as_long_as_a_repair_would_need_them(grown: World) -> None:
+    pass_minutes(grown, 8 * 24 * 60)
+    failed = fail_half_way(grown)
+    assert chain(grown, failed) == ["failed", "success"]
+    assert ids(grown) == [1, 2, 3, 10, 11]
+
+
+def test_a_repair_of_more_appends_than_are_remembered_is_said_to_be_impossible(grown: World) -> None:
+    for number in range(12, 30):
+        append(grown, number)
+    assert chain(grown, fail_half_way(grown)) == ["failed", "success"]  # twenty appends
+    for number in range(30, 51):
+        append(grown, number)
+    failed = fail_half_way(grown)
+    told = job(grown, failed)["repair_error"]
+    assert isinstance(told, dict)
+    assert (told["code"], chain(grown, failed)) == ("repair_impossible", ["failed"])
+    assert "too many appends since the last replace" in told["message"]
+
+
+def test_a_repair_whose_rows_were_erased_is_said_to_be_impossible(registered: World) -> None:
+    registered.vendor.is_staged = False
+    start(registered, connector_name="ymca_powerbi")
+    registered.work()
+    erased = append(registered, 10)
+    append(registered, 11)
+    assert registered.call("export", "DELETE", f"/api/bi-connectors/export-jobs/{erased}").status == 204
+    failed = fail_half_way(registered)
+    told = job(registered, failed)["repair_error"]
+    assert isinstance(told, dict)
+    assert (told["code"], chain(registered, failed)) == ("not_found", ["failed"])
+    assert erased in told["message"]
+
+
+def test_a_table_that_was_only_appended_to_has_no_repair_and_says_so(registered: World) -> None:
+    registered.vendor.is_staged = False
+    append(registered, 10)
+    told = job(registered, fail_half_way(registered))["repair_error"]
+    assert isinstance(told, dict)
+    assert told["code"] == "repair_impossible"
+
+
+def test_a_repair_that_is_refused_before_it_touches_the_table_is_repeated(grown: World) -> None:
+    grown.vendor.errors = [("write", TargetError("in the middle")), ("preflight", TargetError("a right is missing"))]
+    failed = start(grown, connector_name="ymca_powerbi", rows=OTHERS, max_shrink=1.0)
+    grown.work()
+    assert chain(grown, failed) == ["failed", "failed"]
+    pass_minutes(grown, 6)
+    assert chain(grown, failed) == ["failed", "failed", "success"]
+    assert ids(grown) == [1, 2, 3, 10, 11]
