@@ -11,17 +11,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from infra.check import guide
 from infra.check.gcloud import lint
-from infra.check.mutants import MUTANTS, survivor
+from infra.check.mutants import MUTANTS, Mutant, survivor
 from infra.check.policies import POLICIES, violations
 from infra.check.terraform import ROOT, SOURCE, CheckError, Terraform, copy_of, find
 
 EXAMPLE = ROOT / "infra" / "check" / "example.tfvars"
+AT_ONCE = 2
+"""Mistakes judged at once; each plan keeps about one core busy."""
+
 INVENTORY = ROOT / "infra" / "check" / "inventory.json"
 SKIPPED_BY_CHECKOV = {
     "CKV_GCP_62": "access logs of each bucket: only the functions' own accounts may read them, and the audit trail says who exported",
@@ -113,10 +117,25 @@ def _tested(session: Session) -> str:
 
 
 def _mutated(session: Session) -> str:
-    found = [survivor(session.terraform, session.place, EXAMPLE, mutant) for mutant in MUTANTS]
+    root = session.folder / "copy"
+    places = [session.place, *(_twin(session, root, number) for number in range(1, AT_ONCE))]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        shares = pool.map(_survivors, [session] * AT_ONCE, places, (MUTANTS[n::AT_ONCE] for n in range(AT_ONCE)))
+        found = [sentence for share in shares for sentence in share]
     if survived := [sentence for sentence in found if sentence]:
         raise CheckError("mistakes that nothing caught:\n" + "\n".join(survived))
     return f"{len(MUTANTS)} of {len(MUTANTS)} mistakes caught"
+
+
+def _twin(session: Session, root: Path, number: int) -> Path:
+    """Another initialised copy, so that mistakes are seeded in each at the same time."""
+    twin = root.with_name(f"copy{number}")
+    shutil.copytree(root, twin, symlinks=True)
+    return twin / session.place.relative_to(root)
+
+
+def _survivors(session: Session, place: Path, mutants: tuple[Mutant, ...]) -> list[str | None]:
+    return [survivor(session.terraform, place, EXAMPLE, mutant) for mutant in mutants]
 
 
 def _checkov(session: Session) -> str:
