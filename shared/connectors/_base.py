@@ -66,6 +66,7 @@ class DeliveryPlan:
         key: for `Mode.UPSERT`, the columns that tell rows apart, not empty; else empty.
         options: the kind's `TargetOptions`, validated, as builtins.
         target: what an earlier job on this target remembered (`Begun.target`), empty the first time.
+        intent: what this job's first `preflight` returned, recorded before `begin` of a target without staging.
         state: what this job's `begin` returned, empty before it ran.
         checkpoint: how far a step came that had to wait (`VendorUnavailableError.checkpoint`), empty if none did.
     """
@@ -78,6 +79,7 @@ class DeliveryPlan:
     key: tuple[str, ...] = ()
     options: Mapping[str, Json] = field(default_factory=dict)
     target: Mapping[str, Json] = field(default_factory=dict)
+    intent: Mapping[str, Json] = field(default_factory=dict)
     state: Mapping[str, Json] = field(default_factory=dict)
     checkpoint: Mapping[str, Json] = field(default_factory=dict)
 
@@ -131,8 +133,12 @@ class Delivery(Protocol):
     is_staged: bool
     """Whether rows wait outside the live target until `publish`. If not, all rows are checked before `begin`."""
 
-    def preflight(self) -> None:
-        """Check the vendor's limits and the target's shape; touch nothing. Raises `TargetError` naming limit and figure."""
+    def preflight(self) -> Mapping[str, Json] | None:
+        """Check the vendor's limits and the target's shape; touch nothing. Raises `TargetError` naming limit and figure.
+
+        May return what `begin` is to ask for: where there is no staging that is recorded first, so that every `begin` of the job
+        asks for the same, also one of a worker that was overtaken and wakes.
+        """
 
     def begin(self) -> Begun:
         """Make staging ready (or the target, where there is no staging)."""

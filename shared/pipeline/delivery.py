@@ -236,13 +236,14 @@ class ExportEngine:
         delivery = connector.open_delivery(plan)
         if held.job.get("begun"):
             return delivery
-        delivery.preflight()
+        intent = delivery.preflight()
         if self._is_held(held, source, delivery):
             return None
         if not delivery.is_staged:
             check_rows(delivery, source)
             self._keep_file(held, source, batch_rows=delivery.chunk_rows)
-            held.save({"touched": True})
+            held.save({"touched": True, "intent": held.job.get("intent") or json.dumps(intent)})
+            delivery = connector.open_delivery(self._plan(held.job, source))
         begun = delivery.begin()
         rows = delivery.chunk_rows
         progress = Progress(rows_total=source.scan.rows, chunks_total=-(-source.scan.rows // rows))
@@ -272,6 +273,7 @@ class ExportEngine:
             key=tuple(job.get("key") or ()),
             options=job["target"],
             target=self._remembered_target(job),
+            intent=json.loads(job.get("intent") or "null") or {},
             state=json.loads(job["begun"])["state"] if job.get("begun") else {},
             checkpoint=job.get("checkpoint") or {},
         )

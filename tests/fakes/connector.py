@@ -41,6 +41,8 @@ class InMemoryVendor:
     found: VendorRefresh | None = None
     refreshes: list[VendorRefresh] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    intents: list[Mapping[str, Any]] = field(default_factory=list)
+    """What every `begin` was to ask for."""
     during: dict[str, Callable[[], object]] = field(default_factory=dict)
     """What happens elsewhere, once, while the vendor works on a step."""
 
@@ -94,11 +96,13 @@ class InMemoryDelivery:
     def is_staged(self) -> bool:
         return self._vendor.is_staged
 
-    def preflight(self) -> None:
+    def preflight(self) -> dict[str, Any]:
         self._vendor.step("preflight")
+        return {"asked": len(self._vendor.calls)}
 
     def begin(self) -> Begun:
         self._vendor.staging[self._plan.job_id] = {}
+        self._vendor.intents.append(self._plan.intent)
         self._vendor.step("begin")
         return Begun({"staging": self._plan.job_id}, {"remembered": self._plan.table_name})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.errors import TargetError
+from shared.errors import TargetError, VendorUnavailableError
 from tests.functional.conftest import World
 from tests.functional.test_exports import ROWS, job, start
 
@@ -267,3 +267,12 @@ def test_a_repair_that_is_refused_before_it_touches_the_table_is_repeated(grown:
     pass_minutes(grown, 6)
     assert chain(grown, failed) == ["failed", "failed", "success"]
     assert ids(grown) == [1, 2, 3, 10, 11]
+
+
+@pytest.mark.parametrize("mode", ["replace", "append"])
+def test_every_begin_of_a_job_asks_for_what_the_first_one_did(registered: World, mode: str) -> None:
+    registered.vendor.is_staged = False
+    registered.vendor.errors = [("begin", VendorUnavailableError("no answer")) for _ in range(2)]
+    start(registered, connector_name="ymca_powerbi", mode=mode)
+    registered.work()
+    assert registered.vendor.intents == [{"asked": 1}] * 3

@@ -132,16 +132,20 @@ class PushTable:
             return None
         return int(chosen[0]["sequenceNumber"]) if chosen else 0
 
-    def raise_sequence_number(self, client_id: str, rows_before: int) -> int | None:
-        """Move the table's number beyond all that an earlier job could still send, by a POST of no rows; return it.
-
-        A POST of that job which is applied late then carries a number that the vendor has passed, and is not added. Where the
-        vendor refuses a POST of no rows, the number stays as it is. None: it keeps no numbers.
-        """
+    def next_fence(self, client_id: str) -> int | None:
+        """Return a number beyond all that an earlier job could still send. None: the vendor keeps no numbers."""
         number = self.sequence_number(client_id)
-        if number is None:
+        return None if number is None else number + FENCE
+
+    def raise_sequence_number(self, client_id: str, wanted: int | None, rows_before: int) -> int | None:
+        """Move the table's number to `wanted`, if it is not there yet, by a POST of no rows; return it.
+
+        A POST of an earlier job which is applied late then carries a number that the vendor has passed, and is not added. Where
+        the vendor refuses a POST of no rows, the number stays as it is. None: it keeps no numbers.
+        """
+        if wanted is None:
             return None
-        wanted, is_refused = number + FENCE, False
+        is_refused = False
         try:
             _retry.call(lambda: self.post(Body(0, b'{"rows":[]}'), wanted, rows_before), self.workspace.clock)
         except TargetError:

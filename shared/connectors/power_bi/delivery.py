@@ -9,7 +9,9 @@ Where the vendor keeps no numbers, the rows in the table are counted instead. A 
 for a replace, which is verified at its end and can be run again, but not for an append, unless `delivery: at_least_once` was asked for.
 
 **After a job that failed half-way.** `begin` moves the number far ahead, so that a POST of the failed job which is applied late
-is not added; a replace looks whether the table is empty then. An append is refused (`memory.refuse_unfinished`).
+is not added; a replace looks whether the table is empty then. An append is refused (`memory.refuse_unfinished`). How far is
+decided in `preflight` and recorded first: a worker that was overtaken in `begin` and wakes then moves nothing, or the vendor
+would ignore the rows that its rival still sends.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from shared.connectors import _retry
 from shared.connectors._base import Begun, Chunk, DeliveryPlan, Mode, Published, Written
 from shared.connectors._fingerprint import Fingerprint
 from shared.connectors.power_bi import aggregates, encode, memory, schema
-from shared.connectors.power_bi.dataset import PushTable, Workspace, is_missing
+from shared.connectors.power_bi.dataset import FENCE, PushTable, Workspace, is_missing
 from shared.connectors.power_bi.schema import Body
 from shared.errors import TargetError, UnsupportedError
 
@@ -52,8 +54,10 @@ class PushDelivery:
         self._position: int | None = None  # rows of this job in the table, as far as this process knows
         self._is_confirmed = False  # whether a number was seen to advance in this process
 
-    def preflight(self) -> None:
+    def preflight(self) -> Mapping[str, Json]:
         """Check names, types, columns and rows against the push limits, and an append against the table that is there.
+
+        Returns the number that `begin` is to move the table to, `fence` (None: the vendor keeps none).
 
         1,000,000 rows an hour and 120 calls a minute (120 an hour from 250,000 rows on) are not checked here: over them the
         vendor answers 429 with Retry-After, and the job goes on later.
@@ -84,6 +88,7 @@ class PushDelivery:
                 f"The table would hold {there + self._plan.rows:,} rows ({there:,} are there); a Power BI push table takes "
                 f"{schema.MAX_TABLE_ROWS:,}. Export less, or load a warehouse that Power BI imports from"
             )
+        return {"fence": FENCE if dataset_id is None else self._table(dataset_id).next_fence(self._client_id)}
 
     def begin(self) -> Begun:
         """Find or create the dataset; for a replace empty the table and bring its columns up to date.
@@ -97,12 +102,12 @@ class PushDelivery:
         before = Fingerprint()
         if dataset_id is None:
             dataset_id = self._workspace.create(self._dataset_name, self._plan.table_name, columns)
-            base = self._table(dataset_id).raise_sequence_number(self._client_id, 0)
+            base = self._raise(dataset_id, FENCE, 0)
         elif self._plan.mode is Mode.REPLACE:
             base = self._empty(dataset_id, columns)
         else:
             table = self._table(dataset_id)
-            base = table.raise_sequence_number(self._client_id, table.count())
+            base = self._raise(dataset_id, self._fence(dataset_id), table.count())
             before = table.fingerprint(columns)
         if base is None and self._plan.mode is Mode.APPEND and not self._may_repeat:
             raise UnsupportedError(
@@ -247,11 +252,12 @@ class PushDelivery:
         """
         table, remembered, base = self._table(dataset_id), self._remembered(dataset_id), None
         is_changed = remembered is None or bool(schema.drift(remembered, columns))
+        fence = self._fence(dataset_id)
         for round_ in range(EMPTYING_ROUNDS):
             table.delete_rows()
             if is_changed:
                 table.put_schema(columns)
-            base = table.raise_sequence_number(self._client_id, 0)
+            base = self._raise(dataset_id, fence, 0)
             try:
                 if table.fingerprint(columns).rows == 0:
                     break
@@ -260,6 +266,16 @@ class PushDelivery:
                     raise
                 is_changed = True
         return base
+
+    def _fence(self, dataset_id: str) -> int | None:
+        """The number that this job's `begin` moves the table to: as it was recorded, or else as it would be now."""
+        if "fence" in self._plan.intent:
+            number: int | None = self._plan.intent["fence"]
+            return number
+        return self._table(dataset_id).next_fence(self._client_id)
+
+    def _raise(self, dataset_id: str, fence: int | None, rows_before: int) -> int | None:
+        return self._table(dataset_id).raise_sequence_number(self._client_id, fence, rows_before)
 
     def _find(self) -> str | None:
         """The dataset to write to, checked to be a push dataset with this table; None if one is to be created."""

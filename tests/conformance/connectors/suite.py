@@ -91,7 +91,8 @@ class Export:
         return self.rig.connector.open_delivery(self.plan)
 
     def begin(self) -> Export:
-        self.open().preflight()
+        intent = self.open().preflight()
+        self.plan = replace(self.plan, intent=self.plan.intent or intent or {})
         begun = self.open().begin()
         self.plan = replace(self.plan, state=begun.state, target=begun.target or self.plan.target)
         self.expected = self.open().fingerprint(self.table.schema.empty_table())

@@ -266,6 +266,35 @@ def test_what_the_last_release_remembered_of_several_datasets_is_understood(shop
     assert "others" not in shop.targets[there]
 
 
+@pytest.mark.parametrize("numbers", ["enforce", "reject"])
+def test_a_worker_that_wakes_in_the_begin_of_an_append_drops_no_rows_of_its_rival(
+    shop: Shop, vendors: SandboxServer, numbers: str
+) -> None:
+    vendors.settings("power_bi", sequence_numbers=numbers)
+    shop.done(GOOD)
+    rival, sleeper = shop.job(BAD, Mode.APPEND), shop.job(BAD, Mode.APPEND)
+    rival.plan = sleeper.plan = replace(rival.plan, intent=rival.open().preflight())
+    rival.begin()
+    rival.table = BAD.slice(0, 10_000)
+    rival.write()
+    sleeper.open().begin()  # it stopped in front of its first call; what it then wants to record is refused
+    rival.table, rival.expected = BAD, rival.open().fingerprint(BAD.slice(0, 0))
+    rival.write()
+    assert rival.differences() == []
+    assert shop.table().count() == 12_000 + 25_000
+
+
+def test_a_worker_that_wakes_in_its_begin_drops_no_rows_of_the_job_behind_it(shop: Shop) -> None:
+    shop.done(GOOD)
+    sleeper = shop.job(MORE, Mode.APPEND)
+    sleeper.plan = replace(sleeper.plan, intent=sleeper.open().preflight())
+    shop.done(MORE, Mode.APPEND)
+    behind = shop.job(BAD, Mode.APPEND).begin()
+    sleeper.open().begin()
+    behind.write()
+    assert behind.differences() == []
+
+
 def test_a_begin_whose_fence_lost_its_reply_goes_on(shop: Shop, vendors: SandboxServer) -> None:
     shop.done(GOOD)
     for numbers in ("enforce", "reject"):
