@@ -99,10 +99,10 @@ def _one(report: Report, part: str, make: Make, course: Course, plan: Plan) -> R
             if not verdict.is_clean:
                 report.failed(replay(part, target.name, mode.value, what), verdict.notes, [])
         row.reads, row.unread = reader.reads, reader.failed
-        if target.is_atomic:
-            row.verdict.mixed += reader.mixed
+        if mode in target.excepted:
+            row.excepted = {"part seen (push replace and append)": reader.mixed, "put back": course.repaired}
         else:
-            row.excepted = {"part seen": reader.mixed, "put back": course.repaired}
+            row.verdict.mixed += reader.mixed
     if part == "pause":
         row.excepted |= {name: happened[name] for name in ("outslept", "held up")}
     return row

@@ -135,7 +135,7 @@ class Patient:
         """Compare the target with what it must hold; after a failure where there is no way back, the next replace must mend it."""
         found = tuple(self.target.read(self.table) or ())
         lost, duplicated = differences(self.live, found)
-        if is_success or self.target.is_atomic:
+        if is_success or self.mode not in self.target.excepted:
             verdict.lost, verdict.duplicated = lost, duplicated
             self.live = found
             self.expected.settle(found)
@@ -261,11 +261,13 @@ def _suffer(report: Report, workshop: Workshop, make: Make, plan: Plan) -> None:
         row = Row("faults", target.name, mode.value)
         with Reader(workshop.machine, make, patient.table, patient.expected, quiet=True) as reader:
             outcome = _in_a_process(patient, plan.runs(target, mode))
-            if target.is_atomic:
+            if mode not in target.excepted:
                 outcome.verdict.mixed += reader.mixed
             row.reads, row.unread = reader.reads, reader.failed
         row.verdict, row.points = outcome.verdict, outcome.struck.total() + outcome.expired
-        row.excepted = {"gave up": outcome.gave_up} | ({} if target.is_atomic else {"left part": outcome.parts})
+        row.excepted = {"gave up": outcome.gave_up}
+        if mode in target.excepted:
+            row.excepted["left part (push replace and append)"] = outcome.parts
         for rate, seed, notes in outcome.failing:
             report.failed(replay("faults", target.name, mode.value, rate, seed), notes, [])
         report.add(row)

@@ -98,7 +98,7 @@ class Losses:
                     report.failed(replay("replies", target.name, mode.value, f"{sandbox}:{number}"), verdict.notes, [])
             row.reads, row.unread = reader.reads, reader.failed
             row.verdict.mixed += reader.mixed
-        if not target.is_atomic:
+        if mode in target.excepted:
             row.excepted = {"put back": self.course.repaired}
         return row
 

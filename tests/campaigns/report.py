@@ -14,9 +14,9 @@ from tests.campaigns.verdict import Verdict
 
 FIGURES = ("points", "reads", "unread", "runs", "lost", "dupl.", "stuck", "mixed", "undercut", "missed", "doubled")
 EXCEPTED = {
-    "part seen": "reads of a part, of a target that is not atomic",
+    "part seen (push replace and append)": "reads of a part of a Power BI push dataset, which has no staging",
     "put back": "rows that a late call took or doubled, and the sweeper mended one lease later",
-    "left part": "replaces or appends that failed and left a part, of a target that is not atomic",
+    "left part (push replace and append)": "jobs of a push dataset that failed and left a part of their rows there",
     "gave up": "jobs that ended as failed with the vendor's trouble as their reason",
     "outslept": "pauses in which the job had ended, by a rival or before, when the sleeper woke",
     "held up": "pauses in which the rival waited for a lock that the sleeper held, and the sleeper woke then",
@@ -58,8 +58,8 @@ class Row:
             v.missed,
             v.doubled,
         )
-        apart = [str(self.excepted[name]) if name in self.excepted else "-" for name in EXCEPTED]
-        told = "".join(f" {count:>8}" for count in figures) + " |" + "".join(f" {count:>9}" for count in apart)
+        apart = [f"{self.excepted.get(name, '-'):>{max(9, len(name))}}" for name in EXCEPTED]
+        told = "".join(f" {count:>8}" for count in figures) + " |" + "".join(f" {count}" for count in apart)
         return f"{self.part:<11} {self.target:<16} {self.mode:<8}{told}"
 
 

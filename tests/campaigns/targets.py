@@ -55,6 +55,7 @@ class Target:
         knobs: what the sandbox of the kind is set to.
         refuses: modes that must be refused, with the job's error code.
         may_fail: codes with which a job may end under faults beside those that pass with time.
+        excepted: modes in which readers may see a part and a failed job may leave one; counted apart from the zeros, by name.
         is_held_up: tells whether somebody waits there for a lock of a session whose client is silent; None where there are no locks.
     """
 
@@ -64,7 +65,7 @@ class Target:
     watch: Callable[[str], list[Row] | None] | None
     name: str
     sandboxes: tuple[str, ...]
-    is_atomic: bool = True
+    excepted: frozenset[Mode] = frozenset()
     knobs: Mapping[str, Any] = field(default_factory=dict)
     refuses: Mapping[Mode, str] = field(default_factory=dict)
     may_fail: frozenset[str] = frozenset()
@@ -176,7 +177,7 @@ def power_bi(machine: Machine, numbers: str = "enforce") -> Target:
         None,
         "power_bi" if numbers == "enforce" else f"power_bi_{numbers}",
         ("power_bi", "entra_id"),
-        is_atomic=False,
+        excepted=frozenset({Mode.REPLACE, Mode.APPEND}),
         knobs={"sequence_numbers": numbers},
         refuses={Mode.APPEND: "append_not_exact"} if numbers == "ignore" else {},
         # a vendor that keeps no numbers takes a request that was delivered twice for two: the job finds too many rows and says so

@@ -340,7 +340,9 @@ def test_what_a_kind_cannot_do_is_422(registered: World) -> None:
 
 def test_a_power_bi_job_carries_its_exception_by_name(registered: World) -> None:
     job_id = start(registered, connector_name="ymca_powerbi")
-    assert "no atomic replace" in str(job(registered, job_id)["note"])
+    note = str(job(registered, job_id)["note"])
+    assert "no atomic replace" in note
+    assert ("Replace: readers can see" in note, "Append: readers see" in note) == (True, True)
 
 
 def test_refresh_after_starts_one_run_that_belongs_to_the_job(registered: World) -> None:

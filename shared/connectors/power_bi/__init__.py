@@ -18,8 +18,9 @@ CAPABILITIES = Capabilities(
     atomic_replace=False,
     refresh=True,
     verification=Verification.AGGREGATES,
-    note="A Power BI push dataset has no atomic replace: readers can see it empty or partly filled while a replace runs, "
-    "and a failed replace leaves it incomplete.",
+    note="A Power BI push dataset has no staging and no atomic replace. Replace: readers can see the table empty or partly filled "
+    "while it runs, and one that fails leaves it incomplete until it is repaired. Append: readers see rows as they arrive, and one "
+    "that fails leaves what it wrote.",
 )
 
 
