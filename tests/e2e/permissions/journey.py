@@ -267,11 +267,15 @@ class Journey:
             return
         known = self._cron.get_job(name=name)
         self._cron.delete_job(name=name)
+        schedule_id = name.rpartition("-")[2]
+        call = known.http_target
+        call.uri = call.uri.replace(schedule_id, AN_ID)
+        call.body = call.body.replace(schedule_id.encode(), AN_ID.encode())
         stray = scheduler_v1.Job(
             name=f"{self._parent}/jobs/bi-schedule-{AN_ID}",
             schedule=known.schedule,
             time_zone=known.time_zone,
-            http_target=known.http_target,
+            http_target=call,
         )
         self._cron.create_job(parent=self._parent, job=stray)
 
