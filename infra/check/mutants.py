@@ -24,7 +24,7 @@ _SERVICE_ACCOUNT = "service_account_email            = google_service_account.fu
 MUTANTS = (
     Mutant("everybody may call", "callers.tf", "each.value.member", '"allUsers"', "nobody_is_everybody"),
     Mutant("everybody with a Google account may call, and unsigned tokens are believed", "callers.tf", 'role     = "roles/run.invoker"\n  member   = each.value.member', 'role     = "roles/run.invoker"\n  member   = "allAuthenticatedUsers"', "callers_are_checked"),
-    Mutant("a second grant lets everybody in", "callers.tf", 'resource "google_cloud_run_service_iam_member" "invoker" {', 'resource "google_cloud_run_service_iam_binding" "open" {\n  location = var.region\n  service  = google_cloudfunctions2_function.function["export"].name\n  role     = "roles/run.invoker"\n  members  = ["allUsers"]\n}\n\nresource "google_cloud_run_service_iam_member" "invoker" {', "callers_are_checked"),
+    Mutant("a second grant lets everybody in", "callers.tf", 'resource "google_cloud_run_service_iam_member" "invoker" {', 'resource "google_cloud_run_service_iam_member" "open" {\n  location = var.region\n  service  = google_cloudfunctions2_function.function["export"].name\n  role     = "roles/run.invoker"\n  member   = "allUsers"\n}\n\nresource "google_cloud_run_service_iam_member" "invoker" {', "callers_are_checked"),
     Mutant("no call would be let in", "functions.tf", "local.checked, ", "", "callers_are_checked"),
     Mutant("a function may do everything", "access.tf", "google_project_iam_custom_role.own[each.value.role].name\n  member  =", '"roles/editor"\n  member  =', "no_primitive_role"),
     Mutant("the default service account", "functions.tf", _SERVICE_ACCOUNT, "", "no_default_account"),

@@ -184,7 +184,7 @@ SECRETS = (
         CREDENTIALS,
         'return {_place(data["credentials"]) for data in found} | {',
         "return {",
-        _SWEEP + "test_credentials_in_use_stay",
+        _SWEEP + "test_a_rotated_version_serves_running_jobs_for_an_hour",
     ),
     Guard(
         "a version is in use under either name of its project",
