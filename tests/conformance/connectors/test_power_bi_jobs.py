@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("vendors")
 GOOD, MORE = 12_000, 25_000
 """Rows of a first replace, and of an append in three chunks."""
 MIDDLE = 2
-"""POSTs of rows that pass before the middle of an append: the fence, which has none, and the first chunk."""
+"""POSTs of rows that pass before the middle of a job: the fence, which has none, and the first chunk."""
 
 
 class Office:
@@ -73,8 +73,8 @@ class Office:
         ).body
         return shown
 
-    def refuse_rows(self, after: int) -> None:
-        refusal = {"status": 400, "body": {"error": {"code": "Refused"}}, "times": -1}
+    def refuse_rows(self, after: int, times: int = -1) -> None:
+        refusal = {"status": 400, "body": {"error": {"code": "Refused"}}, "times": times}
         self.server.fault(vendor="power_bi", kind="status", method="POST", path="/rows$", skip=after, **refusal)
 
     def count(self, table: str) -> int:
@@ -110,3 +110,16 @@ def test_an_append_that_failed_half_way_is_known_through(office: Office, way: st
     assert office.export(name, "good", "replace", table)["status"] == "success"
     assert office.export(name, "more", "append", table)["status"] == "success"
     assert office.count(table) == GOOD + MORE
+
+
+def test_a_replace_that_fails_half_way_is_repaired_with_the_append_before_it(office: Office) -> None:
+    assert office.export("one", "good", "replace", "repaired whole")["status"] == "success"
+    assert office.export("one", "more", "append", "repaired whole")["status"] == "success"
+    office.refuse_rows(after=MIDDLE, times=1)
+    failed = office.export("one", "more", "replace", "repaired whole")
+    assert (failed["status"], failed["repair_error"]) == ("failed", None)
+    repair = office.world.call("export", "GET", f"/api/bi-connectors/export-jobs/{failed['repair_job_id']}").body
+    assert (repair["status"], repair["record_count"]) == ("success", GOOD + MORE)
+    assert office.count("repaired whole") == GOOD + MORE
+    assert office.export("one", "good", "append", "repaired whole")["status"] == "success"
+    assert office.count("repaired whole") == GOOD + MORE + GOOD
