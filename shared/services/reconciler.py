@@ -16,6 +16,7 @@ from shared import audit
 from shared.errors import BIConnectorsError, InvalidRequestError, NotFoundError
 from shared.models import Reconciliation, ScheduleDrift
 from shared.ports import CronJob, Query, Stores
+from shared.redaction import redact
 from shared.services.schedules import Schedules
 from shared.telemetry import log_event
 
@@ -90,6 +91,10 @@ class Reconciler:
             return drift  # deleted meanwhile
         except BIConnectorsError as error:
             return msgspec.structs.replace(drift, error=error.message)
+        except Exception as error:  # noqa: BLE001 - one schedule's trouble must not keep the others silent
+            reason = redact(f"{type(error).__name__}: {error}")
+            log_event("schedule_not_mended", severity="ERROR", schedule_id=schedule_id, reason=reason)
+            return msgspec.structs.replace(drift, error=f"this is a fault of ours, report it: {reason}")
         asked = {"action": drift.action, "reason": drift.reason}
         now = self._stores.clock.now()
         self._stores.documents.transact(
@@ -100,7 +105,7 @@ class Reconciler:
     def _put(self, schedule_id: str) -> None:
         schedule = self._schedules.get(schedule_id).data
         try:
-            self._schedules.tell(schedule_id)
+            self._schedules.put(schedule_id)
         except InvalidRequestError as error:
             self._schedules.note_told(schedule_id, schedule["revision"], error)
             raise

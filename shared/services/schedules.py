@@ -197,12 +197,15 @@ class Schedules:
         Raises:
             InvalidRequestError: Cloud Scheduler refuses the expression or the zone.
         """
-        schedule = self.get(schedule_id).data
         try:
-            self._stores.cron_jobs.put(self.cron_job(schedule))
+            self.put(schedule_id)
         except VendorUnavailableError as error:
             log_event("schedule_not_told", severity="WARNING", schedule_id=schedule_id, reason=error.message)
-            return
+
+    def put(self, schedule_id: str) -> None:
+        """Tell Cloud Scheduler what the document says now. Raises as `tell` does, and if it does not answer."""
+        schedule = self.get(schedule_id).data
+        self._stores.cron_jobs.put(self.cron_job(schedule))
         self.note_told(schedule_id, schedule["revision"], None)
 
     def note_told(self, schedule_id: str, revision: int, error: BIConnectorsError | None) -> None:

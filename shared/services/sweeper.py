@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.errors import VendorUnavailableError
 from shared.models import JobStatus, RunStatus
 from shared.ports import Query, Stores
+from shared.redaction import redact
 from shared.services.exports import Exports
 from shared.services.reconciler import Reconciler
 from shared.services.refreshes import Refreshes
@@ -69,8 +69,8 @@ class Sweeper:
     def _reconcile(self) -> int:
         try:
             return len(self._reconciler.reconcile(dry_run=False).drifts)
-        except VendorUnavailableError as error:
-            log_event("reconcile_postponed", severity="WARNING", reason=error.message)
+        except Exception as error:  # noqa: BLE001 - trouble with schedules must not keep the sweep from the rest
+            log_event("reconcile_postponed", severity="WARNING", reason=redact(str(error)))
             return 0
 
     def _forget(self, now: datetime) -> int:

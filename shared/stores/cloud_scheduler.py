@@ -121,9 +121,19 @@ def _translated() -> Iterator[None]:
         raise InvalidRequestError(
             f"Cloud Scheduler refused the schedule: {exc.message}", field="cron_expression"
         ) from exc
-    except (google.ServerError, google.TooManyRequests, google.RetryError) as exc:
+    except (google.Forbidden, google.Unauthorized) as exc:
         raise VendorUnavailableError(
-            f"Cloud Scheduler gave no answer ({type(exc).__name__}); this may pass with time",
+            f"Cloud Scheduler does not let this service work ({exc.message}); give its service account the "
+            "roles cronKeeper and callerUser of infra/terraform again (cloudscheduler.jobs.*, iam.serviceAccounts.actAs); "
+            "the sweep does after that what was asked",
+            code="scheduler_unavailable",
+        ) from exc
+    except (
+        google.GoogleAPICallError,
+        google.RetryError,
+    ) as exc:  # a job gone or changed meanwhile is one of these, too
+        raise VendorUnavailableError(
+            f"Cloud Scheduler did not do what was asked ({type(exc).__name__}); this may pass with time, the sweep tries again",
             code="scheduler_unavailable",
         ) from exc
 

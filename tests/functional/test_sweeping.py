@@ -8,10 +8,10 @@ import pytest
 
 from shared.connectors._base import RefreshStatus, VendorRefresh
 from shared.errors import VendorUnavailableError
-from shared.ports import Query
+from shared.ports import CronJob, Query
 from shared.services.sweeper import MOST
 from tests.functional.conftest import World
-from tests.functional.test_exports import job, start
+from tests.functional.test_exports import API, job, start
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -61,3 +61,39 @@ def test_the_refresh_after_an_export_whose_task_was_lost_is_started_by_the_sweep
     run_id = job(registered, job_id)["refresh_run_id"]
     assert registered.call("refresh", "GET", f"/api/bi-connectors/refresh-runs/{run_id}").body["status"] == "success"
     assert registered.fakes.documents.query(Query("export_jobs", (("refresh_due_at", ">", EPOCH),))) == []
+
+
+@pytest.mark.parametrize("error", [VendorUnavailableError("no grant"), RuntimeError("a fault of ours")])
+def test_one_job_that_cannot_be_put_keeps_neither_other_schedules_nor_the_sweep(
+    registered: World, error: Exception
+) -> None:
+    body = {"connector_name": "ymca_powerbi", "cron_expression": "0 6 * * *"}
+    ids = [registered.call("refresh", "POST", f"{API}/schedules", body).body["id"] for _ in range(3)]
+    cron_jobs = registered.fakes.cron_jobs
+    cron_jobs.jobs.clear()
+    put = cron_jobs.put
+
+    def refuse(job: CronJob) -> None:
+        if job.id == ids[0]:
+            raise error
+        put(job)
+
+    cron_jobs.__dict__["put"] = refuse
+    for _ in range(3):
+        registered.sweep()
+    assert set(cron_jobs.jobs) == set(ids[1:])
+    (drift,) = registered.services.reconciler.reconcile(dry_run=False).drifts
+    assert drift.schedule_id == ids[0]
+    assert drift.error is not None
+    assert str(error) in drift.error
+
+
+def test_a_fault_of_the_reconciliation_keeps_the_sweep_from_nothing(
+    registered: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*, dry_run: bool) -> None:
+        raise RuntimeError(f"a fault of ours, dry run {dry_run}")
+
+    monkeypatch.setattr(registered.services.reconciler, "reconcile", fail)
+    done = registered.services.sweeper.sweep()
+    assert (done["schedules_mended"], done["rows_forgotten"]) == (0, 0)
