@@ -15,8 +15,9 @@ import msgspec
 from shared import audit
 from shared.errors import BIConnectorsError, InvalidRequestError, NotFoundError
 from shared.models import Reconciliation, ScheduleDrift
-from shared.ports import CronJob, Query, Stores
+from shared.ports import CronJob, Query, Stores, Transaction
 from shared.redaction import redact
+from shared.services.schedule_changes import put_back
 from shared.services.schedules import Schedules
 from shared.telemetry import log_event
 
@@ -107,5 +108,28 @@ class Reconciler:
         try:
             self._schedules.put(schedule_id)
         except InvalidRequestError as error:
-            self._schedules.note_told(schedule_id, schedule["revision"], error)
-            raise
+            if not self._settle(schedule_id, schedule["revision"], error):
+                raise
+            self._schedules.put(schedule_id)
+
+    def _settle(self, schedule_id: str, revision: int, error: BIConnectorsError) -> bool:
+        """Do what a request would have done whose process died while Cloud Scheduler refused it. Returns whether to tell it again."""
+        now = self._stores.clock.now()
+
+        def work(tx: Transaction) -> bool | None:
+            found = tx.get(f"schedules/{schedule_id}")
+            if found is None or found.data["revision"] != revision:
+                return False
+            if untold := found.data.get("untold"):
+                put_back(tx, found, untold, now)
+                return True
+            if found.data["told"] == 0:
+                tx.delete(found.path)
+                audit.record(tx, now, "schedule.delete", found.path, before=found.data, outcome="taken_back")
+                return False
+            return None
+
+        settled = self._stores.documents.transact(work)
+        if settled is None:
+            self._schedules.note_told(schedule_id, revision, error)
+        return bool(settled)

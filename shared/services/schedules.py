@@ -32,7 +32,6 @@ from shared.models import (
     new_id,
 )
 from shared.ports import CronJob, Document, Query, Stores, Transaction
-from shared.services.connector_bodies import merge_patch
 from shared.services.connectors import Connectors
 from shared.services.cron import Cron
 from shared.services.freshness import end_watch
@@ -48,11 +47,11 @@ from shared.services.records import (
     to_builtins,
     to_record,
 )
+from shared.services.schedule_changes import asked_by, is_timing, put_back, refreshes
 from shared.telemetry import log_event
 
 MOST_NEXT = 100
 LIVE = ("deleting", "==", False)
-TIMING = ("cron_expression", "timezone", "enabled")
 
 
 class Schedules:
@@ -126,14 +125,14 @@ class Schedules:
             InvalidRequestError: the outcome would not be a schedule, or would belong to another connector.
         """
         present = self.get(schedule_id)
-        request = _request(present.data, changes)
+        request = asked_by(present.data, changes)
         if request.connector_name != present.data["connector_name"]:
             raise InvalidRequestError("a schedule stays with its connector; make another one", field="connector_name")
         return self._store(schedule_id, self._checked(request, self._stores.clock.now(), schedule_id), revision)
 
     def checked(self, request: ScheduleRequest, schedule_id: str | None = None) -> ScheduleRequest:
         """Return a request as it would be stored, for a new schedule or this one. Raises as `create` does."""
-        return _request(self._checked(request, self._stores.clock.now(), schedule_id), {})
+        return asked_by(self._checked(request, self._stores.clock.now(), schedule_id), {})
 
     def replace(self, schedule_id: str, request: ScheduleRequest) -> Document:
         """Make a schedule what the request says, whatever it was. Raises as `change` does."""
@@ -147,7 +146,7 @@ class Schedules:
         if present.data["enabled"] == enabled:
             return present
         if enabled:  # what was true when it was paused may not be so any more
-            self._checked(_request(present.data, {"enabled": True}), self._stores.clock.now(), schedule_id)
+            self._checked(asked_by(present.data, {"enabled": True}), self._stores.clock.now(), schedule_id)
         return self._store(schedule_id, {"enabled": enabled}, None)
 
     def next_runs(self, schedule_id: str, count: int) -> PlannedRuns:
@@ -215,7 +214,9 @@ class Schedules:
             found = tx.get(f"schedules/{schedule_id}")
             if found is not None and found.data["revision"] == revision:
                 sync = (
-                    {"sync": "refused", "sync_error": error.message} if error else {"sync": "done", "sync_error": None}
+                    {"sync": "refused", "sync_error": error.message}
+                    if error
+                    else {"sync": "done", "sync_error": None, "untold": None}
                 )
                 tx.update(found.path, {**sync, "told": revision})
 
@@ -250,7 +251,7 @@ class Schedules:
         """
         present = self.get(schedule_id).data
         is_paused = fields.get("enabled") is False
-        if present["enabled"] and not is_paused and _is_timing(fields, present):
+        if present["enabled"] and not is_paused and is_timing(fields, present):
             self._run_due(present)
         now = self._stores.clock.now()
 
@@ -260,8 +261,12 @@ class Schedules:
                 raise NotFoundError(f"schedule {schedule_id!r} was deleted meanwhile")
             if revision is not None and revision != str(found.data["revision"]):
                 raise PreconditionFailedError(f"schedule {schedule_id!r} was changed since it was read; read it again")
+            untold = {name: found.data[name] for name in fields} | (found.data.get("untold") or {})
             changes = {**fields, "revision": found.data["revision"] + 1, "updated_at": now, "sync": "pending"}
-            if _is_timing(fields, found.data):
+            changes["untold"] = (
+                untold  # what Cloud Scheduler knows, until it knows the change: a refusal may find nobody here
+            )
+            if is_timing(fields, found.data):
                 if found.data["enabled"]:
                     done = "paused" if is_paused else "changed"
                     leave_out(tx, found.data, f"had not started when the schedule was {done}", now)
@@ -290,10 +295,7 @@ class Schedules:
                 return
             is_last = found.data["revision"] == before["revision"] + 1
             kept = {name: before[name] for name in fields if is_last or found.data[name] == fields[name]}
-            changes = {**kept, "revision": found.data["revision"] + 1, "updated_at": now, "sync": "pending"}
-            tx.update(found.path, changes)
-            after = {**found.data, **changes}
-            audit.record(tx, now, "schedule.change", found.path, before=found.data, after=after, outcome="taken_back")
+            put_back(tx, found, kept, now)
 
         self._stores.documents.transact(work)
 
@@ -341,7 +343,7 @@ class Schedules:
         others = 0
         for name in self._connectors.that_refresh(refreshed):
             for item in self._stores.documents.query(Query("schedules", (LIVE, ("connector_name", "==", name)))):
-                if item.data["id"] != own_id and item.data["enabled"] and _refreshes(item.data):
+                if item.data["id"] != own_id and item.data["enabled"] and refreshes(item.data):
                     other = Cron(item.data["cron_expression"], item.data["timezone"])
                     others += other.most_in_a_day(now, allowed)
         wanted = cron.most_in_a_day(now, allowed)
@@ -361,23 +363,3 @@ def shown(document: Document, now: datetime) -> Schedule:
     data: Mapping[str, Any] = document.data
     coming = Cron(data["cron_expression"], data["timezone"]).after(now) if data["enabled"] else iter(())
     return from_record(Schedule, {**data, "next_run": next(coming, None)})
-
-
-def _is_timing(fields: Mapping[str, Any], schedule: Mapping[str, Any]) -> bool:
-    """Whether new fields change when a schedule runs."""
-    return any(name in fields and fields[name] != schedule[name] for name in TIMING)
-
-
-def _refreshes(schedule: Mapping[str, Any]) -> bool:
-    if schedule["action"] == ScheduleAction.REFRESH.value:
-        return True
-    return bool(schedule["export"]["refresh_after"])
-
-
-def _request(schedule: Mapping[str, Any], changes: Mapping[str, Any]) -> ScheduleRequest:
-    """Return what a stored schedule asks for, with changes (a JSON merge patch)."""
-    asked = {name: schedule[name] for name in ScheduleRequest.__struct_fields__}
-    try:
-        return msgspec.convert(merge_patch(asked, changes), ScheduleRequest)
-    except msgspec.ValidationError as exc:
-        raise InvalidRequestError(f"the changed schedule is not valid: {exc}") from exc

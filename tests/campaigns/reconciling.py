@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from shared.bootstrap import Services
+from shared.errors import InvalidRequestError
 from shared.ports import Query
 from shared.services.cron import Cron
 from tests.campaigns.report import Report, Row
 from tests.campaigns.schedules import Died
 from tests.campaigns.simulated import silence
-from tests.campaigns.ticking import World, request
+from tests.campaigns.ticking import REFUSED, World, request
 from tests.campaigns.verdict import Verdict
 
 MINUTE = timedelta(minutes=1)
@@ -48,6 +49,10 @@ def _change(services: Services, schedule_id: str) -> None:
     services.schedules.change(schedule_id, {"cron_expression": "10 * * * *"}, "1")
 
 
+def _change_refused(services: Services, schedule_id: str) -> None:
+    services.schedules.change(schedule_id, {"cron_expression": REFUSED}, "1")
+
+
 OPERATIONS: dict[str, tuple[bool, Callable[[Services, str], object]]] = {
     "create": (True, lambda services, _: services.schedules.create(request(cron_expression="@hourly"), "a person")),
     "create paused": (
@@ -58,6 +63,11 @@ OPERATIONS: dict[str, tuple[bool, Callable[[Services, str], object]]] = {
     "pause": (True, lambda services, one: services.schedules.set_enabled(one, enabled=False)),
     "resume": (False, lambda services, one: services.schedules.set_enabled(one, enabled=True)),
     "delete": (True, lambda services, one: services.schedules.delete(one)),
+    "refused create": (
+        True,
+        lambda services, _: services.schedules.create(request(cron_expression=REFUSED), "a person"),
+    ),
+    "no change": (True, _change_refused),
 }
 """Name to whether the schedule that is there before is enabled, and what is done."""
 
@@ -99,7 +109,7 @@ def play(
 def _survive(work: Callable[[], object]) -> None:
     try:
         work()
-    except Died:
+    except (Died, InvalidRequestError):
         pass
 
 

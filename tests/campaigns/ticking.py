@@ -13,7 +13,7 @@ from shared import connectors as kinds
 from shared.bootstrap import Services
 from shared.config import read_settings
 from shared.connectors._base import RefreshStatus, Runtime, VendorRefresh
-from shared.errors import ConflictError
+from shared.errors import ConflictError, InvalidRequestError
 from shared.models import ScheduleRequest
 from shared.ports import Clock, CronJob, CronJobs, Stores
 from shared.services.connectors import Connectors
@@ -69,6 +69,10 @@ class SlowVendor:
             self.cancelled.add(vendor_id)
 
 
+REFUSED = "20 * * * *"
+"""An expression that Cloud Scheduler refuses here."""
+
+
 class PointedCronJobs:
     """`CronJobs` with a point before and after every call to Cloud Scheduler; putting a job is two of them, as in the adapter."""
 
@@ -78,6 +82,8 @@ class PointedCronJobs:
 
     def put(self, job: CronJob) -> None:
         self._points.reach("cron_jobs.put:before")
+        if job.cron == REFUSED:
+            raise InvalidRequestError("Cloud Scheduler refused the schedule", field="cron_expression")
         present = {one.id: one.paused for one in self._inner.list()}
         self._inner.put(
             replace(job, paused=present.get(job.id, False))
