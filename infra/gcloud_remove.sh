@@ -21,11 +21,13 @@ for queue in export refresh notices; do
   given gcloud tasks queues describe "$PREFIX-$queue" --location="$REGION" -- gcloud tasks queues delete "$PREFIX-$queue" --location="$REGION"
 done
 
-# What the functions made.
-for job in $(gcloud scheduler jobs list --location="$REGION" --filter="name~jobs/$PREFIX-schedule-" --format='value(name.basename())'); do
+# What the functions made. Lists go into variables first: where one cannot be read, the script stops, it does not go on as if there were none.
+jobs=$(gcloud scheduler jobs list --location="$REGION" --filter="name~jobs/$PREFIX-schedule-" --format='value(name.basename())')
+for job in $jobs; do
   gcloud scheduler jobs delete "$job" --location="$REGION"
 done
-for secret in $(gcloud secrets list --filter="name~secrets/$PREFIX-(connector|channel)-" --format='value(name.basename())'); do
+secrets=$(gcloud secrets list --filter="name~\"secrets/$PREFIX-(connector|channel)-\"" --format='value(name.basename())')
+for secret in $secrets; do
   gcloud secrets delete "$secret"
 done
 
@@ -47,6 +49,7 @@ gcloud projects get-iam-policy "$PROJECT" --flatten='bindings[].members' --forma
 for name in register export export-worker refresh tasks scheduler build; do
   given gcloud iam service-accounts describe "$(account $name)" -- gcloud iam service-accounts delete "$(account $name)"
 done
-for role in $(gcloud iam roles list --project="$PROJECT" --filter="name~roles/${PREFIX}_" --format='value(name.basename())'); do
+roles=$(gcloud iam roles list --project="$PROJECT" --filter="name~roles/${PREFIX}_" --format='value(name.basename())')
+for role in $roles; do
   gcloud iam roles delete "$role" --project="$PROJECT"
 done

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from infra.check import listing
 from infra.check.guide import gcloud_of_guide
 from infra.check.terraform import ROOT, CheckError
 
@@ -163,7 +164,9 @@ def lint() -> str:
         raise CheckError("gcloud does not know:\n" + "\n".join(wrong[:5]))
     if len(found) != len(commands):
         raise CheckError(f"gcloud looked at {len(found)} of {len(commands)} commands")
-    return f"{len(every)} gcloud commands, of {len(found)} forms, are gcloud's"
+    held = listing.hold(program, every)
+    caught = len(listing.WRONG)
+    return f"{len(every)} gcloud commands, of {len(found)} forms, are gcloud's; {held} listings list what is ours, {caught} mistakes caught"
 
 
 def _form(command: str) -> str:

@@ -23,7 +23,7 @@ from infra.check.terraform import ROOT, CheckError, Terraform
 
 GUIDE = ROOT / "infra" / "DEPLOY.md"
 NEVER_APPLIED = "What was never applied"
-EXECUTED = {name: shutil.which(name) for name in ("cat", "date")} | {
+EXECUTED = {name: shutil.which(name) for name in ("cat", "date", "rm")} | {
     "sed": shutil.which("sed"),
     "python3": str(Path(sys.executable).resolve()),
 }

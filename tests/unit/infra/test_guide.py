@@ -115,3 +115,25 @@ def test_a_mistake_in_the_guide_is_found(before: str, after: str, complaint: str
     assert before in text
     with pytest.raises(CheckError, match=complaint):
         judge(text.replace(before, after))
+
+
+def test_what_a_step_makes_by_hand_a_later_step_takes_away(seen: guide.Walk) -> None:
+    """Terraform destroys its own; a grant or a database that a line of the guide makes is undone by a line further down."""
+    assert left_by_hand(seen) == set()
+    kept = tuple(one for one in seen.asked if "databases delete" not in " ".join(one.words))
+    assert left_by_hand(guide.Walk(kept, seen.files)) == {"database bi-restored"}
+
+
+def left_by_hand(seen: guide.Walk) -> set[str]:
+    left: set[str] = set()
+    for one in seen.of("gcloud"):
+        named = dict(word.removeprefix("--").split("=", 1) for word in one.words if re.match(r"--[\w-]+=", word))
+        if (verb := next((word for word in one.words if word.endswith("-iam-policy-binding")), "")) != "":
+            on = one.words[one.words.index(verb) + 1]
+            grant = f"grant {named['role']} to {named['member']} on {on}"
+            left = left | {grant} if verb.startswith("add") else left - {grant}
+        elif one.words[1:4] == ("firestore", "databases", "restore"):
+            left |= {f"database {named['destination-database']}"}
+        elif one.words[1:4] == ("firestore", "databases", "delete"):
+            left -= {f"database {named['database']}"}
+    return left
