@@ -70,10 +70,10 @@ ROWS = """
 | `redirected` | a host of a user's choice answered with a redirect; name the final address |
 | `refresh_cancelled` | the refresh was cancelled, by request or at the vendor |
 | `refresh_failed` | the vendor ended the refresh badly; the message is the vendor's reason |
-| `refresh_not_seen` | the vendor accepted the refresh and did not show it in its history for an hour |
+| `refresh_not_seen` | the vendor accepted the refresh and did not show it in its history for an hour, or for `timeout` if that is shorter |
 | `refresh_quota` | the vendor's number of refreshes a day is used up, or a schedule asks for more |
 | `refresh_running` | another refresh is running at the vendor |
-| `refresh_timeout` | the vendor did not end the refresh within `timeout`, 26 hours by default |
+| `refresh_timeout` | the vendor did not end the refresh within `timeout`, 26 hours by default, or ended it itself because the vendor's own limit of time was over |
 | `refresh_unsupported` | the connector has nothing to refresh; use the action `export_and_refresh`, or name what to refresh |
 | `rejected` | somebody rejected the held job; the target is as it was |
 | `repair_impossible` | a push table stays incomplete: what it held cannot be put together from rows that are kept; export it again |

@@ -199,7 +199,7 @@ class VendorRefresh:
     """One refresh as the vendor reports it.
 
     `vendor_id` finds it again; `vendor_status` is the vendor's own word; `is_seen` is false for one that the vendor accepted and
-    does not show yet.
+    does not show yet; `is_timeout` is true for one that failed because the vendor's own limit of time was over.
     """
 
     vendor_id: str
@@ -210,6 +210,7 @@ class VendorRefresh:
     reason: str | None = None
     attempts: int | None = None
     is_seen: bool = True
+    is_timeout: bool = False
 
 
 @dataclass(frozen=True)

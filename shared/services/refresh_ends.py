@@ -22,21 +22,25 @@ def end_of(run: Mapping[str, Any], seen: VendorRefresh, now: datetime) -> dict[s
     """Return the fields that end a run, empty while it goes on."""
     if seen.status is RefreshStatus.SUCCEEDED:
         return {"ended_at": seen.ended_at or now}
-    overdue = now - run["created_at"] > limit_of(run)
+    limit, taken, because = limit_of(run), now - run["created_at"], f": {seen.reason}" if seen.reason else ""
+    overdue = taken > limit
     if seen.status is RefreshStatus.CANCELLED and overdue and not run.get("cancel_requested"):
-        message = f"it had not ended after {limit_of(run)} and was cancelled at the vendor"
+        message = f"it had not ended after {limit} and was cancelled at the vendor{because}"
         return {**ended_as(RunStatus.FAILED, now), **failure("refresh_timeout", message, retryable=True)}
     if seen.status is RefreshStatus.CANCELLED:
-        message = BY_REQUEST if run.get("cancel_requested") else "somebody cancelled the refresh at the vendor"
-        return {"ended_at": seen.ended_at or now, **failure("refresh_cancelled", message)}
+        told = BY_REQUEST if run.get("cancel_requested") else "the refresh was cancelled at the vendor"
+        return {"ended_at": seen.ended_at or now, **failure("refresh_cancelled", f"{told}{because}")}
     if seen.status is RefreshStatus.FAILED:
         message = seen.reason or f"the vendor ended the refresh as {seen.vendor_status} and gave no reason"
-        return {"ended_at": seen.ended_at or now, **failure("refresh_failed", message, retryable=True)}
-    if not seen.is_seen and not run.get("was_seen") and now - run["created_at"] > UNSEEN:
-        message = f"the vendor accepted the refresh and has not shown it in its history for {UNSEEN}; nobody knows how it went"
+        code = "refresh_timeout" if seen.is_timeout else "refresh_failed"
+        return {"ended_at": seen.ended_at or now, **failure(code, message, retryable=True)}
+    unseen = min(UNSEEN, limit)
+    if not seen.is_seen and not run.get("was_seen") and taken > unseen:
+        message = f"the vendor accepted the refresh and has not shown it in its history for {unseen}; nobody knows how it went"
         return {**ended_as(RunStatus.FAILED, now), **failure("refresh_not_seen", message, retryable=True)}
     if overdue and "stopping" in run:
-        message = f"the vendor still says {seen.vendor_status} after {limit_of(run)}; {run['stopping']}"
+        says = f"still says {seen.vendor_status}" if seen.is_seen else "does not show the refresh any more"
+        message = f"the vendor {says} after {limit}; {run['stopping']}"
         return {**ended_as(RunStatus.FAILED, now), **failure("refresh_timeout", message, retryable=True)}
     return {}
 

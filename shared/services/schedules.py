@@ -312,7 +312,7 @@ class Schedules:
         else:
             export = self._checked_export(request, connector)
         if request.action is ScheduleAction.REFRESH or (export and export.refresh_after):
-            self._check_quota(connector, cron, now, own_id if request.enabled else None, counts=request.enabled)
+            self._check_quota(connector, cron, own_id if request.enabled else None, counts=request.enabled)
         fields: dict[str, Any] = to_builtins(msgspec.structs.replace(request, export=export))
         return {**fields, "description": cron.words()}
 
@@ -332,7 +332,7 @@ class Schedules:
             raise InvalidRequestError("options belong to the action refresh", field="options")
         return msgspec.structs.replace(export, refresh_after=self._connectors.can_refresh(connector))
 
-    def _check_quota(self, connector: Document, cron: Cron, now: datetime, own_id: str | None, *, counts: bool) -> None:
+    def _check_quota(self, connector: Document, cron: Cron, own_id: str | None, *, counts: bool) -> None:
         """Raise `InvalidRequestError` if schedules ask for more refreshes of one thing a day than its vendor allows.
 
         Every connector that refreshes the same counts: the vendor does not know through which one a refresh comes.
@@ -345,8 +345,8 @@ class Schedules:
             for item in self._stores.documents.query(Query("schedules", (LIVE, ("connector_name", "==", name)))):
                 if item.data["id"] != own_id and item.data["enabled"] and refreshes(item.data):
                     other = Cron(item.data["cron_expression"], item.data["timezone"])
-                    others += other.most_in_a_day(now, allowed)
-        wanted = cron.most_in_a_day(now, allowed)
+                    others += other.most_in_a_day()
+        wanted = cron.most_in_a_day()
         if wanted + others > allowed:
             more = f" beside {others} of other schedules that refresh the same" if others else ""
             shown_as = f"more than {allowed}" if wanted > allowed else str(wanted)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from shared.connectors._base import RefreshStatus, VendorRefresh
 from shared.errors import ConflictError, VendorUnavailableError
 from tests.functional.conftest import World
@@ -39,6 +41,56 @@ def test_a_refresh_that_fails_carries_the_vendors_reason(registered: World) -> N
     registered.work()
     run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
     assert (run["status"], run["error_message"], run["error"]["code"]) == ("failed", reason, "refresh_failed")
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        (None, "the refresh was cancelled at the vendor"),
+        ("the capacity was paused", "the refresh was cancelled at the vendor: the capacity was paused"),
+    ],
+)
+def test_a_refresh_cancelled_at_the_vendor_carries_the_vendors_reason(
+    registered: World, reason: str | None, message: str
+) -> None:
+    registered.vendor.refreshes = [VendorRefresh("v", RefreshStatus.CANCELLED, "Cancelled", reason=reason)]
+    run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh").body["id"]
+    registered.work()
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert (run["status"], run["error"]["code"], run["error_message"]) == ("cancelled", "refresh_cancelled", message)
+
+
+def test_a_refresh_that_the_vendor_times_out_is_coded_so_with_the_vendors_reason(registered: World) -> None:
+    seen = VendorRefresh("v", RefreshStatus.FAILED, "TimedOut", reason="over its two hours", is_timeout=True)
+    registered.vendor.refreshes = [seen]
+    run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh").body["id"]
+    registered.work()
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert (run["status"], run["error"]["code"]) == ("failed", "refresh_timeout")
+    assert (run["error_message"], run["error"]["retryable"]) == ("over its two hours", True)
+
+
+@pytest.mark.parametrize(("timeout", "said"), [("10m", "0:10:00"), ("1h", "1:00:00"), ("2h", "1:00:00")])
+def test_a_refresh_that_never_shows_is_said_so_however_short_its_limit_is(
+    registered: World, timeout: str, said: str
+) -> None:
+    registered.vendor.refreshes = [VendorRefresh("v", RefreshStatus.RUNNING, "NotInHistory", is_seen=False)] * 200
+    run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh", {"timeout": timeout}).body["id"]
+    registered.work()
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert (run["status"], run["error"]["code"]) == ("failed", "refresh_not_seen")
+    assert f"has not shown it in its history for {said}; nobody knows how it went" in run["error_message"]
+    assert "NotInHistory" not in run["error_message"]
+
+
+def test_a_refresh_that_was_shown_and_is_not_any_more_at_its_limit_quotes_no_word_of_ours(registered: World) -> None:
+    registered.vendor.refreshes = [RUNNING, RUNNING]
+    registered.vendor.refreshes += [VendorRefresh("v", RefreshStatus.RUNNING, "NotInHistory", is_seen=False)] * 200
+    run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh", {"timeout": "10m"}).body["id"]
+    registered.work()
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert run["error"]["code"] == "refresh_timeout"
+    assert run["error_message"].startswith("the vendor does not show the refresh any more after 0:10:00; ")
 
 
 def test_a_refresh_already_running_at_the_vendor_is_said_so(registered: World) -> None:
@@ -115,6 +167,18 @@ def test_a_cancel_that_the_vendor_put_off_is_sent_again(registered: World) -> No
     run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
     assert (run["status"], run["error"]["code"]) == ("cancelled", "refresh_cancelled")
     assert registered.vendor.calls == ["start_refresh", "cancel_refresh", "cancel_refresh", "poll_refresh"]
+
+
+def test_a_refresh_stopped_at_its_limit_carries_the_vendors_reason(registered: World) -> None:
+    killed = VendorRefresh("v", RefreshStatus.CANCELLED, "killed", reason="stopped by bi-connectors")
+    registered.vendor.during["cancel_refresh"] = lambda: registered.vendor.refreshes.insert(0, killed)
+    registered.vendor.refreshes = [RUNNING] * 200
+    run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh", {"timeout": "10m"}).body["id"]
+    registered.work()
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert (run["status"], run["error"]["code"]) == ("failed", "refresh_timeout")
+    message = "it had not ended after 0:10:00 and was cancelled at the vendor: stopped by bi-connectors"
+    assert run["error_message"] == message
 
 
 def test_a_refresh_past_its_limit_that_nobody_can_stop_is_said_to_have_timed_out(registered: World) -> None:

@@ -57,6 +57,16 @@ def test_more_refreshes_than_the_vendor_allows_are_refused_with_the_reason(sched
     assert "1 refreshes in 24 hours beside 8 of other schedules that refresh the same" in answer.body["detail"]
 
 
+@pytest.mark.parametrize("expression", ["* * 29 2 *", "0 */2 29 FEB *"])
+def test_more_refreshes_than_the_vendor_allows_are_refused_though_their_day_is_years_away(
+    schedules: World, expression: str
+) -> None:
+    """It is January 2026: the next 29 February comes in 2028."""
+    answer = schedules.call("refresh", "POST", f"{API}/schedules", {**SCHEDULE, "cron_expression": expression})
+    assert (answer.status, answer.body.get("code")) == (400, "refresh_quota")
+    create(schedules, cron_expression="0 */3 29 2 *")
+
+
 def test_the_refreshes_of_every_connector_to_one_dataset_count_together(schedules: World) -> None:
     second = {**POWER_BI, "name": "second", "refresh_dataset_id": str(POWER_BI["refresh_dataset_id"]).upper()}
     other = {**POWER_BI, "name": "other", "refresh_dataset_id": "0e3cbb8f-5ee7-4b1c-a2a5-8b9dd5a4d8a5"}

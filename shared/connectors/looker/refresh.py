@@ -140,7 +140,7 @@ class LookerRefresh:
         word, message = _text(answer.resp_text)
         status = PDT_STATES.get(word, RefreshStatus.RUNNING)
         ended_at = None if status is RefreshStatus.RUNNING else self._clock.now()
-        reason = None
+        reason = (message or None) if status is RefreshStatus.CANCELLED else None
         if status is RefreshStatus.FAILED:
             reason = f"Looker could not build the table: {message or 'no explanation'}"
         return VendorRefresh(vendor_id, status, word, ended_at=ended_at, reason=reason)

@@ -32,12 +32,13 @@ CLOCK_SKEW = timedelta(seconds=30)  # our choice: between Power BI's clock and o
 HISTORY_ROWS = "60"  # what the API gives by default, too
 ENHANCED = "ViaEnhancedApi"
 BY_API = ("ViaApi", ENHANCED)
+TIMED_OUT = "timedout"
 NEVER = datetime.min.replace(tzinfo=UTC)
 _STATUS = {
     "completed": RefreshStatus.SUCCEEDED,
     "failed": RefreshStatus.FAILED,
     "disabled": RefreshStatus.FAILED,
-    "timedout": RefreshStatus.FAILED,
+    TIMED_OUT: RefreshStatus.FAILED,
     "cancelled": RefreshStatus.CANCELLED,
 }
 """The terminal ones; `Unknown` means in progress, and so do NotStarted, InProgress and words we do not know."""
@@ -113,8 +114,10 @@ class Model:
             attempts = details.get("refreshAttempts") or attempts
         status = _STATUS.get(word.casefold(), RefreshStatus.RUNNING)
         reason = None
+        if status in (RefreshStatus.FAILED, RefreshStatus.CANCELLED):
+            reason = "; ".join([*_exceptions(entry), *messages]) or None
         if status is RefreshStatus.FAILED:
-            reason = "; ".join([*_exceptions(entry), *messages]) or f"Power BI gave no reason for {word}"
+            reason = reason or f"Power BI gave no reason for {word}"
         return VendorRefresh(
             vendor_id=vendor_id,
             status=status,
@@ -123,6 +126,7 @@ class Model:
             ended_at=_moment(entry.get("endTime")),
             reason=reason,
             attempts=_counted(attempts),
+            is_timeout=word.casefold() == TIMED_OUT,
         )
 
     def cancel(self, vendor_id: str) -> None:

@@ -50,7 +50,7 @@ def test_a_build_that_somebody_kills_in_looker_is_not_ours(world: LinkedWorld, c
     cloud.server.settings("looker", pdt_outcome="killed")
     run = world.ended(PDT)
     assert (end(run), run["vendor_status"]) == (("cancelled", "refresh_cancelled"), "killed")
-    assert run["error_message"] == "somebody cancelled the refresh at the vendor"
+    assert run["error_message"] == "the refresh was cancelled at the vendor"
 
 
 def test_a_build_over_its_time_is_stopped_and_called_timed_out(world: LinkedWorld, cloud: Cloud) -> None:

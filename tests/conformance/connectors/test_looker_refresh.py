@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -126,6 +127,19 @@ def test_pdt_build_can_be_stopped(cloud: Cloud) -> None:
     started = looker.start_refresh("run-5", {"trigger": "pdt"})
     looker.cancel_refresh(started.vendor_id)
     assert looker.poll_refresh(started.vendor_id).status is RefreshStatus.CANCELLED
+
+
+@pytest.mark.parametrize(("message", "reason"), [("", None), ("killed by query timeout", "killed by query timeout")])
+def test_a_killed_pdt_build_has_the_reason_that_looker_gives_and_no_other(
+    cloud: Cloud, message: str, reason: str | None
+) -> None:
+    looker = connector(cloud)
+    started = looker.start_refresh("run-5b", {"trigger": "pdt"})
+    text = json.dumps({"status": "killed", "message": message})
+    body = {"materialization_id": started.vendor_id, "resp_text": text}
+    cloud.server.fault(vendor="looker", kind="status", status=200, path="/status$", times=1, body=body)
+    found = looker.poll_refresh(started.vendor_id)
+    assert (found.status, found.reason) == (RefreshStatus.CANCELLED, reason)
 
 
 def test_nothing_to_refresh_says_what_to_configure(cloud: Cloud) -> None:

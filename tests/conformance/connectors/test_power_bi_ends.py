@@ -102,7 +102,7 @@ def test_one_that_somebody_cancels_at_the_vendor_is_not_ours(
     vendors.settings("power_bi", refresh_outcome="Cancelled")
     run = world.ended(options)
     assert end(run) == ("cancelled", "refresh_cancelled")
-    assert run["error_message"] == "somebody cancelled the refresh at the vendor"
+    assert run["error_message"] == "the refresh was cancelled at the vendor"
 
 
 def test_one_over_its_time_is_cancelled_at_the_vendor_and_called_timed_out(
@@ -126,7 +126,7 @@ def test_one_over_its_time_that_cannot_be_cancelled_is_timed_out_and_said_to_go_
 def test_one_that_the_vendor_times_out_is_said_so(world: LinkedWorld, vendors: SandboxServer) -> None:
     vendors.settings("power_bi", refresh_seconds=7_200, refresh_exception="")
     run = world.ended({"type": "Full", "timeout": "00:05:00"})
-    assert (end(run), run["vendor_status"]) == (("failed", "refresh_failed"), "TimedOut")
+    assert (end(run), run["vendor_status"]) == (("failed", "refresh_timeout"), "TimedOut")
     assert run["error_message"] == "Power BI gave no reason for TimedOut"
 
 

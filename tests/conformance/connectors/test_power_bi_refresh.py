@@ -76,9 +76,31 @@ def test_every_other_end_is_an_end_and_a_failure_has_its_reason(
     started = connector.start_refresh("run", options)
     idle.clock.advance(61)
     ended = connector.poll_refresh(started.vendor_id)
-    assert ended.status is status
+    assert (ended.status, ended.is_timeout) == (status, outcome == "TimedOut" and bool(options))
     if status is RefreshStatus.FAILED:
         assert "ModelRefreshFailed_CredentialsNotSpecified" in str(ended.reason)
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({}, None),
+        (
+            {"serviceExceptionJson": '{"errorCode":"CapacityPaused","errorDescription":"it was paused"}'},
+            "CapacityPaused: it was paused",
+        ),
+    ],
+)
+def test_a_cancelled_refresh_has_the_reason_that_power_bi_gives_and_no_other(
+    account: Account, idle: SandboxServer, told: dict[str, str], reason: str | None
+) -> None:
+    connector = account.connect()
+    started = connector.start_refresh("run", {})
+    entry = {"requestId": started.vendor_id, "refreshType": "ViaApi", "status": "Cancelled", **told}
+    body = {"value": [entry]}
+    idle.fault(vendor="power_bi", kind="status", status=200, path="/refreshes$", method="GET", body=body, times=1)
+    ended = connector.poll_refresh(started.vendor_id)
+    assert (ended.status, ended.reason) == (RefreshStatus.CANCELLED, reason)
 
 
 @pytest.mark.parametrize("options", [{}, {"type": "Full"}])
