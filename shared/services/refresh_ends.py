@@ -32,8 +32,9 @@ def end_of(run: Mapping[str, Any], seen: VendorRefresh, now: datetime) -> dict[s
         return {"ended_at": seen.ended_at or now, **failure("refresh_cancelled", f"{told}{because}")}
     if seen.status is RefreshStatus.FAILED:
         message = seen.reason or f"the vendor ended the refresh as {seen.vendor_status} and gave no reason"
-        code = "refresh_timeout" if seen.is_timeout else "refresh_failed"
-        return {"ended_at": seen.ended_at or now, **failure(code, message, retryable=True)}
+        if seen.is_timeout:
+            return {"ended_at": seen.ended_at or now, **failure("refresh_timeout", message, retryable=True)}
+        return {"ended_at": seen.ended_at or now, **failure("refresh_failed", message, retryable=True)}
     unseen = min(UNSEEN, limit)
     if not seen.is_seen and not run.get("was_seen") and taken > unseen:
         message = f"the vendor accepted the refresh and has not shown it in its history for {unseen}; nobody knows how it went"

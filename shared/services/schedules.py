@@ -75,7 +75,7 @@ class Schedules:
             UnsupportedError: the connector has nothing to refresh.
         """
         now = self._stores.clock.now()
-        fields = self._checked(request, now, None)
+        fields = self._checked(request, None)
         schedule = Schedule(
             **fields,
             id=new_id(now),
@@ -128,17 +128,17 @@ class Schedules:
         request = asked_by(present.data, changes)
         if request.connector_name != present.data["connector_name"]:
             raise InvalidRequestError("a schedule stays with its connector; make another one", field="connector_name")
-        return self._store(schedule_id, self._checked(request, self._stores.clock.now(), schedule_id), revision)
+        return self._store(schedule_id, self._checked(request, schedule_id), revision)
 
     def checked(self, request: ScheduleRequest, schedule_id: str | None = None) -> ScheduleRequest:
         """Return a request as it would be stored, for a new schedule or this one. Raises as `create` does."""
-        return asked_by(self._checked(request, self._stores.clock.now(), schedule_id), {})
+        return asked_by(self._checked(request, schedule_id), {})
 
     def replace(self, schedule_id: str, request: ScheduleRequest) -> Document:
         """Make a schedule what the request says, whatever it was. Raises as `change` does."""
         if request.connector_name != self.get(schedule_id).data["connector_name"]:
             raise InvalidRequestError("a schedule stays with its connector; make another one", field="connector_name")
-        return self._store(schedule_id, self._checked(request, self._stores.clock.now(), schedule_id), None)
+        return self._store(schedule_id, self._checked(request, schedule_id), None)
 
     def set_enabled(self, schedule_id: str, *, enabled: bool) -> Document:
         """Pause or resume; what comes due while it is paused is not made up for. No effect if it is so already."""
@@ -299,7 +299,7 @@ class Schedules:
 
         self._stores.documents.transact(work)
 
-    def _checked(self, request: ScheduleRequest, now: datetime, own_id: str | None) -> dict[str, Any]:
+    def _checked(self, request: ScheduleRequest, own_id: str | None) -> dict[str, Any]:
         """Return the fields of a valid request as they are stored."""
         cron = Cron(request.cron_expression, request.timezone)
         connector = self._connectors.get(request.connector_name)
