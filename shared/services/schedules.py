@@ -146,7 +146,7 @@ class Schedules:
         if present.data["enabled"] == enabled:
             return present
         if enabled:  # what was true when it was paused may not be so any more
-            self._checked(asked_by(present.data, {"enabled": True}), self._stores.clock.now(), schedule_id)
+            self._checked(asked_by(present.data, {"enabled": True}), schedule_id)
         return self._store(schedule_id, {"enabled": enabled}, None)
 
     def next_runs(self, schedule_id: str, count: int) -> PlannedRuns:
