@@ -128,12 +128,14 @@ def _translated() -> Iterator[None]:
             "the sweep does after that what was asked",
             code="scheduler_unavailable",
         ) from exc
-    except (
-        google.GoogleAPICallError,
-        google.RetryError,
-    ) as exc:  # a job gone or changed meanwhile is one of these, too
+    except (google.ServerError, google.TooManyRequests, google.RetryError) as exc:
         raise VendorUnavailableError(
-            f"Cloud Scheduler did not do what was asked ({type(exc).__name__}); this may pass with time, the sweep tries again",
+            f"Cloud Scheduler gave no answer ({type(exc).__name__}); this may pass with time",
+            code="scheduler_unavailable",
+        ) from exc
+    except google.GoogleAPICallError as exc:  # among them that a job is gone, or was changed meanwhile
+        raise VendorUnavailableError(
+            f"Cloud Scheduler did not do what was asked ({type(exc).__name__}); the sweep tries again",
             code="scheduler_unavailable",
         ) from exc
 
