@@ -75,6 +75,8 @@ class Patient:
     place: int = 0
     expected: Expected = field(default_factory=Expected)
     outcome: Outcome = field(default_factory=Outcome)
+    kinds: set[str] = field(default_factory=set)
+    """Of the faults that struck in the last run."""
 
     @property
     def machine(self) -> Machine:
@@ -121,7 +123,7 @@ class Patient:
         verdict.notes.append(f"job {job_id} is {status.value} ({error.get('code')}): {job.get('error_message')}")
         if status is JobStatus.SUCCESS:
             self.live = published(self.live, self.mode, source)
-        elif status is JobStatus.FAILED and (error["retryable"] or error["code"] in self.target.may_fail):
+        elif status is JobStatus.FAILED and (error["retryable"] or self._is_caused(error["code"])):
             self.outcome.gave_up += 1
         else:
             verdict.stuck += 1
@@ -178,6 +180,10 @@ class Patient:
             pending += self._tasks()
         return notes
 
+    def _is_caused(self, code: str) -> bool:
+        """Whether a fault struck that makes jobs of this target end so, and that no job can overcome."""
+        return self.target.may_fail.get(code) in self.kinds
+
     def _calm(self, services: Services) -> None:
         self.machine.clock.sleep(CALM_S)
         services.stores.documents.delete(f"breakers/{self.target.name}")
@@ -197,6 +203,7 @@ class Patient:
             self.outcome.of[rate, links] += counts.messages if links == MESSAGES else counts.connections
             self.link.doom(0.0, 0)
         faults = self.machine.admin("GET", "/faults")["faults"]
+        self.kinds = {fault["kind"] for fault in faults if fault["struck"]}
         self.outcome.struck[rate, CALLS] += sum(fault["struck"] for fault in faults)
         most = {(fault["vendor"], fault["path"]): 0 for fault in faults}
         for fault in faults:

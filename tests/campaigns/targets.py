@@ -54,7 +54,8 @@ class Target:
         sandboxes: the vendors that a job on it calls, with those that give tokens.
         knobs: what the sandbox of the kind is set to.
         refuses: modes that must be refused, with the job's error code.
-        may_fail: codes with which a job may end under faults beside those that pass with time.
+        may_fail: codes with which a job may end under faults beside those that pass with time, and the kind of fault that must have
+            struck it then.
         excepted: modes in which readers may see a part and a failed job may leave one; counted apart from the zeros, by name.
         is_held_up: tells whether somebody waits there for a lock of a session whose client is silent; None where there are no locks.
     """
@@ -68,7 +69,7 @@ class Target:
     excepted: frozenset[Mode] = frozenset()
     knobs: Mapping[str, Any] = field(default_factory=dict)
     refuses: Mapping[Mode, str] = field(default_factory=dict)
-    may_fail: frozenset[str] = frozenset()
+    may_fail: Mapping[str, str] = field(default_factory=dict)
     is_held_up: Callable[[], bool] | None = None
 
     @property
@@ -181,7 +182,7 @@ def power_bi(machine: Machine, numbers: str = "enforce") -> Target:
         knobs={"sequence_numbers": numbers},
         refuses={Mode.APPEND: "append_not_exact"} if numbers == "ignore" else {},
         # a vendor that keeps no numbers takes a request that was delivered twice for two: the job finds too many rows and says so
-        may_fail=frozenset({"verification_failed"}) if numbers == "ignore" else frozenset(),
+        may_fail={"verification_failed": "duplicate"} if numbers == "ignore" else {},
     )
 
 

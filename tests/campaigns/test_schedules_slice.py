@@ -39,7 +39,7 @@ def test_another_reading_of_a_zone_is_noticed(name: str, zone: str, reader: zone
 def test_a_death_between_two_writes_leaves_no_orphan_and_no_silent_schedule(name: str) -> None:
     verdict, points = reconciling.play_all(name)
     assert verdict.notes == []
-    assert points >= 5
+    assert points >= (5 if name in ("refused create", "no change") else 6)  # a put that is refused has no second half
 
 
 @pytest.mark.parametrize("guard", list(reconciling.TEETH))
