@@ -42,6 +42,7 @@ from shared.services.records import (
     require,
     to_record,
 )
+from shared.services.refresh_quota import room_for_connector
 
 SECRET_VERSION = re.compile(r"projects/[a-z0-9:.-]+/secrets/[A-Za-z0-9_-]{1,255}/versions/[1-9][0-9]{0,17}", re.ASCII)
 TESTS_AT_ONCE = 8  # our choice: connection tests wait on the network; more threads would not fit one vCPU's memory
@@ -131,7 +132,7 @@ class Connectors:
             fields["credentials"] = self._add_version(name, {**stored, **secrets})
             fields["owns_credentials"] = True
         try:
-            self._store_change(name, fields, version, now)
+            self._store_change(present, fields, version, now)
         except BIConnectorsError:
             if "credentials" in fields:
                 self._stores.secrets.destroy(fields["credentials"])
@@ -149,7 +150,7 @@ class Connectors:
         self._keep_credentials(name, config, {}, reference)
         is_ours = bool(present.data.get("owns_credentials")) and present.data["credentials"] == reference
         fields = {"config": dict(config), "credentials": reference, "owns_credentials": is_ours, "updated_at": now}
-        self._store_change(name, fields, version, now)
+        self._store_change(present, fields, version, now)
         return self.get(name)
 
     def delete(self, name: str, *, force: bool, version: str | None) -> None:
@@ -253,11 +254,6 @@ class Connectors:
         refreshed = kinds.refreshed_of(document.data["config"], options)
         return target_key(refreshed) if refreshed else None
 
-    def that_refresh(self, refresh_key: str) -> tuple[str, ...]:
-        """Return the names of the connectors that refresh one thing."""
-        found = self._stores.documents.query(Query("connectors"))
-        return tuple(item.data["name"] for item in found if self.refresh_key(item, {}) == refresh_key)
-
     def refreshes_a_day(self, document: Document) -> int | None:
         """Return how many refreshes the vendor allows this connector in 24 hours, None where it sets no number."""
         allowed: int | None = kinds.DECLARATIONS[document.data["connector_type"]].refreshes_a_day(
@@ -307,9 +303,10 @@ class Connectors:
                 code="connector_changed",
             )
 
-    def _store_change(self, name: str, fields: Mapping[str, Any], version: str, now: datetime) -> None:
-        """Store another configuration, unless a job that publishes would lose its target by it."""
-        config = fields["config"]
+    def _store_change(self, present: Document, fields: Mapping[str, Any], version: str, now: datetime) -> None:
+        """Store another configuration, unless a job that publishes would lose its target by it, or schedules come to ask too much."""
+        name, config = present.data["name"], fields["config"]
+        room_for_connector(self._stores.documents, name, present.data["config"], config)
 
         def moves(job: Mapping[str, Any]) -> bool:
             return bool(target_key(kinds.place_of(config, job["table_name"], job["target"])) != job["target_key"])

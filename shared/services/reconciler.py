@@ -8,6 +8,7 @@ The jobs are listed before the documents: a job's document is written before the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from shared.errors import BIConnectorsError, InvalidRequestError, NotFoundError
 from shared.models import Reconciliation, ScheduleDrift
 from shared.ports import CronJob, Query, Stores, Transaction
 from shared.redaction import redact
-from shared.services.schedule_changes import put_back
+from shared.services.schedule_changes import put_back, unmake
 from shared.services.schedules import Schedules
 from shared.telemetry import log_event
 
@@ -68,8 +69,7 @@ class Reconciler:
                 schedule_id=schedule_id, action="put", reason="Cloud Scheduler has no job of this schedule"
             )
         if job != wanted:
-            fields = [name for name in CronJob.__dataclass_fields__ if getattr(job, name) != getattr(wanted, name)]
-            reason = f"the job differs in {', '.join(fields)}"
+            reason = f"the job differs in {', '.join(_differing(job, wanted))}"
             return ScheduleDrift(schedule_id=schedule_id, action="put", reason=reason)
         if schedule["told"] != schedule["revision"]:
             return ScheduleDrift(
@@ -124,8 +124,7 @@ class Reconciler:
                 put_back(tx, found, untold, now)
                 return True
             if found.data["told"] == 0:
-                tx.delete(found.path)
-                audit.record(tx, now, "schedule.delete", found.path, before=found.data, outcome="taken_back")
+                unmake(tx, found, now)
                 return False
             return None
 
@@ -133,3 +132,9 @@ class Reconciler:
         if settled is None:
             self._schedules.note_told(schedule_id, revision, error)
         return bool(settled)
+
+
+def _differing(job: CronJob, wanted: CronJob) -> list[str]:
+    """Return in what a listed job differs. It may tell more than `CronJob` does: that is right where it has its default."""
+    whole = type(job)(**{one.name: getattr(wanted, one.name) for one in fields(CronJob)})
+    return [one.name for one in fields(job) if getattr(job, one.name) != getattr(whole, one.name)]

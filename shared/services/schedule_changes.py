@@ -1,4 +1,4 @@
-"""What a change of a schedule comes to, and how one that Cloud Scheduler refused is taken back."""
+"""What a change of a schedule comes to, and how what Cloud Scheduler refused is taken back."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def put_back(tx: Transaction, found: Document, kept: Mapping[str, Any], now: dat
     tx.update(found.path, changes)
     after = {**found.data, **changes}
     audit.record(tx, now, "schedule.change", found.path, before=found.data, after=after, outcome="taken_back")
+
+
+def unmake(tx: Transaction, found: Document, now: datetime) -> None:
+    """Delete a schedule that Cloud Scheduler refused before it ever had a job."""
+    tx.delete(found.path)
+    audit.record(tx, now, "schedule.delete", found.path, before=found.data, outcome="taken_back")
 
 
 def is_timing(fields: Mapping[str, Any], schedule: Mapping[str, Any]) -> bool:

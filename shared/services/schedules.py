@@ -47,7 +47,8 @@ from shared.services.records import (
     to_builtins,
     to_record,
 )
-from shared.services.schedule_changes import asked_by, is_timing, put_back, refreshes
+from shared.services.refresh_quota import room_for_schedule
+from shared.services.schedule_changes import asked_by, is_timing, put_back, unmake
 from shared.telemetry import log_event
 
 MOST_NEXT = 100
@@ -67,7 +68,7 @@ class Schedules:
         self._refresh_url = refresh_url
 
     def create(self, request: ScheduleRequest, caller: str, idempotency: Idempotency | None = None) -> Document:
-        """Store a schedule, then make its Cloud Scheduler job. Returns the document.
+        """Store a schedule, then make its Cloud Scheduler job. Returns the document; the earlier one for a repeated key.
 
         Raises:
             InvalidRequestError: the expression, the zone or the action's fields are not right.
@@ -75,7 +76,8 @@ class Schedules:
             UnsupportedError: the connector has nothing to refresh.
         """
         now = self._stores.clock.now()
-        fields = self._checked(request, None)
+        made = self._stores.documents.transact(lambda tx: earlier_result(tx, idempotency, now))
+        fields = self._checked(request, made)  # one that was made before is not its own rival for the vendor's quota
         schedule = Schedule(
             **fields,
             id=new_id(now),
@@ -101,9 +103,17 @@ class Schedules:
         try:
             self.tell(stored)
         except InvalidRequestError:
-            self._stores.documents.delete(f"schedules/{stored}")
+            self._stores.documents.transact(lambda tx: self._unmake(tx, stored, idempotency))
             raise
         return self.get(stored)
+
+    def _unmake(self, tx: Transaction, schedule_id: str, idempotency: Idempotency | None) -> None:
+        """Take back a schedule that Cloud Scheduler refused, and its key: repeated, it is refused again."""
+        found = tx.get(f"schedules/{schedule_id}")
+        if found is not None and found.data["told"] == 0:
+            unmake(tx, found, self._stores.clock.now())
+            if idempotency:
+                tx.delete(idempotency.path)
 
     def get(self, schedule_id: str) -> Document:
         found = require(self._stores.documents, f"schedules/{schedule_id}", f"schedule {schedule_id!r}")
@@ -161,7 +171,10 @@ class Schedules:
         return PlannedRuns(timezone=schedule["timezone"], runs=runs)
 
     def delete(self, schedule_id: str) -> None:
-        """Mark the schedule, delete its Cloud Scheduler job, delete the schedule: nothing runs from the first step on."""
+        """Mark the schedule, delete its Cloud Scheduler job, delete the schedule: nothing runs from the first step on.
+
+        The mark is the deletion that people see and the audit tells of; what Cloud Scheduler does not answer is left to the reconciler.
+        """
         before, now = self.get(schedule_id), self._stores.clock.now()
 
         def work(tx: Transaction) -> None:
@@ -173,15 +186,14 @@ class Schedules:
             audit.record(tx, now, "schedule.delete", before.path, before=before.data)
 
         self._stores.documents.transact(work)
-        self.finish_delete(schedule_id)
-
-    def finish_delete(self, schedule_id: str) -> None:
-        """Go on with a deletion. Repeatable; one that Cloud Scheduler does not answer is left to the reconciler."""
         try:
-            self._stores.cron_jobs.delete(schedule_id)
+            self.finish_delete(schedule_id)
         except VendorUnavailableError as error:
             log_event("schedule_not_told", severity="WARNING", schedule_id=schedule_id, reason=error.message)
-            return
+
+    def finish_delete(self, schedule_id: str) -> None:
+        """Go on with a deletion. Repeatable. Raises `VendorUnavailableError` if Cloud Scheduler does not answer: nothing is done then."""
+        self._stores.cron_jobs.delete(schedule_id)
         self._stores.documents.delete(f"schedules/{schedule_id}")
 
     def delete_of(self, connector_name: str) -> None:
@@ -311,8 +323,8 @@ class Schedules:
                 raise InvalidRequestError("export belongs to the action export_and_refresh", field="export")
         else:
             export = self._checked_export(request, connector)
-        if request.action is ScheduleAction.REFRESH or (export and export.refresh_after):
-            self._check_quota(connector, cron, own_id if request.enabled else None, counts=request.enabled)
+        if request.enabled and (request.action is ScheduleAction.REFRESH or (export and export.refresh_after)):
+            room_for_schedule(self._stores.documents, connector.data["config"], cron, own_id)
         fields: dict[str, Any] = to_builtins(msgspec.structs.replace(request, export=export))
         return {**fields, "description": cron.words()}
 
@@ -331,31 +343,6 @@ class Schedules:
         if request.options:
             raise InvalidRequestError("options belong to the action refresh", field="options")
         return msgspec.structs.replace(export, refresh_after=self._connectors.can_refresh(connector))
-
-    def _check_quota(self, connector: Document, cron: Cron, own_id: str | None, *, counts: bool) -> None:
-        """Raise `InvalidRequestError` if schedules ask for more refreshes of one thing a day than its vendor allows.
-
-        Every connector that refreshes the same counts: the vendor does not know through which one a refresh comes.
-        """
-        allowed, refreshed = self._connectors.refreshes_a_day(connector), self._connectors.refresh_key(connector, {})
-        if allowed is None or refreshed is None or not counts:
-            return
-        others = 0
-        for name in self._connectors.that_refresh(refreshed):
-            for item in self._stores.documents.query(Query("schedules", (LIVE, ("connector_name", "==", name)))):
-                if item.data["id"] != own_id and item.data["enabled"] and refreshes(item.data):
-                    other = Cron(item.data["cron_expression"], item.data["timezone"])
-                    others += other.most_in_a_day()
-        wanted = cron.most_in_a_day()
-        if wanted + others > allowed:
-            more = f" beside {others} of other schedules that refresh the same" if others else ""
-            shown_as = f"more than {allowed}" if wanted > allowed else str(wanted)
-            raise InvalidRequestError(
-                f"cron_expression asks for {shown_as} refreshes in 24 hours{more}; the vendor allows {allowed}. Use longer "
-                "intervals; on Power BI, set capacity: premium on the connector if its workspace is on Premium, PPU or Fabric",
-                field="cron_expression",
-                code="refresh_quota",
-            )
 
 
 def shown(document: Document, now: datetime) -> Schedule:

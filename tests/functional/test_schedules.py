@@ -225,6 +225,56 @@ def test_a_change_that_is_taken_back_takes_no_other_change_with_it(schedules: Wo
     assert get(schedules, schedule_id).body["sync"] == "done"
 
 
+def audited(world: World, schedule_id: str) -> list[tuple[str, str]]:
+    """Return what the audit tells of a schedule, oldest first."""
+    found = world.call("register", "GET", f"{API}/audit").body["entries"]
+    mine = [one for one in found if one["resource"] == f"schedules/{schedule_id}"]
+    return [(one["action"], one["outcome"]) for one in sorted(mine, key=lambda one: str(one["at"]))]
+
+
+def test_a_deletion_is_audited_as_finished_only_when_the_job_is_gone(schedules: World) -> None:
+    """What was asked is told at once; that it was finished later, by the sweep that did it and by no sweep before."""
+    schedule_id = create(schedules)
+    stores = schedules.services.stores
+    down = replace(stores, cron_jobs=Down())  # type: ignore[arg-type]  # stands in for CronJobs
+    schedules.go_to("2026-01-05T12:01:00+00:00")
+    schedules.services.schedules._stores = down
+    assert schedules.call("refresh", "DELETE", f"{API}/schedules/{schedule_id}").status == 204
+    (drift,) = schedules.call("refresh", "POST", f"{API}/schedules:reconcile").body["drifts"]
+    assert (drift["action"], drift["error"]) == ("finish_delete", "Cloud Scheduler gave no answer")
+    accepted = [("schedule.create", "done"), ("schedule.delete", "done")]
+    assert audited(schedules, schedule_id) == accepted
+    assert list(schedules.fakes.cron_jobs.jobs) == [schedule_id]
+    schedules.services.schedules._stores = stores
+    schedules.go_to("2026-01-05T12:02:00+00:00")
+    schedules.sweep()
+    assert audited(schedules, schedule_id) == [*accepted, ("schedule.reconcile", "done")]
+    assert schedules.fakes.cron_jobs.jobs == {}
+
+
+def test_a_schedule_that_cloud_scheduler_refuses_is_refused_again_for_the_same_key(schedules: World) -> None:
+    def refuse(job: CronJob) -> None:
+        raise InvalidRequestError("Cloud Scheduler refused the schedule", field="cron_expression")
+
+    schedules.fakes.cron_jobs.__dict__["put"] = refuse
+    for _ in range(2):
+        answer = schedules.call("refresh", "POST", f"{API}/schedules", SCHEDULE, Idempotency_Key="one")
+        assert (answer.status, answer.body["field"]) == (400, "cron_expression")
+    found = schedules.call("register", "GET", f"{API}/audit").body["entries"]
+    mine = sorted((one["action"], one["outcome"]) for one in found if one["resource"].startswith("schedules/"))
+    assert mine == [("schedule.create", "done")] * 2 + [("schedule.delete", "taken_back")] * 2
+
+
+def test_a_refusal_of_a_repeated_request_takes_no_schedule_back_that_runs(schedules: World) -> None:
+    def refuse(job: CronJob) -> None:
+        raise InvalidRequestError("Cloud Scheduler refused the schedule", field="cron_expression")
+
+    made = schedules.call("refresh", "POST", f"{API}/schedules", SCHEDULE, Idempotency_Key="one")
+    schedules.fakes.cron_jobs.__dict__["put"] = refuse
+    assert schedules.call("refresh", "POST", f"{API}/schedules", SCHEDULE, Idempotency_Key="one").status == 400
+    assert get(schedules, made.body["id"]).status == 200
+
+
 def test_a_deletion_that_was_cut_off_is_finished(schedules: World) -> None:
     schedule_id = create(schedules)
     schedules.fakes.documents.update(f"schedules/{schedule_id}", {"deleting": True})

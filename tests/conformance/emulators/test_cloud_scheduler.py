@@ -16,6 +16,8 @@ from infra.local.emulators.grpc_server import RpcError
 from tests.conformance.emulators.dispatch_support import LOCATION, SchedulerUnderTest
 
 J1 = f"{LOCATION}/jobs/j1"
+AGENT = {"User-Agent": "Google-Cloud-Scheduler"}
+"""What the real service shows among a job's headers, whatever was sent."""
 
 
 @pytest.fixture
@@ -37,6 +39,7 @@ def test_a_new_job_has_the_vendors_defaults(cloud: SchedulerUnderTest) -> None:
     assert job.attempt_deadline == timedelta(minutes=3)
     assert job.http_target.http_method == scheduler_v1.HttpMethod.POST
     assert job.http_target.body == b"x"
+    assert dict(job.http_target.headers) == {**AGENT, "Content-Type": "application/octet-stream"}
     assert job.retry_config.retry_count == 0
     assert job.retry_config.min_backoff_duration == timedelta(seconds=5)
     assert job.retry_config.max_backoff_duration == timedelta(hours=1)
@@ -128,10 +131,10 @@ def test_update_with_a_mask_changes_only_the_named_fields(cloud: SchedulerUnderT
     changes = {"name": J1, "schedule": "30 7 * * *", "time_zone": "Asia/Tokyo", "description": "not in the mask"}
     job = cloud.client.update_job(job=changes, update_mask=mask("schedule", "time_zone"))
     assert (job.schedule_time.hour, job.schedule_time.minute) == (22, 30)
-    assert (job.description, dict(job.http_target.headers)) == ("before", {"X-A": "1"})
+    assert (job.description, dict(job.http_target.headers)) == ("before", {**AGENT, "X-A": "1"})
     uri = f"{cloud.worker.url}/other"
     job = cloud.client.update_job(job={"name": J1, "http_target": {"uri": uri}}, update_mask=mask("http_target.uri"))
-    assert (job.http_target.uri, dict(job.http_target.headers)) == (uri, {"X-A": "1"})
+    assert (job.http_target.uri, dict(job.http_target.headers)) == (uri, {**AGENT, "X-A": "1"})
     assert job.schedule == "30 7 * * *"
 
 

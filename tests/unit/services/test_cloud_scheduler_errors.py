@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,3 +70,26 @@ def test_a_job_that_is_gone_is_deleted() -> None:
 def test_what_is_not_valid_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="refused the schedule: no"):
         scheduler(google.InvalidArgument("no")).put(JOB)
+
+
+class Disabled:
+    """A client whose job Cloud Scheduler has disabled: it is neither paused nor does it run, and nobody can resume it."""
+
+    def create_job(self, request: Any, **more: Any) -> None:
+        raise google.AlreadyExists("it is there")
+
+    def update_job(self, request: Any, **more: Any) -> Any:
+        stored = type(request["job"])(request["job"])
+        stored.state = stored.State.DISABLED
+        return stored
+
+    def resume_job(self, request: Any, **more: Any) -> None:
+        raise google.FailedPrecondition("The job must be in PAUSED state to be resumed.")
+
+
+def test_a_job_that_is_disabled_is_not_said_to_run() -> None:
+    found = CloudScheduler("p", "us-central1", "bi", "s@test.iam", None)
+    found.__dict__["_client"] = Disabled()
+    found.put(replace(JOB, paused=True))
+    with pytest.raises(VendorUnavailableError, match="did not do what was asked"):
+        found.put(JOB)

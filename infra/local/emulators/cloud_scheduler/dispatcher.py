@@ -125,7 +125,7 @@ class JobDispatcher:
             signed = self._signer.id_token(audience, token.service_account_email, datetime.now(UTC))
             headers["Authorization"] = f"Bearer {signed}"
         headers |= {
-            "User-Agent": "Google-Cloud-Scheduler",
+            "User-Agent": rules.USER_AGENT,
             "X-CloudScheduler": "true",
             "X-CloudScheduler-JobName": job.message.name.rpartition("/")[2],
             "X-CloudScheduler-ScheduleTime": from_us(slot_us).strftime("%Y-%m-%dT%H:%M:%SZ"),

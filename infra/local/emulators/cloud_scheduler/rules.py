@@ -27,6 +27,7 @@ MAX_RETRIES = 5
 DEFAULT_MIN_BACKOFF_S = 5
 DEFAULT_MAX_BACKOFF_S = 3600
 DEFAULT_DOUBLINGS = 5
+USER_AGENT = "Google-Cloud-Scheduler"
 
 _LOCATION = r"projects/[A-Za-z0-9.:-]+/locations/[A-Za-z0-9-]+"
 _JOB = _LOCATION + r"/jobs/[A-Za-z0-9_-]{1,500}"
@@ -77,10 +78,15 @@ def next_slot(schedule: str, time_zone: str, after: datetime) -> datetime:
 
 
 def fill_job(job: Any) -> None:
-    """Put the vendor's defaults where a job says nothing."""
-    retry = job.retry_config
+    """Put the vendor's defaults where a job says nothing; among its headers the vendor's own shows, as on the real service."""
+    retry, target = job.retry_config, job.http_target
     job.time_zone = job.time_zone or "UTC"
-    job.http_target.http_method = job.http_target.http_method or types.HttpMethod.POST
+    target.http_method = target.http_method or types.HttpMethod.POST
+    for name in [name for name in target.headers if name.lower() == "user-agent"]:
+        del target.headers[name]
+    target.headers["User-Agent"] = USER_AGENT
+    if target.body and not any(name.lower() == "content-type" for name in target.headers):
+        target.headers["Content-Type"] = "application/octet-stream"
     if not job.HasField("attempt_deadline"):
         job.attempt_deadline.FromSeconds(DEFAULT_DEADLINE_S)
     if not retry.HasField("min_backoff_duration"):
@@ -115,15 +121,12 @@ def check_job(job: Any) -> None:
 
 
 def sent_headers(target: Any) -> dict[str, str]:
-    """The user's headers that go out: without those that the vendor replaces, with the body's default type."""
-    headers = {
+    """The user's headers that go out: without those that the vendor replaces."""
+    return {
         name: value
         for name, value in target.headers.items()
         if name.lower() not in _IGNORED_HEADERS and not name.lower().startswith(_IGNORED_PREFIXES)
     }
-    if target.body and not any(name.lower() == "content-type" for name in headers):
-        headers["Content-Type"] = "application/octet-stream"
-    return headers
 
 
 def may_retry(retry: Any, retries: int, first_attempt: datetime, now: datetime) -> bool:
