@@ -12,10 +12,10 @@ DAY_S = 86_400
 
 def start_refresh(call: Call) -> Reply:
     """Accept one refresh: 202 and the run; RateLimit-Policy says how many its vendor takes a day, where it sets a number."""
-    connectors = call.services.connectors
-    allowed = connectors.refreshes_a_day(connectors.get(call.path["name"]))
+    connector = call.services.connectors.get(call.path["name"])
+    allowed = call.services.connectors.refreshes_a_day(connector)
     document = call.services.refreshes.start(
-        call.path["name"], call.body.options, call.caller.email, call.idempotency(), timeout=call.body.timeout
+        connector, call.body.options, call.caller.email, call.idempotency(), timeout=call.body.timeout
     )
     headers = {"Location": f"{API}/refresh-runs/{document.data['id']}", "Retry-After": "2", **etag(document.version)}
     if allowed is not None:

@@ -24,7 +24,8 @@ def end_of(run: Mapping[str, Any], seen: VendorRefresh, now: datetime) -> dict[s
         return {"ended_at": seen.ended_at or now}
     limit, taken, because = limit_of(run), now - run["created_at"], f": {seen.reason}" if seen.reason else ""
     overdue = taken > limit
-    if seen.status is RefreshStatus.CANCELLED and overdue and not run.get("cancel_requested"):
+    cancelled_late = (seen.ended_at or now) - run["created_at"] > limit  # before that it was not us: nobody asked then
+    if seen.status is RefreshStatus.CANCELLED and overdue and cancelled_late and not run.get("cancel_requested"):
         message = f"it had not ended after {limit} and was cancelled at the vendor{because}"
         return {**ended_as(RunStatus.FAILED, now), **failure("refresh_timeout", message, retryable=True)}
     if seen.status is RefreshStatus.CANCELLED:
@@ -36,11 +37,15 @@ def end_of(run: Mapping[str, Any], seen: VendorRefresh, now: datetime) -> dict[s
             return {"ended_at": seen.ended_at or now, **failure("refresh_timeout", message, retryable=True)}
         return {"ended_at": seen.ended_at or now, **failure("refresh_failed", message, retryable=True)}
     unseen = min(UNSEEN, limit)
-    if not seen.is_seen and not run.get("was_seen") and taken > unseen:
+    called_at = run.get("start_called_at") or now  # it may have waited long before, e.g. for the vendor's quota
+    if not seen.is_seen and not run.get("was_seen") and now - called_at > unseen:
         message = f"the vendor accepted the refresh and has not shown it in its history for {unseen}; nobody knows how it went"
         return {**ended_as(RunStatus.FAILED, now), **failure("refresh_not_seen", message, retryable=True)}
     if overdue and "stopping" in run:
-        says = f"still says {seen.vendor_status}" if seen.is_seen else "does not show the refresh any more"
+        unshown = (
+            "does not show the refresh any more" if run.get("was_seen") else "has not shown the refresh in its history"
+        )
+        says = f"still says {seen.vendor_status}" if seen.is_seen else unshown
         message = f"the vendor {says} after {limit}; {run['stopping']}"
         return {**ended_as(RunStatus.FAILED, now), **failure("refresh_timeout", message, retryable=True)}
     return {}
@@ -54,8 +59,11 @@ def ended_as(status: RunStatus, now: datetime) -> dict[str, Any]:
     return {"status": status.value, "ended_at": now, "updated_at": now, "waiting": None}
 
 
-def failed_by(error: BIConnectorsError) -> dict[str, Any]:
-    return failure(error.code, error.message, retryable=error.retryable)
+def failed_by(error: BIConnectorsError, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the failure of a run that could not be started, or was and cannot be followed: it may go on at the vendor."""
+    lost = "the refresh was started and cannot be followed any more, so nobody knows how it goes on: "
+    message = error.message if run.get("vendor_id") is None else f"{lost}{error.message}"
+    return failure(error.code, message, retryable=error.retryable)
 
 
 def failure(code: str, message: str, *, retryable: bool = False) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class RefreshFollowing:
             self._look_later(run, error)
         except BIConnectorsError as error:
             status = RunStatus.CANCELLED if error.code == "refresh_cancelled" else RunStatus.FAILED
-            self._save(run, {**ended_as(status, self._stores.clock.now()), **failed_by(error)})
+            self._save(run, {**ended_as(status, self._stores.clock.now()), **failed_by(error, run)})
 
     def open(self, run: Mapping[str, Any]) -> Connector:
         connector: Connector = self._connectors.open(self._connectors.get(run["connector_name"]))
@@ -137,7 +137,7 @@ class RefreshFollowing:
         now = self._stores.clock.now()
         may_run = run.get("vendor_id") is not None and now - run["created_at"] <= limit_of(run)
         if failed > MAX_FAILED_LOOKS and not may_run:
-            self._save(run, {**ended_as(RunStatus.FAILED, now), **failed_by(error)})
+            self._save(run, {**ended_as(RunStatus.FAILED, now), **failed_by(error, run)})
             return
         pause = error.retry_after_s if error.retry_after_s is not None else _pause_s(failed)
         at = now + timedelta(seconds=pause)

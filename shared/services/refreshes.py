@@ -39,7 +39,7 @@ class Refreshes:
 
     def start(
         self,
-        connector_name: str,
+        connector: str | Document,
         options: Mapping[str, Any],
         caller: str,
         idempotency: Once | None = None,
@@ -52,6 +52,8 @@ class Refreshes:
     ) -> Document:
         """Accept one refresh: store the run, enqueue its first look. Returns the run's document; the vendor is called later.
 
+        `connector` is its name, or its document, read just now.
+
         Raises:
             NotFoundError: no such connector.
             UnsupportedError: the connector has nothing to refresh.
@@ -61,14 +63,14 @@ class Refreshes:
             raise InvalidRequestError(
                 f"timeout {timeout!r} is longer than {GIVE_UP}, the most that is waited", field="timeout"
             )
-        connector = self._connectors.get(connector_name)
+        connector = self._connectors.get(connector) if isinstance(connector, str) else connector
         self._connectors.require_refresh(connector)
         checked = self._connectors.check_options(connector, options)
         refresh_key = self._connectors.refresh_key(connector, checked)
         now = self._stores.clock.now()
         run = RefreshRun(
             id=run_id or new_id(now),
-            connector_name=connector_name,
+            connector_name=connector.data["name"],
             connector_type=connector.data["connector_type"],
             status=RunStatus.PENDING,
             trigger=trigger,

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.connectors._base import RefreshStatus, VendorRefresh
-from shared.errors import ConflictError, VendorUnavailableError
+from shared.errors import ConflictError, CredentialError, VendorUnavailableError
+from shared.ports import Document
 from tests.functional.conftest import World
 
 API = "/api/bi-connectors"
@@ -83,6 +84,42 @@ def test_a_refresh_that_never_shows_is_said_so_however_short_its_limit_is(
     assert "NotInHistory" not in run["error_message"]
 
 
+def test_a_refresh_that_waited_to_be_started_has_its_whole_time_to_show(registered: World) -> None:
+    wait = VendorUnavailableError("the quota is used up", code="quota_wait", retry_after_s=4_000.0)
+    registered.vendor.errors = [("start_refresh", wait)]
+    registered.vendor.refreshes = [VendorRefresh("v", RefreshStatus.RUNNING, "NotInHistory", is_seen=False)] * 3
+    registered.vendor.refreshes += [VendorRefresh("v", RefreshStatus.SUCCEEDED, "Completed")]
+    run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh").body["id"]
+    registered.work()
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert (run["status"], run["error_message"]) == ("success", None)
+
+
+def test_a_refresh_that_somebody_cancelled_in_time_did_not_time_out_though_nobody_could_look(registered: World) -> None:
+    away = VendorUnavailableError("503", retry_after_s=7_200.0)
+    cancelled = datetime(2026, 1, 5, 12, 9, tzinfo=UTC)
+    registered.vendor.errors = [("poll_refresh", away)]
+    registered.vendor.refreshes = [
+        VendorRefresh("v", RefreshStatus.CANCELLED, "Cancelled", ended_at=cancelled, reason="by ann@example.org")
+    ]
+    run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh", {"timeout": "1h"}).body["id"]
+    registered.work()
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert (run["status"], run["error"]["code"]) == ("cancelled", "refresh_cancelled")
+    assert run["error_message"] == "the refresh was cancelled at the vendor: by ann@example.org"
+
+
+def test_a_refresh_past_its_limit_that_was_never_shown_is_not_said_to_have_been(registered: World) -> None:
+    wait = VendorUnavailableError("the quota is used up", code="quota_wait", retry_after_s=4_000.0)
+    registered.vendor.errors = [("start_refresh", wait)]
+    registered.vendor.refreshes = [VendorRefresh("v", RefreshStatus.RUNNING, "NotInHistory", is_seen=False)] * 9
+    run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh", {"timeout": "1h"}).body["id"]
+    registered.work()
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert run["error"]["code"] == "refresh_timeout"
+    assert run["error_message"].startswith("the vendor has not shown the refresh in its history after 1:00:00; ")
+
+
 def test_a_refresh_that_was_shown_and_is_not_any_more_at_its_limit_quotes_no_word_of_ours(registered: World) -> None:
     registered.vendor.refreshes = [RUNNING, RUNNING]
     registered.vendor.refreshes += [VendorRefresh("v", RefreshStatus.RUNNING, "NotInHistory", is_seen=False)] * 200
@@ -138,8 +175,21 @@ def test_a_vendor_out_of_reach_past_the_limit_ends_the_run(registered: World) ->
     run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh").body["id"]
     registered.work()
     run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
-    assert (run["status"], run["error"]["code"], run["error_message"]) == ("failed", "vendor_unavailable", "503")
+    assert (run["status"], run["error"]["code"]) == ("failed", "vendor_unavailable")
+    assert run["error_message"].endswith("cannot be followed any more, so nobody knows how it goes on: 503")
     assert registered.vendor.calls.count("poll_refresh") == 27
+
+
+def test_a_refresh_that_runs_and_may_not_be_asked_about_any_more_is_not_said_to_have_failed_at_the_vendor(
+    registered: World,
+) -> None:
+    registered.vendor.errors = [("poll_refresh", CredentialError("403: the app was removed from the workspace"))]
+    run_id = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh").body["id"]
+    registered.work()
+    run = registered.call("refresh", "GET", f"{API}/refresh-runs/{run_id}").body
+    assert (run["status"], run["error"]["code"]) == ("failed", "credential_refused")
+    said = "the refresh was started and cannot be followed any more, so nobody knows how it goes on: 403: the app was removed"
+    assert run["error_message"].startswith(said)
 
 
 def test_a_start_that_waited_for_quota_does_not_start_what_was_cancelled_meanwhile(registered: World) -> None:
@@ -200,3 +250,16 @@ def test_starting_a_refresh_says_how_many_the_vendor_takes_a_day(registered: Wor
     etag = registered.call("register", "GET", path).headers["ETag"]
     assert registered.call("register", "PATCH", path, {"capacity": "premium"}, If_Match=etag).status == 200
     assert "RateLimit-Policy" not in registered.call("refresh", "POST", f"{path}/refresh").headers
+
+
+def test_starting_a_refresh_reads_its_connector_once(registered: World) -> None:
+    documents, read = registered.fakes.documents, list[str]()
+    get = documents.get
+
+    def noted(path: str) -> Document | None:
+        read.append(path)
+        return get(path)
+
+    documents.__dict__["get"] = noted
+    registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh")
+    assert read.count("connectors/ymca_powerbi") == 1
