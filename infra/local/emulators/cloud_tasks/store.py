@@ -21,6 +21,7 @@ TASK: Any = types.Task.pb()
 _SCHEMA = """
 pragma journal_mode = wal;
 pragma synchronous = normal;
+pragma wal_autocheckpoint = 16000;
 create table if not exists queues(name text primary key, parent text not null, message blob not null);
 create table if not exists tasks(
     id integer primary key autoincrement, name text not null unique, queue text not null, message blob not null,

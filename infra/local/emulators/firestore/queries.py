@@ -6,13 +6,14 @@ documents are filtered by looking at them, so an index may well offer too many.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
 from infra.local.emulators.firestore.filters import (
     Bounds,
+    Lookup,
     Predicate,
     bounds_of,
     inequality_fields,
@@ -167,18 +168,15 @@ def _candidates(
 ) -> Iterator[Iterable[Message]]:
     """Documents among which the results are, in groups that follow the order."""
     collections = _collections(store, place, query)
+    lookups = lookups_of(query.where) if query.HasField("where") else []
     if place.at is not None:
         at = place.at
         yield [document for collection in collections for document in store.scan_at(collection, at)]
-    elif (
-        all(store.is_indexed(collection) for collection in collections)
-        and query.HasField("where")
-        and lookups_of(query.where)
-    ):
-        yield [document for collection in collections for document in _looked_up(store, collection, query.where)]
+    elif lookups and all(store.is_indexed(collection, [one.field for one in lookups]) for collection in collections):
+        yield [document for collection in collections for document in _looked_up(store, collection, lookups)]
     elif len(collections) == 1 and terms[0].path == NAME_FIELD:
         yield from ([document] for document in _by_name(store, collections[0], query, terms[0]))
-    elif len(collections) == 1 and store.is_indexed(collections[0]):
+    elif len(collections) == 1 and store.is_indexed(collections[0], [field_name(terms[0].path)]):
         yield from _by_field(store, collections[0], query, terms[0], start)
     else:
         yield [document for collection in collections for document in store.scan(collection)]
@@ -192,8 +190,7 @@ def _collections(store: Store, place: Place, query: Message) -> list[Collection]
     return find(place.root, place.parent, sources[0].collection_id)
 
 
-def _looked_up(store: Store, collection: Collection, condition: Message) -> Iterator[Message]:
-    lookups = lookups_of(condition)
+def _looked_up(store: Store, collection: Collection, lookups: Sequence[Lookup]) -> Iterator[Message]:
     narrowest = lookups[0]
     if len(lookups) > 1:
         narrowest = min(lookups, key=lambda one: store.count_entries(collection, one.field, one.values, MANY))

@@ -1,24 +1,26 @@
 """Documents in one SQLite file: the live ones, an index over their fields, and what they were in the last hour.
 
 Write-ahead log with synchronous=NORMAL: a committed write is in the operating system's hands, so a kill -9 of this
-process loses none (a power cut might lose the last ones; the file stays sound). Times are microseconds since 1970.
+process loses none (a power cut might lose the last ones; the file stays sound). The log is folded in seldom, because
+that waits for the disk. Times are microseconds since 1970.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.emulators.firestore.index import Entry, entries_of
+from infra.local.emulators.firestore.index import Entry, Wanted, entries_of
 from infra.local.emulators.firestore.messages import Document, Message, stamp
 from infra.local.emulators.firestore.paths import DocumentName, collection_path
 
 _SCHEMA = """
 pragma journal_mode = wal;
 pragma synchronous = normal;
+pragma wal_autocheckpoint = 16000;
 pragma cache_size = -16000;
 create table if not exists collections (
     id integer primary key, root text not null, parent blob not null, name text not null, unique (root, parent, name));
@@ -30,6 +32,7 @@ create index if not exists updated on documents (updated);
 create table if not exists entries (
     collection integer not null, field text not null, value blob not null, document integer not null,
     primary key (collection, field, value, document)) without rowid;
+create table if not exists wanted (collection integer not null, field text not null, primary key (collection, field));
 create table if not exists history (
     collection integer not null, name text not null, body blob not null,
     created integer not null, updated integer not null, until integer not null);
@@ -55,6 +58,9 @@ class Store:
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, cached_statements=512)
         self._db.executescript(_SCHEMA)
         self._ids: dict[tuple[str, bytes, str], int] = {}
+        self._wanted: dict[int, Wanted] = {}
+        for collection, field in self._db.execute("select collection, field from wanted").fetchall():
+            self._wanted[collection] = self._wanted_of(collection) | [field]
 
     def last_change(self) -> int:
         """The newest time in the file; 0 for an empty one."""
@@ -94,16 +100,16 @@ class Store:
         if old is not None:
             self._keep_past(collection, name.document, updated)
         body = Document(fields=fields).SerializeToString(deterministic=True)
-        entries = entries_of(fields)
+        wanted = self._wanted_of(collection)
+        entries = entries_of(fields, wanted)
         row = self._db.execute(
             "insert into documents (collection, name, body, created, updated, indexed) values (?, ?, ?, ?, ?, ?) "
             "on conflict (collection, name) do update set body = excluded.body, created = excluded.created, "
             "updated = excluded.updated, indexed = excluded.indexed returning id",
             (collection, name.document, body, created, updated, entries is not None),
         ).fetchone()
-        self._reindex(
-            collection, row[0], (entries_of(old.fields) if old is not None else None) or set(), entries or set()
-        )
+        before = entries_of(old.fields, wanted) if old is not None else None
+        self._reindex(collection, row[0], before or set(), entries or set())
 
     def delete(self, name: DocumentName, old: Message, now: int) -> None:
         """Delete a document that exists as `old`."""
@@ -114,7 +120,7 @@ class Store:
         row = self._db.execute(
             "delete from documents where collection = ? and name = ? returning id", (collection, name.document)
         ).fetchone()
-        self._reindex(collection, row[0], entries_of(old.fields) or set(), set())
+        self._reindex(collection, row[0], entries_of(old.fields, self._wanted_of(collection)) or set(), set())
 
     def prune(self, before: int) -> None:
         """Forget what was overwritten or deleted before a time."""
@@ -155,12 +161,31 @@ class Store:
         )
         return (_document(collection.path, row) for row in rows)
 
-    def is_indexed(self, collection: Collection) -> bool:
-        """Whether every document of the collection has its index entries."""
+    def is_indexed(self, collection: Collection, fields: Iterable[str]) -> bool:
+        """Whether every document of the collection is in the index of these fields; one that is not there yet is made."""
+        known = self._wanted_of(collection.id)
+        if not known.names.issuperset(fields):
+            with self.transaction():
+                self._index(collection, known | fields)
         found = self._db.execute(
             "select 1 from documents where collection = ? and indexed = 0 limit 1", (collection.id,)
         )
         return found.fetchone() is None
+
+    def _index(self, collection: Collection, wanted: Wanted) -> None:
+        self._db.execute("delete from entries where collection = ?", (collection.id,))
+        rows = self._db.execute("select id, body from documents where collection = ?", (collection.id,)).fetchall()
+        for document, body in rows:
+            entries = entries_of(Document.FromString(body).fields, wanted)
+            self._db.execute("update documents set indexed = ? where id = ?", (entries is not None, document))
+            self._reindex(collection.id, document, set(), entries or set())
+        self._db.executemany(
+            "insert or ignore into wanted values (?, ?)", [(collection.id, field) for field in wanted.names]
+        )
+        self._wanted[collection.id] = wanted
+
+    def _wanted_of(self, collection: int) -> Wanted:
+        return self._wanted.get(collection) or Wanted()
 
     def count_entries(self, collection: Collection, field: str, values: list[bytes], most: int) -> int:
         """How many index entries have one of the values; counting stops at `most`."""
