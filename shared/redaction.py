@@ -49,6 +49,8 @@ class _Known:
     def redact(self, text: str) -> str:
         """Return the text without any form of a value, raw or behind up to `DEEPEST` levels of escapes."""
         forms = self._forms
+        if not forms:
+            return text
         for form in forms:
             if form in text:
                 text = text.replace(form, MASK)
