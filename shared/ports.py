@@ -6,7 +6,7 @@ hold both to the same behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -49,6 +49,9 @@ class Transaction(Protocol):
 
     def get(self, path: str) -> Document | None: ...
 
+    def read_ahead(self, paths: Sequence[str]) -> None:
+        """Read these in one call; `get` answers from it. Before the first `get`, and only once."""
+
     def create(self, path: str, data: Mapping[str, Json]) -> None:
         """Raises `ConflictError` when committed if the document exists."""
 
@@ -64,6 +67,9 @@ class Documents(Protocol):
     """Firestore, as this project uses it. Paths are `collection/id[/collection/id]`; times are aware UTC."""
 
     def get(self, path: str) -> Document | None: ...
+
+    def get_all(self, paths: Sequence[str]) -> list[Document | None]:
+        """What `get` returns for each, in one call and as of one moment."""
 
     def create(self, path: str, data: Mapping[str, Json]) -> None:
         """Raises `ConflictError` if it exists."""

@@ -26,7 +26,7 @@ from shared.api.routes import ROUTES, Parameter, Route
 from shared.errors import BIConnectorsError, InvalidRequestError
 from shared.redaction import without_word
 from shared.services.records import Idempotency
-from shared.services.restoring import refuse_while_restoring
+from shared.services.restoring import MARK, refuse_while_restoring
 from shared.telemetry import bind, clear, log_event, request_span
 
 if TYPE_CHECKING:
@@ -157,8 +157,8 @@ class Function:
         caller = self._authenticator(services).require(route, request.headers)
         bind(caller=caller.email, project=services.settings.project)
         audit.acting(caller.email, request_id)
-        if route.method != "GET":
-            refuse_while_restoring(services.stores.documents)
+        if route.method != "GET" and not route.reads_mark:
+            refuse_while_restoring(services.stores.documents.get(MARK))
         call = Call(
             services=services,
             function=self.name,

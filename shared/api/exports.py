@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
 from shared.api.dispatch import Call, Download, Reply, etag
 from shared.api.routes import API
 from shared.models import Job, JobStatus
-from shared.ports import Document
 from shared.services.exports import RETRY_AFTER_S
 from shared.services.records import Page, from_record
 
@@ -17,8 +22,8 @@ def start_export(call: Call) -> Reply:
 
 def get_job(call: Call) -> Reply:
     """Get one job, with `wait` once it changed."""
-    document = call.services.exports.wait(call.path["id"], call.query.get("wait", 0.0))
-    return Reply(from_record(Job, document.data), headers=_headers(document))
+    job = from_record(Job, call.services.exports.wait(call.path["id"], call.query.get("wait", 0.0)).data)
+    return Reply(job, headers=_headers(job))
 
 
 def list_jobs(call: Call) -> Reply:
@@ -98,14 +103,15 @@ def _again(call: Call, after: frozenset[JobStatus]) -> Reply:
 
 
 def _job(call: Call, job_id: str) -> Reply:
-    return _reply(call.services.exports.get(job_id))
+    return _reply(call.services.exports.get(job_id).data)
 
 
-def _reply(document: Document) -> Reply:
-    headers = {"Location": f"{API}/export-jobs/{document.data['id']}", **_headers(document)}
-    return Reply(from_record(Job, document.data), headers=headers)
+def _reply(record: Mapping[str, Any]) -> Reply:
+    job = from_record(Job, record)
+    return Reply(job, headers={"Location": f"{API}/export-jobs/{job.id}", **_headers(job)})
 
 
-def _headers(document: Document) -> dict[str, str]:
-    is_final = document.data["status"] in ("success", "failed", "cancelled")
-    return etag(document.version) if is_final else {**etag(document.version), "Retry-After": str(RETRY_AFTER_S)}
+def _headers(job: Job) -> dict[str, str]:
+    """The ETag is that of the answer: a job's document changes also where nobody sees it."""
+    version = etag(hashlib.sha256(msgspec.json.encode(job)).hexdigest()[:32])
+    return version if job.status.is_final else {**version, "Retry-After": str(RETRY_AFTER_S)}

@@ -54,6 +54,8 @@ class Route:
     idempotency: bool = False
     if_match: bool = False
     yaml: bool = False
+    reads_mark: bool = False
+    """Whether its service asks for the mark of a restore itself, together with what it reads anyway."""
     max_body_bytes: int = SMALL_BODY_BYTES
     tags: tuple[str, ...] = field(default=())
 
@@ -131,7 +133,7 @@ ROUTES: tuple[Route, ...] = (
           "Send a test notice to a channel", reply="ChannelTest", errors=(404,)),
     Route("POST", f"{API}/export", "export", OPERATE, f"{_EXPORTS}:start_export", "Export a table",
           request="ExportRequest", reply="Job", status=202, errors=(404, 422), idempotency=True,
-          max_body_bytes=LARGE_BODY_BYTES),
+          max_body_bytes=LARGE_BODY_BYTES, reads_mark=True),
     Route("GET", f"{API}/export-jobs", "export", VIEW, f"{_EXPORTS}:list_jobs", "List export jobs, newest first",
           reply="JobPage", query=(OF_CONNECTOR, STATUS, *PAGE)),
     Route("GET", f"{API}/export-jobs/{{id}}", "export", VIEW, f"{_EXPORTS}:get_job", "Get one export job",

@@ -163,13 +163,19 @@ def join_line(tx: Transaction, key: str) -> int:
 
     A smaller number is always stored before a larger one is given out, which no clock could promise.
     """
-    found = tx.get(f"targets/{key}")
+    line = line_of(key)
+    found = tx.get(line)
     number = (found.data["line"] if found else 0) + 1
     if found:
-        tx.update(f"targets/{key}", {"line": number})
+        tx.update(line, {"line": number})
     else:
-        tx.create(f"targets/{key}", {"schema": SCHEMA, "line": number})
+        tx.create(line, {"schema": SCHEMA, "line": number})
     return number
+
+
+def line_of(key: str) -> str:
+    """Return the path of the document that numbers a target's line."""
+    return f"targets/{key}"
 
 
 def claim(documents: Documents, clock: Clock, path: str) -> Lease | Busy | Over:

@@ -35,9 +35,8 @@ class Credentials:
             if version.created_at < before
         ]
         used = _named(self._stores.documents, before)  # in this order: who names a version by now keeps it
-        if not used or is_restoring(
-            self._stores.documents
-        ):  # more likely a database that is empty until it is restored
+        # more likely a database that is empty until it is restored
+        if not used or is_restoring(self._stores.documents):
             return 0
         unused = sorted(name for name in old if _place(name) not in used)
         for name in unused:

@@ -13,7 +13,7 @@ from shared import connectors as kinds
 from shared.errors import BIConnectorsError, InternalError, InvalidRequestError, NotFoundError, UnsupportedError
 from shared.models import Contract, ExportRequest, Job, JobPage, JobStatus, Mode, Phase, Table, new_id
 from shared.models import Mapping as RowMapping
-from shared.pipeline.lease import first_in_line, join_line
+from shared.pipeline.lease import first_in_line, join_line, line_of
 from shared.pipeline.preparing.checks import check_rules
 from shared.ports import Document, Query, Stores, Task, Transaction
 from shared.services.connectors import Connectors
@@ -25,16 +25,19 @@ from shared.services.records import (
     Once,
     Page,
     earlier_result,
+    find_all,
     from_record,
     keep_result,
     list_page,
     require,
+    there,
     to_record,
 )
 from shared.services.rejects import RejectOperations
 from shared.services.repairs import Engine, Repairs
+from shared.services.restoring import MARK, refuse_while_restoring
 from shared.services.sources import Sources
-from shared.services.tables import Choices, Tables, choices, target_options
+from shared.services.tables import Choices, Tables, choices, table_of, target_options
 from shared.telemetry import log_event
 
 TASK_DEADLINE_S = 900.0
@@ -83,19 +86,23 @@ class Exports:
         self.file_links = FileLinks(stores, self.rejects, settings.export_url)
         self._waiters = threading.BoundedSemaphore(max(1, settings.threads // 4))
 
-    def start(self, request: ExportRequest, caller: str, idempotency: Once | None = None) -> Document:
-        """Accept one export: pin its source, store the job, enqueue its task. Returns the job's document.
+    def start(self, request: ExportRequest, caller: str, idempotency: Once | None = None) -> dict[str, Any]:
+        """Accept one export: pin its source, store the job, enqueue its task. Returns what is stored of the job.
 
         A repeated idempotency key returns the first job, and makes sure that its task is enqueued.
 
         Raises:
+            VendorUnavailableError: code `restoring`.
             NotFoundError: no such connector or table.
             UnsupportedError: the kind cannot do what was asked.
             InvalidRequestError: the request contradicts itself.
         """
-        connector = self._connectors.get(request.connector_name)
-        kind = connector.data["connector_type"]
-        table = self._tables.registered(request.table_name)
+        mark, found, registered = find_all(
+            self._stores.documents, MARK, f"connectors/{request.connector_name}", f"tables/{request.table_name}"
+        )
+        refuse_while_restoring(mark)
+        connector = there(found, f"connector {request.connector_name!r}")
+        kind, table = connector.data["connector_type"], table_of(registered)
         chosen = choices(request, table, kind)
         target = self._check(request, chosen, kind, connector)
         rules = self._rules(request, table)
@@ -125,21 +132,23 @@ class Exports:
         key = self._connectors.target_key(connector, request.table_name, target)
         record = to_record(job, target_key=key, **fresh_state(now))
 
-        def work(tx: Transaction) -> str:
+        def work(tx: Transaction) -> str | dict[str, Any]:
+            tx.read_ahead([line_of(key), *(idempotency.reads if idempotency else ())])
             earlier = earlier_result(tx, idempotency, now)
             if earlier is not None:
                 return earlier
             number = join_line(tx, key)
-            tx.create(f"export_jobs/{job_id}", {**record, "accepted": number, "turn": number})
+            made = {**record, "accepted": number, "turn": number}
+            tx.create(f"export_jobs/{job_id}", made)
             audit.record(tx, now, "job.start", f"export_jobs/{job_id}", after=record, actor=caller)
             keep_result(tx, idempotency, job_id, now)
-            return job_id
+            return made
 
         accepted = self._stores.documents.transact(work)
-        document = self.get(accepted)
-        if not JobStatus(document.data["status"]).is_final:
-            self._enqueue(accepted, document.data["seq"], None)
-        return document
+        started = self.get(accepted).data if isinstance(accepted, str) else accepted
+        if not JobStatus(started["status"]).is_final:
+            self._enqueue(started["id"], started["seq"], None)
+        return started
 
     def get(self, job_id: str) -> Document:
         return require(self._stores.documents, f"export_jobs/{job_id}", f"export job {job_id!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -104,6 +104,11 @@ class Attempt:
     @property
     def path(self) -> str:
         return f"occurrences/{self.id}"
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """`Once`: what `decide` looks at first."""
+        return (f"schedules/{self.schedule_id}", self.path)
 
     def decide(self, tx: Transaction) -> Verdict:
         """Read what there is, and say what is to be done. Only reads."""

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -47,9 +47,20 @@ def find(documents: Documents, collection: str, name: str) -> Document | None:
     return documents.get(f"{collection}/{name}") if KEY.fullmatch(name) else None
 
 
+def find_all(documents: Documents, *paths: str) -> list[Document | None]:
+    """What `find` returns for each `collection/name`, in one call."""
+    possible = [path for path in paths if KEY.fullmatch(path.split("/", 1)[1])]
+    found = dict(zip(possible, documents.get_all(possible), strict=True))
+    return [found.get(path) for path in paths]
+
+
 def require(documents: Documents, path: str, what: str) -> Document:
     """Return the document. Raises `NotFoundError` naming `what`."""
-    found = find(documents, *path.split("/", 1))
+    return there(find(documents, *path.split("/", 1)), what)
+
+
+def there(found: Document | None, what: str) -> Document:
+    """Return a document that was looked for. Raises `NotFoundError` naming `what`."""
     if found is None:
         raise NotFoundError(f"{what} does not exist; check the name, or list what there is")
     return found
@@ -104,6 +115,10 @@ def _decode_token(token: str, filters: str) -> str:
 class Once(Protocol):
     """What makes a thing happen once: asked and written in the transaction that makes it. All of `earlier` is reads."""
 
+    @property
+    def reads(self) -> Sequence[str]:
+        """The documents that `earlier` looks at, so that they can be read together with others."""
+
     def earlier(self, tx: Transaction, now: datetime) -> str | None:
         """Return the id of what was made before, None if it is to be made now."""
 
@@ -123,6 +138,10 @@ class Idempotency:
     @property
     def path(self) -> str:
         return "idempotency_keys/" + hashlib.sha256(f"{self.caller}\n{self.route}\n{self.key}".encode()).hexdigest()
+
+    @property
+    def reads(self) -> Sequence[str]:
+        return (self.path,)
 
     @property
     def digest(self) -> str:

@@ -8,7 +8,7 @@ they give up on, the sweep and the look of every minute find afterwards.
 from __future__ import annotations
 
 from shared.errors import VendorUnavailableError
-from shared.ports import Documents
+from shared.ports import Document, Documents
 
 MARK = "maintenance/restore"
 """Is there from a restore's first line until the last is written; it outlives a restore that failed."""
@@ -20,9 +20,9 @@ def is_restoring(documents: Documents) -> bool:
     return documents.get(MARK) is not None
 
 
-def refuse_while_restoring(documents: Documents) -> None:
-    """Raises `VendorUnavailableError`, code `restoring`."""
-    if is_restoring(documents):
+def refuse_while_restoring(mark: Document | None) -> None:
+    """Take the document at `MARK`. Raises `VendorUnavailableError`, code `restoring`."""
+    if mark is not None:
         message = (
             "this service's documents are being restored from a backup; nothing is lost, ask again in a minute (if it does not "
             "end, an administrator ends it: infra/DEPLOY.md, Restore documents)"

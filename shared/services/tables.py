@@ -123,8 +123,7 @@ class Tables:
 
     def registered(self, name: str) -> Table | None:
         """Return the table of this name, None if it is not registered."""
-        found = find(self._stores.documents, "tables", name)
-        return None if found is None else from_record(Table, found.data)
+        return table_of(find(self._stores.documents, "tables", name))
 
     def find_file(self, name: str) -> Source:
         """Return the one file of a table's name in the tables bucket, for a table that is not registered. One call, as a rule.
@@ -155,6 +154,11 @@ class Tables:
 def _require_version(found: Document | None, version: str | None, name: str) -> None:
     if version is not None and (found is None or found.version != version):
         raise PreconditionFailedError(f"table {name!r} changed since you read it; read it again")
+
+
+def table_of(found: Document | None) -> Table | None:
+    """Return the registered table that a document holds, None without one."""
+    return None if found is None else from_record(Table, found.data)
 
 
 def choices(request: ExportRequest, table: Table | None, kind: str) -> Choices:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, TypeVar
@@ -33,6 +33,10 @@ class FirestoreDocuments:
 
     def get(self, path: str) -> Document | None:
         return _document(self._client.document(path).get())
+
+    def get_all(self, paths: Sequence[str]) -> list[Document | None]:
+        found = _by_path(self._client.get_all([self._client.document(path) for path in paths]))
+        return [found.get(path) for path in paths]
 
     def create(self, path: str, data: Mapping[str, Json]) -> None:
         try:
@@ -116,8 +120,15 @@ class _FirestoreTransaction:
     def __init__(self, client: Any, transaction: Any) -> None:
         self._client = client
         self._transaction = transaction
+        self._ahead: dict[str, Document | None] = {}
+
+    def read_ahead(self, paths: Sequence[str]) -> None:
+        found = _by_path(self._transaction.get_all([self._client.document(path) for path in paths]))
+        self._ahead = {path: found.get(path) for path in paths}
 
     def get(self, path: str) -> Document | None:
+        if path in self._ahead:
+            return self._ahead[path]
         return _document(self._client.document(path).get(transaction=self._transaction))
 
     def create(self, path: str, data: Mapping[str, Json]) -> None:
@@ -136,6 +147,11 @@ class _FirestoreTransaction:
 def _literal(fields: Mapping[str, Json]) -> dict[str, Json]:
     """Quote field names, so that a dot in one is part of the name and not a path."""
     return {firestore.Client.field_path(name): value for name, value in fields.items()}
+
+
+def _by_path(snapshots: Iterable[Any]) -> dict[str, Document]:
+    """Documents by path; the service answers in any order."""
+    return {document.path: document for snapshot in snapshots if (document := _document(snapshot)) is not None}
 
 
 def _document(snapshot: Any) -> Document | None:

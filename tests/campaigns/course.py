@@ -283,7 +283,7 @@ def accept(services: Services, wanted: Wanted) -> str:
     body["max_shrink"] = wanted.max_shrink
     if wanted.mode is Mode.UPSERT:
         body["key"] = ["id"]
-    return str(services.exports.start(msgspec.convert(body, ExportRequest), "ann@example.com").data["id"])
+    return str(services.exports.start(msgspec.convert(body, ExportRequest), "ann@example.com")["id"])
 
 
 def apart(names: Sequence[str]) -> list[int]:

@@ -6,7 +6,7 @@ nothing but to tell `Points` where the caller stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -34,6 +34,10 @@ class PointedDocuments:
     def get(self, path: str) -> Document | None:
         self._points.reach("documents.get:before")
         return self._inner.get(path)
+
+    def get_all(self, paths: Sequence[str]) -> list[Document | None]:
+        self._points.reach("documents.get:before")
+        return self._inner.get_all(paths)
 
     def create(self, path: str, data: Mapping[str, Any]) -> None:
         self._points.reach("documents.create:before")

@@ -12,7 +12,7 @@ import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -76,6 +76,8 @@ class _Discarded:
 
     def __init__(self, documents: InMemoryDocuments) -> None:
         self._documents = documents
+
+    def read_ahead(self, paths: Sequence[str]) -> None: ...
 
     def get(self, path: str) -> Document | None:
         return self._documents.get(path)
@@ -276,7 +278,7 @@ class Simulation:
         key = Idempotency(accepted.key, "/export", "ann@example.com", {"key": accepted.key})
 
         def work() -> None:
-            accepted.job_ids.add(self.services.exports.start(wanted, "ann@example.com", key).data["id"])
+            accepted.job_ids.add(self.services.exports.start(wanted, "ann@example.com", key)["id"])
 
         patience = 1 if self.rng.random() < GIVES_UP else MOST_EVENTS + 1
         for _ in range(patience):

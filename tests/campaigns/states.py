@@ -71,7 +71,7 @@ class JobMachine(RuleBasedStateMachine):
         self.version += 1
         rows = [(100 * self.version + n, f"row {n}") for n in range(count)]
         wanted = request(mode, [{"id": row[0], "name": row[1]} for row in rows], max_shrink=0.5 if guarded else 1.0)
-        self.rows[self.services.exports.start(wanted, "ann@example.com").data["id"]] = (mode, rows)
+        self.rows[self.services.exports.start(wanted, "ann@example.com")["id"]] = (mode, rows)
         self.fakes.clock.sleep(1)
 
     @precondition(lambda self: self.fakes.tasks.pending)

@@ -6,7 +6,7 @@ import copy
 import io
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -55,15 +55,24 @@ class InMemoryDocuments:
         self._moments: dict[datetime, dict[str, tuple[dict[str, Any], int]]] = {}
         """What there was whenever somebody asked for the moment; what is stored is replaced, never changed."""
         self._writes = 0
+        self.reads = 0
+        """Calls that read documents by their paths."""
         self._lock = threading.RLock()
 
     def get(self, path: str) -> Document | None:
+        return self.get_all([path])[0]
+
+    def get_all(self, paths: Sequence[str]) -> list[Document | None]:
+        with self._lock:
+            self.reads += 1
+            return [self._found(path) for path in paths]
+
+    def _found(self, path: str) -> Document | None:
         parts = path.encode().decode().split("/")  # which refuses half a character
         if len(parts) % 2 or any(re.fullmatch(r"\.{1,2}|__.*__|", part) for part in parts):
             raise ValueError(f"{path!r} is no path of Firestore")  # which the client or the server refuses too
-        with self._lock:
-            found = self._documents.get(path)
-            return None if found is None else Document(path, copy.deepcopy(found[0]), f"{found[1]}.000000000")
+        found = self._documents.get(path)
+        return None if found is None else Document(path, copy.deepcopy(found[0]), f"{found[1]}.000000000")
 
     def create(self, path: str, data: Mapping[str, Any]) -> None:
         with self._lock:
@@ -156,9 +165,13 @@ class _Buffered:
     def __init__(self, documents: InMemoryDocuments) -> None:
         self._documents = documents
         self.writes: list[Callable[[], None]] = []
+        self._ahead: dict[str, Document | None] = {}
+
+    def read_ahead(self, paths: Sequence[str]) -> None:
+        self._ahead = dict(zip(paths, self._documents.get_all(paths), strict=True))
 
     def get(self, path: str) -> Document | None:
-        return self._documents.get(path)
+        return self._ahead[path] if path in self._ahead else self._documents.get(path)
 
     def create(self, path: str, data: Mapping[str, Any]) -> None:
         self.writes.append(lambda: self._documents.create(path, data))

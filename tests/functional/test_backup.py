@@ -14,6 +14,7 @@ from shared.data.backup import PAGE, every, lines, restore
 from shared.errors import ConflictError, InvalidRequestError
 from tests.fakes.stores import InMemoryDocuments, InMemoryObjects
 from tests.functional.conftest import World
+from tests.functional.test_exports import EXPORT
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -74,6 +75,8 @@ def test_nothing_is_taken_or_done_between_the_first_line_of_a_restore_and_its_la
     def watched() -> Iterator[bytes]:
         for line in saved:
             answer = registered.call("register", "POST", "/api/bi-connectors/register", {})
+            asked.append((answer.status, answer.body["code"], answer.headers["Retry-After"]))
+            answer = registered.call("export", "POST", "/api/bi-connectors/export", EXPORT)  # of a connector to come
             asked.append((answer.status, answer.body["code"], answer.headers["Retry-After"]))
             assert registered.call("register", "GET", "/api/bi-connectors").status == 200
             with pytest.raises(AssertionError, match="restoring"):

@@ -235,6 +235,12 @@ def test_an_idempotency_key_is_one_document_write_more(registered: World) -> Non
     assert _writes(registered) - before == 3
 
 
+def test_accepting_reads_documents_in_two_calls(registered: World) -> None:
+    before = registered.fakes.documents.reads
+    registered.call("export", "POST", f"{API}/export", EXPORT, Idempotency_Key="once")
+    assert registered.fakes.documents.reads - before == 2  # connector, table, restore; in the transaction line and key
+
+
 def _writes(world: World) -> int:
     """Document writes so far, less the audit entries, which are written once each."""
     documents = world.fakes.documents

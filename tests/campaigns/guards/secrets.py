@@ -15,6 +15,9 @@ _CANARIES, _SWEEP, _AUDIT = (
 )
 _REGISTER = "tests/functional/test_connectors.py::"
 _LOST = "tests/functional/test_credentials.py::test_a_database_that_lost_its_documents_keeps_its_credentials_until_they_are_restored"
+_RESTORE = (
+    "tests/functional/test_backup.py::test_nothing_is_taken_or_done_between_the_first_line_of_a_restore_and_its_last"
+)
 _COMMIT = _AUDIT + "test_an_entry_is_written_in_the_commit_of_the_change_that_it_tells_of"
 
 SECRETS = (
@@ -42,9 +45,16 @@ SECRETS = (
     Guard(
         "nothing is done while documents are restored",
         "shared/api/dispatch.py",
-        'if route.method != "GET":',
+        'if route.method != "GET" and not route.reads_mark:',
         "if False:",
-        "tests/functional/test_backup.py::test_nothing_is_taken_or_done_between_the_first_line_of_a_restore_and_its_last",
+        _RESTORE,
+    ),
+    Guard(
+        "nothing is exported while documents are restored",
+        "shared/services/exports.py",
+        "        refuse_while_restoring(mark)\n",
+        "",
+        _RESTORE,
     ),
     Guard(
         "a backup is of one moment",

@@ -104,7 +104,7 @@ def export(path: Path, fmt: str) -> dict[str, Any]:
     register_target(services)
     fakes.objects.put("tables", f"people.{fmt}", path.read_bytes())
     request = msgspec.convert({"connector_name": NAME, "table_name": "people"}, ExportRequest)
-    job_id = services.exports.start(request, "ann@example.com").data["id"]
+    job_id = services.exports.start(request, "ann@example.com")["id"]
     tasks = fakes.tasks.pending
     while tasks:
         task = tasks.pop(0)

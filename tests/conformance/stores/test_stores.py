@@ -35,6 +35,15 @@ def test_a_document_comes_back_as_it_was_stored(documents: Documents) -> None:
     assert documents.get("things/two") is None
 
 
+def test_several_documents_come_in_the_order_in_which_they_were_asked_for(documents: Documents) -> None:
+    documents.create("things/one", {"a": 1})
+    documents.create("others/one", {"a": 2})
+    asked = ["others/one", "things/none", "things/one", "others/one"]
+    found = documents.get_all(asked)
+    assert found == [documents.get(path) for path in asked]
+    assert [document and document.data for document in found] == [{"a": 2}, None, {"a": 1}, {"a": 2}]
+
+
 def test_create_refuses_what_exists(documents: Documents) -> None:
     documents.create("things/one", {"a": 1})
     with pytest.raises(ConflictError):
@@ -149,10 +158,14 @@ def test_what_no_document_holds_is_refused_as_a_matter_of_the_request(documents:
     assert documents.query(Query("things")) == []
 
 
-def test_racing_transactions_lose_no_update(documents: Documents) -> None:
+@pytest.mark.parametrize("ahead", [(), ("things/counter", "things/none")])
+def test_racing_transactions_lose_no_update(documents: Documents, ahead: tuple[str, ...]) -> None:
     documents.create("things/counter", {"n": 0})
 
     def bump(tx: Transaction) -> None:
+        if ahead:
+            tx.read_ahead(ahead)
+            assert tx.get("things/none") is None
         found = tx.get("things/counter")
         assert found is not None
         tx.update("things/counter", {"n": found.data["n"] + 1})
