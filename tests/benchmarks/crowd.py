@@ -5,8 +5,8 @@ Run: `python -m tests.benchmarks.crowd [--exports 500] [--connectors 20]`.
 The local cloud as `make run` starts it: real functions under functions-framework, emulators, sandboxes with all their quotas,
 Postgres. One client a connector asks for its exports one after the other, all clients at once, straight at the export function;
 meanwhile the workers work. The worker is the shipped function in one process of ours (`crowd_worker`, niced: in the cloud it has
-instances with processors of their own), because its clock skips the minutes that quotas ask for. Every export appends its own rows; at the end each
-target must hold exactly the rows of all its exports, read through the vendor's own API.
+processors of its own), because its clock skips the minutes that quotas ask for. Every export appends its own rows; at the end
+each target must hold exactly the rows of all its exports, read through the vendor's own API.
 """
 
 from __future__ import annotations
