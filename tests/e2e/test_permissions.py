@@ -16,13 +16,13 @@ from google.cloud.secretmanager_v1 import types
 from infra.local.emulators.clock import Clock
 from infra.local.emulators.secret_manager import SecretManager
 from infra.local.ports import free_base
-from infra.local.settings import PROJECT
+from infra.local.settings import BUCKETS, PROJECT
 from infra.local.supervisor import LocalCloud
 
 from .permissions.granted import granted, roles
 from .permissions.iam import Right, used
 from .permissions.journey import Journey
-from .permissions.recorder import Recorder
+from .permissions.recorder import Call, Recorder
 
 SIGN_BLOB = re.compile(r"/v1/projects/-/serviceAccounts/bi-([a-z-]+)@local-project\.iam\.gserviceaccount\.com:signBlob")
 RUNS_AS_ITSELF = "export"
@@ -86,6 +86,16 @@ def asked_for(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[Right]]:
     finally:
         cloud.stop()
         recorder.stop()
+
+
+def test_to_be_told_that_an_object_is_missing_takes_the_right_to_list() -> None:
+    bucket = BUCKETS["EXPORTS_BUCKET"]
+    asked = [f"{verb} /storage/v1/b/{bucket}/o/a%2Fb.csv" for verb in ("GET", "DELETE")]
+    asked.append(f"POST /storage/v1/b/{bucket}/o/a/rewriteTo/b/{BUCKETS['FROZEN_BUCKET']}/o/a?ifGenerationMatch=0")
+    needed = Right("export", "storage.objects.list", "bucket exports")
+    for method in asked:
+        assert needed in used([Call("export", method, b"", 200), Call("export", method, b"", 404)])
+        assert needed not in used([Call("export", method, b"", 200), Call("export", method, b"", None)])
 
 
 def test_what_is_used_is_granted(asked_for: set[Right]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import requests
@@ -87,6 +88,11 @@ class Journey:
             )
         ):
             self.export(connector_name="looker", table_name=f"source_{number}", source=source)
+        self.put("going.csv", b"id,name\n1,Ann\n")
+        with self._held_tasks():
+            job = self.call("POST", "/export", {"connector_name": "looker", "table_name": "going"})
+            self.remove("TABLES_BUCKET", "going.csv")
+        self.follow(job, ends="failed")
 
     def _operations(self) -> None:
         kept = self.export(connector_name="looker", table_name="kept", rows=ROWS, export_format="csv")
@@ -102,6 +108,8 @@ class Journey:
         rejected = self.export(connector_name="looker", table_name="rejects", rows=bad, max_rejects=2, **rules)
         assert self.call("GET", f"/export-jobs/{rejected['id']}/rejects")["rejects"]
         self.follow(self.call("POST", f"/export-jobs/{rejected['id']}:replayRejects", {}), ends=None)
+        self.remove("EXPORTS_BUCKET", f"kept/{kept['id']}.csv")  # as the bucket does by itself after its days
+        self.call("GET", f"/export-jobs/{kept['id']}/file", status=404)
         self.call("DELETE", f"/export-jobs/{kept['id']}", status=204)
 
     def _refreshes(self) -> None:
@@ -243,6 +251,10 @@ class Journey:
     def put(self, name: str, data: bytes) -> None:
         url = f"{self._storage}/upload/storage/v1/b/{BUCKETS['TABLES_BUCKET']}/o"
         requests.post(url, params={"uploadType": "media", "name": name}, data=data, timeout=30).raise_for_status()
+
+    def remove(self, bucket: str, name: str) -> None:
+        url = f"{self._storage}/storage/v1/b/{BUCKETS[bucket]}/o/{quote(name, safe='')}"
+        requests.delete(url, timeout=30).raise_for_status()
 
     def run_cron(self, name: str) -> None:
         """Let Cloud Scheduler call a job's function now, and wait for its answer."""

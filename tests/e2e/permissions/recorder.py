@@ -32,11 +32,15 @@ _OF_ONE_HOP = frozenset({"connection", "transfer-encoding", "content-length", "h
 
 @dataclass(frozen=True)
 class Call:
-    """One call: who made it, `google.firestore.v1.Firestore/Commit` or `POST /storage/v1/…?query`, and the body that it sent."""
+    """One call: who made it, `google.firestore.v1.Firestore/Commit` or `POST /storage/v1/…?query`, and the body that it sent.
+
+    `status` is that of an answer over HTTP; None where none came, and over gRPC.
+    """
 
     function: str
     method: str
     body: bytes
+    status: int | None = None
 
 
 class Recorder:
@@ -140,10 +144,16 @@ class _Forwarded(BaseHTTPRequestHandler):
 
     def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.recorder.note(Call(self.server.function, f"{self.command} {self.path}", body))
+        status: int | None = None
+        try:
+            status, headers, content = self._answered(body)
+        finally:
+            self.server.recorder.note(Call(self.server.function, f"{self.command} {self.path}", body, status))
+        self._answer(status, headers, content)
+
+    def _answered(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         if self.path.startswith("/v1/traces"):
-            self._answer(200, {"Content-Type": "application/x-protobuf"}, b"")
-            return
+            return 200, {"Content-Type": "application/x-protobuf"}, b""
         of_bigquery = self.path.startswith("/bigquery/")
         headers = {key: value for key, value in self.headers.items() if key.lower() not in _OF_ONE_HOP}
         with self.server.session.request(
@@ -161,7 +171,7 @@ class _Forwarded(BaseHTTPRequestHandler):
         kept = {key: value.replace(theirs, own) for key, value in answer.headers.items()}
         if "json" in kept.get("Content-Type", ""):  # links to media and to upload sessions lead here, too
             content = content.replace(theirs.encode(), own.encode())
-        self._answer(answer.status_code, kept, content)
+        return answer.status_code, kept, content
 
     def _answer(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
         self.send_response(status)
