@@ -42,8 +42,11 @@ def _run(parsed: argparse.Namespace, own: Services) -> str:
                     count += 1
             return f"{count} documents in {parsed.place}"
         case "restore":
+            if parsed.replace:
+                with _source(stores.objects, parsed.place) as source:
+                    backup.checked(source)
             with _source(stores.objects, parsed.place) as source:
-                return f"{backup.restore(stores.documents, source)} documents restored"
+                return f"{backup.restore(stores.documents, source, replace=parsed.replace)} documents restored"
         case "resume":
             backup.resume(stores.documents)
             return "the functions take and do work again"
@@ -88,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m shared.data", description="Care for what is stored.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, does in (("backup", "write every document into a new file"), ("restore", "read them back")):
-        commands.add_parser(name, help=does).add_argument("place", help="a path, or gs://bucket/name")
+        command = commands.add_parser(name, help=does)
+        command.add_argument("place", help="a path, or gs://bucket/name")
+    command.add_argument("--replace", action="store_true", help="delete what the database holds first")
     commands.add_parser("resume", help="let the functions work again after a restore that failed and is given up")
     commands.add_parser("migrate", help="bring every document to the present form")
     erase = commands.add_parser("erase", help="erase what jobs of a table keep if it holds such a row")

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from shared.errors import ConflictError, InvalidRequestError
 from shared.models import SCHEMA, utc
-from shared.ports import Document, Documents, Query
+from shared.ports import Document, Documents, Query, Transaction
 from shared.services.restoring import MARK
 
 COLLECTIONS = (
@@ -61,11 +62,11 @@ def every(documents: Documents, collection: str, at: datetime | None = None) -> 
         page = _after(documents, collection, page, at) if len(page) == PAGE else []
 
 
-def restore(documents: Documents, source: Iterable[bytes]) -> int:
+def restore(documents: Documents, source: Iterable[bytes], *, replace: bool = False) -> int:
     """Create the documents of these lines; return how many. The same again changes nothing.
 
     The functions refuse work from the first line on until the last is written: if it raises, until it is done again with success,
-    or `resume` is called.
+    or `resume` is called. With `replace`, what the database holds goes first: have the lines `checked` before.
 
     Raises:
         ConflictError: a document of that path holds something else; those before it are restored.
@@ -73,8 +74,19 @@ def restore(documents: Documents, source: Iterable[bytes]) -> int:
     """
     with suppress(ConflictError):
         documents.create(MARK, {"schema": SCHEMA})
-    count = _create_all(documents, source)
+    if replace:
+        for collection in COLLECTIONS:
+            _delete_all(documents, collection)
+    count = _create_all(documents, source, replace=replace)
     resume(documents)
+    return count
+
+
+def checked(source: Iterable[bytes]) -> int:
+    """Return how many documents these lines are. Raises `InvalidRequestError`: none, or a line is none that `lines` wrote."""
+    count = sum(1 for _ in _read(source))
+    if count == 0:
+        raise InvalidRequestError("there is no line in this backup; name one that holds documents")
     return count
 
 
@@ -83,22 +95,40 @@ def resume(documents: Documents) -> None:
     documents.delete(MARK)
 
 
-def _create_all(documents: Documents, source: Iterable[bytes]) -> int:
+def _delete_all(documents: Documents, collection: str) -> None:
+    while page := documents.query(Query(collection, limit=PAGE)):
+        for document in page:
+            if collection in BELOW:
+                _delete_all(documents, f"{document.path}/{BELOW[collection]}")
+            documents.delete(document.path)
+
+
+def _create_all(documents: Documents, source: Iterable[bytes], *, replace: bool) -> int:
     count = 0
+    for path, data in _read(source):
+        try:
+            documents.create(path, data)
+        except ConflictError as exc:
+            if replace:  # of a job that was under way, or below a document that went before
+                documents.transact(partial(_put, path=path, data=data))
+            elif (found := documents.get(path)) is None or found.data != data:
+                message = f"{path} holds something else already; restore into an empty database, or with --replace"
+                raise ConflictError(message) from exc
+        count += 1
+    return count
+
+
+def _put(tx: Transaction, path: str, data: Mapping[str, Any]) -> None:
+    tx.set(path, data)
+
+
+def _read(source: Iterable[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(source, 1):
         try:
             path, data = json.loads(line, object_hook=_decoded)
         except (TypeError, ValueError) as exc:
             raise InvalidRequestError(f"line {number} is not one of a backup; is the file whole?") from exc
-        try:
-            documents.create(path, data)
-        except ConflictError as exc:
-            found = documents.get(path)
-            if found is None or found.data != data:
-                message = f"{path} holds something else already; restore into an empty database"
-                raise ConflictError(message) from exc
-        count += 1
-    return count
+        yield path, data
 
 
 def _after(documents: Documents, collection: str, page: list[Document], at: datetime | None) -> list[Document]:

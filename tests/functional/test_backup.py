@@ -12,6 +12,7 @@ import pytest
 from shared.data.__main__ import main
 from shared.data.backup import PAGE, every, lines, restore
 from shared.errors import ConflictError, InvalidRequestError
+from shared.ports import Query
 from tests.fakes.stores import InMemoryDocuments, InMemoryObjects
 from tests.functional.conftest import World
 from tests.functional.test_exports import EXPORT
@@ -101,6 +102,38 @@ def test_a_restore_that_failed_leaves_the_functions_refusing_until_it_is_done_ag
     with pytest.raises(AssertionError, match="restoring"):
         registered.sweep()
     assert main(["resume"], registered.services) == 0
+    registered.sweep()
+
+
+def test_a_restore_that_replaces_leaves_what_the_backup_holds_and_nothing_else(
+    registered: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, documents = str(tmp_path / "backup.jsonl"), registered.fakes.documents
+    documents.create("export_jobs/one/chunks/0", {"rows": 1})
+    documents.create("export_jobs/one", {"status": "running"})
+    assert main(["backup", place], registered.services) == 0
+    saved = list(lines(documents))
+    documents.update("connectors/ymca_sheets", {"name": "changed"})
+    documents.delete("export_jobs/one")
+    documents.update("export_jobs/one/chunks/0", {"rows": 2})  # stays where its job is gone
+    for number in range(PAGE + 2):
+        documents.create(f"export_jobs/late-{number}", {"status": "running"})
+        documents.create(f"export_jobs/late-{number}/chunks/0", {"rows": 3})
+    assert main(["restore", place], registered.services) == 1
+    assert "restore into an empty database, or with --replace" in capsys.readouterr().err
+    assert main(["restore", place, "--replace"], registered.services) == 0
+    assert list(lines(documents)) == saved
+    assert documents.query(Query("export_jobs/late-0/chunks")) == []
+    registered.sweep()
+
+
+@pytest.mark.parametrize("content", [b"", b'["connectors/one", {}]\nnull\n'])
+def test_a_backup_that_is_not_whole_replaces_nothing(registered: World, tmp_path: Path, content: bytes) -> None:
+    place = tmp_path / "backup.jsonl"
+    place.write_bytes(content)
+    before = list(lines(registered.fakes.documents))
+    assert main(["restore", str(place), "--replace"], registered.services) == 1
+    assert list(lines(registered.fakes.documents)) == before
     registered.sweep()
 
 
