@@ -34,12 +34,13 @@ from shared.pipeline.formats.column_types import (
     declared_types,
     text_scalar,
 )
-from shared.pipeline.formats.dialect import Closed, Headed, Header, Respelled, read_header
+from shared.pipeline.formats.dialect import Header, Respelled, read_header
 from shared.pipeline.formats.encoding import UTF16_MARKS, Utf8Stream
 from shared.pipeline.formats.formulas import are_formulas, is_formula, restored, restored_names
 from shared.pipeline.formats.inference import Place, TextColumn, plain_numbers
 from shared.pipeline.formats.intake import BINARY_MAGIC, Meter, exact_batches, opened, refuse
 from shared.pipeline.formats.sink import CountingSink, plain_text
+from shared.pipeline.formats.whole_rows import Below, Closed, Unquoted, whole_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,8 +49,7 @@ if TYPE_CHECKING:
     from shared.pipeline.formats.intake import Intake
 
 _WHAT = "a CSV file"
-_BLOCK_BYTES = (1 << 20, 1 << 23, 1 << 25)
-"""Sizes tried in turn: a row must fit into one block. Our choice: 1 MiB keeps memory flat, 32 MiB bounds one row."""
+_BOM = b"\xef\xbb\xbf"
 _CLOSED_AT_BREAK = re.compile(rb'[\r\n]"[\r\n]*\Z')
 _APOSTROPHE = text_scalar("'")
 _LEAST_PLAIN, _FIRST_LARGE = 1e-3, 1e9
@@ -63,15 +63,8 @@ class CsvReader:
     """Finds types over the whole file as text, then yields the typed columns."""
 
     def scan(self, opener: Opener, options: ReadOptions) -> Scan:
-        for block_bytes in _BLOCK_BYTES:
-            with opened(opener, _WHAT, may_be_packed=True) as intake:
-                try:
-                    return _scan(intake, options, block_bytes)
-                except pa.ArrowInvalid as exc:
-                    if "straddling" not in str(exc):
-                        raise
-        message = f"a row is longer than {_BLOCK_BYTES[-1] >> 20} MiB; a quote is probably not closed: check the file's quotes"
-        raise SourceError(message, code="source_damaged")
+        with opened(opener, _WHAT, may_be_packed=True) as intake:
+            return _scan(intake, options)
 
     def batches(
         self, opener: Opener, scan: Scan, start_row: int = 0, batch_rows: int = 10_000
@@ -81,8 +74,8 @@ class CsvReader:
         hints = scan.hints
         drop = start_row if hints["may_have_blank_lines"] else 0
         with opened(opener, _WHAT, may_be_packed=True) as intake:
-            table = _Table(intake, _Layout.from_hints(hints, scan.schema), scan.options, skip_rows=start_row - drop)
-            typed = _typed(table.batches(), scan, start_row - drop, drop)
+            table = _Table(intake, _Layout.from_hints(hints, scan.schema), scan.options)
+            typed = _typed(table.batches(start_row - drop), scan, start_row - drop, drop)
             yield from exact_batches(typed, scan.schema, batch_rows)
 
 
@@ -91,19 +84,18 @@ class _Layout:
     """How the rows lie in the file. `direct` are columns that pyarrow may read as their type, not as text first."""
 
     header: Header
-    block_bytes: int
     direct: Mapping[str, pa.DataType] = field(default_factory=dict)
 
     def to_hints(self) -> dict[str, Any]:
-        return {**asdict(self.header), "block_bytes": self.block_bytes}
+        return asdict(self.header)
 
     @classmethod
     def from_hints(cls, hints: Mapping[str, Any], schema: pa.Schema) -> _Layout:
         header = Header(hints["names"], hints["delimiter"], hints["skip_lines"])
-        return cls(header, hints["block_bytes"], {name: schema.field(name).type for name in hints["direct"]})
+        return cls(header, {name: schema.field(name).type for name in hints["direct"]})
 
 
-def _scan(intake: Intake, options: ReadOptions, block_bytes: int) -> Scan:
+def _scan(intake: Intake, options: ReadOptions) -> Scan:
     head = intake.head()
     if not head:
         raise SourceError(
@@ -121,7 +113,7 @@ def _scan(intake: Intake, options: ReadOptions, block_bytes: int) -> Scan:
     names = restored_names(names) if options.formula_safe else names
     check_names(names, options)
     declared = declared_types(options, names)
-    table = _Table(intake, _Layout(header, block_bytes), options)
+    table = _Table(intake, _Layout(header), options)
     columns = [TextColumn(options) for _ in names]
     meter = Meter(options)
     last: pa.RecordBatch | None = None
@@ -171,20 +163,15 @@ def _text_of(intake: Intake, options: ReadOptions) -> Utf8Stream:
 class _Table:
     """The rows below the header as batches of text columns."""
 
-    def __init__(self, intake: Intake, layout: _Layout, options: ReadOptions, *, skip_rows: int = 0) -> None:
+    def __init__(self, intake: Intake, layout: _Layout, options: ReadOptions) -> None:
         self._ragged: pa.csv.InvalidRow | None = None
         self.layout = layout
         self.stream = _text_of(intake, options)
         header, quote = layout.header, '"' if options.escape else options.quote
         text = Respelled(self.stream, header.delimiter, options.quote) if options.escape else self.stream
-        headed = Headed(text, header, quote)
-        self._rows: Closed | Headed = (
-            Closed(headed, header.delimiter, quote) if quote and not options.escape else headed
-        )
+        below = Below(text, header.skip_lines)
+        self._rows: Closed | Unquoted = Closed(below, header.delimiter, quote) if quote else Unquoted(below)
         self._names = header.names
-        self._read = pa.csv.ReadOptions(
-            use_threads=False, block_size=layout.block_bytes, skip_rows_after_names=skip_rows
-        )
         self._parse = pa.csv.ParseOptions(
             delimiter=header.delimiter,
             quote_char=quote or False,
@@ -192,44 +179,59 @@ class _Table:
             ignore_empty_lines=len(self._names) > 1,
             invalid_row_handler=self._note,
         )
-        self._convert = pa.csv.ConvertOptions(
-            column_types={name: layout.direct.get(name, STRING) for name in self._names},
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            null_values=list(options.null_values),
-        )
+        self._convert = _conversion({name: layout.direct.get(name, STRING) for name in self._names}, options)
+        self._count = _conversion({self._names[0]: STRING}, options)
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield them block by block. Raises `SourceError` naming the first row of another width than the header."""
+    def batches(self, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
+        """Yield them block by block, after so many. Raises `SourceError` naming the first row of another width than the header."""
+        rows = 0
+        for block in whole_rows(self._rows):
+            if rows < skip_rows:
+                count = self._parsed(block, rows, self._count).num_rows
+                if rows + count <= skip_rows:
+                    rows += count
+                    continue
+            batch = self._parsed(block, rows, self._convert)
+            yield batch.slice(max(skip_rows - rows, 0))
+            rows += batch.num_rows
+        if self._rows.is_cut:
+            raise _misquoted(rows)
+
+    def _parsed(self, block: memoryview, rows: int, convert: pa.csv.ConvertOptions) -> pa.RecordBatch:
+        """The rows of a block, which `rows` others came before."""
+        text = b"".join((_BOM, block)) if block[:3] == _BOM else block  # pyarrow drops one, which is a letter here
+        read = pa.csv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=self._names)
         try:
-            with pa.csv.open_csv(self._rows, self._read, self._parse, self._convert) as reader:
-                if reader.schema.names != self._names:
-                    raise SourceError("the header line cannot be read as CSV; check its quotes", code="columns_invalid")
-                rows = 0
-                for batch in reader:
-                    rows += batch.num_rows
-                    yield batch
-            if self._is_cut:
-                raise _misquoted(rows)
+            table = pa.csv.read_csv(pa.BufferReader(text), read, self._parse, convert)
         except pa.ArrowInvalid as exc:
             if self._ragged is None:
                 raise
-            row, found = self._ragged.number - 1, self._ragged.actual_columns
-            if self._is_cut and self._ragged.text.endswith(self._parse.quote_char):
+            row, found = rows + self._ragged.number, self._ragged.actual_columns
+            if self._rows.is_cut and self._ragged.text.endswith(self._parse.quote_char):
                 raise _misquoted(row) from exc
             message = (
                 f"row {row} has {found} cells, the header has {len(self._names)}; "
                 "quote cells that hold the delimiter or a line break"
             )
             raise SourceError(message, code="row_ragged", row=row) from exc
-
-    @property
-    def _is_cut(self) -> bool:
-        return isinstance(self._rows, Closed) and self._rows.is_cut
+        if not table.num_rows:
+            return pa.RecordBatch.from_arrays([c.combine_chunks() for c in table.columns], schema=table.schema)
+        return table.to_batches()[0]  # all of them: a block is read in one piece
 
     def _note(self, row: pa.csv.InvalidRow) -> str:
         self._ragged = row
         return "error"
+
+
+def _conversion(kinds: Mapping[str, pa.DataType], options: ReadOptions) -> pa.csv.ConvertOptions:
+    """How to read these columns, and no others."""
+    return pa.csv.ConvertOptions(
+        column_types=kinds,
+        include_columns=list(kinds),
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+        null_values=list(options.null_values),
+    )
 
 
 def _misquoted(row: int) -> SourceError:

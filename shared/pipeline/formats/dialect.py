@@ -10,8 +10,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from shared.errors import SourceError
 
 if TYPE_CHECKING:
@@ -100,106 +98,6 @@ def joined_names(header: list[list[str]]) -> list[str]:
     width = max(map(len, header))
     parts = [[row[index].strip() if index < len(row) else "" for row in header] for index in range(width)]
     return [" ".join(filter(None, part)) for part in parts]
-
-
-class Headed:
-    """A stream with its first lines replaced by one header line, for pyarrow."""
-
-    def __init__(self, stream: Text, header: Header, quote: str) -> None:
-        self._stream, self._lines = stream, header.skip_lines
-        names = [quote + name.replace(quote, quote * 2) + quote if quote else name for name in header.names]
-        self._ready = header.delimiter.join(names).encode() + b"\n"
-        self.closed = False
-
-    def read(self, size: int | None = -1) -> bytes:
-        """At most `size` bytes; fewer only at the end."""
-        while self._lines:
-            self._skip()
-        wanted = None if size is None or size < 0 else size
-        if not self._ready:
-            return self._stream.read(wanted)
-        if wanted is None or len(self._ready) < wanted:
-            self._ready += self._stream.read(None if wanted is None else wanted - len(self._ready))
-        data = self._ready if wanted is None else self._ready[:wanted]
-        self._ready = self._ready[len(data) :]
-        return data
-
-    def _skip(self) -> None:
-        """Drop lines of one more block; what follows the last of them is ready after the header."""
-        data = self._stream.read(_HEAD_BYTES)
-        if data.endswith(b"\r"):
-            data += self._stream.read(1)
-        if not data:
-            self._lines = 0
-        for match in re.finditer(rb"\r\n|\r|\n", data):
-            self._lines -= 1
-            if not self._lines:
-                self._ready += data[match.end() :]
-                break
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Closed:
-    """A stream that ends behind the first closing quote that text follows: a quote was lost, and would swallow rows silently.
-
-    A quote inside an unquoted cell is a letter like any other.
-
-    Attributes:
-        is_cut: whether the stream ended there; the last row is the damaged one.
-    """
-
-    def __init__(self, stream: Text, delimiter: str, quote: str) -> None:
-        self._stream, self._quote = stream, quote.encode()
-        self._is_edge = np.isin(np.arange(256), list((delimiter + quote + "\r\n").encode()))
-        self._before = b"\n"  # what is not judged yet: quotes up to the end of a block, and the byte before them
-        self._is_open = False
-        self.is_cut = False
-        self.closed = False
-
-    def read(self, size: int | None = -1) -> bytes:
-        """At most `size` bytes; fewer only at the end."""
-        data = b"" if self.is_cut else self._stream.read(size)
-        known = len(self._before)
-        text = self._before + data
-        whole = text.rstrip(self._quote) if data else text
-        self._before = text[len(whole) - 1 :] if data else self._before
-        if self._quote not in whole or not data:
-            return data
-        end = self._damage(whole)
-        if end is None:
-            return data
-        self.is_cut = True
-        return text[known:end]
-
-    def _damage(self, text: bytes) -> int | None:
-        """Where the first closing quote ends that text follows. `text` starts and ends with another byte than a quote."""
-        letters = np.frombuffer(text, np.uint8)
-        places = np.flatnonzero(letters == self._quote[0])
-        before, after = self._is_edge[letters[places - 1]], self._is_edge[letters[places + 1]]
-        is_open = int(self._is_open)
-        if (
-            before[is_open::2].all() and after[1 - is_open :: 2].all()
-        ):  # opening and closing in turn; a doubled one does both
-            self._is_open = bool((is_open + len(places)) % 2)
-            return None
-        last = -1  # of a doubled quote, which ends nothing
-        for place, starts, ends in zip(places.tolist(), before.tolist(), after.tolist(), strict=True):
-            if not self._is_open:
-                self._is_open = starts and text[place - 1] != self._quote[0]
-            elif place == last:
-                continue
-            elif text[place + 1] == self._quote[0]:
-                last = place + 1
-            elif ends:
-                self._is_open = False
-            else:
-                return int(place) + 1
-        return None
-
-    def close(self) -> None:
-        self.closed = True
 
 
 class Respelled:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,8 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 _BLANK_LINES = (b"\n\n", b"\n\r", b"\r\r")
 _TAIL_BYTES = 4
-_NEWLINE = ord("\n")
+_NEWLINE, _RETURN = ord("\n"), ord("\r")
+Numbers = np.ndarray[Any, Any]
 
 
 class Utf8Stream(io.RawIOBase):
@@ -87,10 +88,12 @@ class Utf8Stream(io.RawIOBase):
             self._is_done = True
             if not (self.tail + data).endswith((b"\n", b"\r")) and (self.tail or data):
                 data += b"\n"
-        self._lines += int(np.count_nonzero(np.frombuffer(data, np.uint8) == _NEWLINE))
+        letters = np.frombuffer(data, np.uint8)
+        are_ends = letters == _NEWLINE
+        self._lines += int(np.count_nonzero(are_ends))
         if self._seeks_blank_lines and not self.may_have_blank_lines:
             seam = self.tail[-1:] + data[:1]
-            self.may_have_blank_lines = any(mark in data or mark == seam for mark in _BLANK_LINES)
+            self.may_have_blank_lines = seam in _BLANK_LINES or _has_blank_line(letters, are_ends)
         self.tail = (self.tail + data[-_TAIL_BYTES:])[-_TAIL_BYTES:]
         return data
 
@@ -116,6 +119,13 @@ class Utf8Stream(io.RawIOBase):
                 "name the file's real encoding (cp1252 is common for files from Excel), or save it as UTF-8"
             )
             raise SourceError(message, code="encoding_invalid") from exc
+
+
+def _has_blank_line(letters: Numbers, are_newlines: Numbers) -> bool:
+    """Whether one of `_BLANK_LINES` is there; looking for them as bytes took a quarter of the time of reading CSV."""
+    newlines, returns = np.flatnonzero(are_newlines[:-1]), np.flatnonzero(letters[:-1] == _RETURN)
+    after = letters[newlines + 1]
+    return bool(((after == _NEWLINE) | (after == _RETURN)).any() or (letters[returns + 1] == _RETURN).any())
 
 
 def _whole_letters(data: bytes) -> int:

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from shared.pipeline.formats import Format
-from shared.pipeline.formats.dialect import Closed
+from shared.pipeline.formats.whole_rows import Closed
 from tests.unit.pipeline.formats.rig import columns, refused, table
 
 CSV = Format.CSV

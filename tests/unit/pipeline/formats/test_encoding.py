@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,3 +46,23 @@ def test_blocks_of_any_size_give_the_same_text_or_the_same_place(pieces: list[by
 def test_text_that_needs_many_reads_is_whole() -> None:
     text = "".join(chr(0x20 + number * 7 % 0xD7C0) for number in range(50_000)).replace("\r", "")
     assert _read(text.encode(), 999) == text.encode() + b"\n"
+
+
+@pytest.mark.parametrize("size", [5, 6, 7, 100])
+@pytest.mark.parametrize(
+    ("data", "may_be"),
+    [
+        (b"a\n\nb\n", True),
+        (b"a\n\rb\n", True),
+        (b"a\r\rb\n", True),
+        (b"a\nb\n\r\n", True),
+        (b"a\r\nb\r\n", False),
+        (b"a\nb\rc\n", False),
+        (b"", False),
+    ],
+)
+def test_a_blank_line_is_seen_wherever_a_block_ends(data: bytes, may_be: bool, size: int) -> None:
+    stream = Utf8Stream(Intake(BytesOpener(b"xxx" + data)), "utf-8", with_blank_lines=True)
+    while stream.some(size):
+        pass
+    assert stream.may_have_blank_lines is may_be

@@ -13,7 +13,8 @@ from tests.unit.pipeline.formats.rig import written
 
 
 def _run(code: str, data: bytes = b"") -> str:
-    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=False)
+    assert done.returncode == 0, f"the child ended with {done.returncode} and wrote {done.stderr.decode()!r}"
     return done.stdout.decode().strip()
 
 
