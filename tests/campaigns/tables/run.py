@@ -123,7 +123,7 @@ class Bench:
             "max_shrink": 1.0,
         }
         jobs = self._services.exports
-        job_id = jobs.start(msgspec.convert(wanted, ExportRequest), "ann@example.com").data["id"]
+        job_id = jobs.start(msgspec.convert(wanted, ExportRequest), "ann@example.com")["id"]
         tasks = self._fakes.tasks.pending
         while tasks:
             task = tasks.pop(0)
