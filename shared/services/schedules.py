@@ -76,7 +76,7 @@ class Schedules:
             UnsupportedError: the connector has nothing to refresh.
         """
         now = self._stores.clock.now()
-        made = self._stores.documents.transact(lambda tx: earlier_result(tx, idempotency, now))
+        made = self._stores.documents.transact(lambda tx: earlier_result(tx, idempotency, now)) if idempotency else None
         fields = self._checked(request, made)  # one that was made before is not its own rival for the vendor's quota
         schedule = Schedule(
             **fields,
