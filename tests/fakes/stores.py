@@ -57,6 +57,8 @@ class InMemoryDocuments:
         self._writes = 0
         self.reads = 0
         """Calls that read documents by their paths."""
+        self.documents_read = 0
+        """As Firestore bills it: missing ones, too, and one for a query that finds none."""
         self._lock = threading.RLock()
 
     def get(self, path: str) -> Document | None:
@@ -65,6 +67,7 @@ class InMemoryDocuments:
     def get_all(self, paths: Sequence[str]) -> list[Document | None]:
         with self._lock:
             self.reads += 1
+            self.documents_read += len(paths)
             return [self._found(path) for path in paths]
 
     def _found(self, path: str) -> Document | None:
@@ -119,7 +122,9 @@ class InMemoryDocuments:
         if query.start_after:
             paths = [document.path for document in documents]
             documents = documents[paths.index(query.start_after) + 1 :] if query.start_after in paths else documents
-        return documents[: query.limit]
+        found = documents[: query.limit]
+        self.documents_read += max(1, len(found))
+        return found
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
         with self._lock:
