@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.check import guide
+from infra.check import guide, real
 from infra.check.gcloud import lint
 from infra.check.mutants import MUTANTS, Mutant, survivor
 from infra.check.policies import POLICIES, violations
@@ -169,13 +169,14 @@ def _gcloud(session: Session) -> str:  # noqa: ARG001 - every step is called ali
 
 
 def _guide(session: Session) -> str:
-    found = guide.steps(guide.GUIDE.read_text(encoding="utf-8"))
-    seen = guide.walk(found)
-    held = (
-        guide.of_make(seen) + guide.of_git(seen) + guide.of_script(seen) + guide.of_terraform(seen, session.terraform)
-    )
-    planned = guide.of_environments(seen, session.terraform, session.place)
-    return f"{len(found)} steps walked, {held} lines are make's, git's, Terraform's and ours, {planned} environments planned"
+    held = steps = planned = 0
+    for way in guide.ways(guide.GUIDE.read_text(encoding="utf-8")):
+        seen = guide.walk(way)
+        steps += len(way)
+        held += guide.of_make(seen) + guide.of_script(seen) + real.of_git(seen) + real.of_curl(seen)
+        held += guide.of_terraform(seen, session.terraform)
+        planned += guide.of_environments(seen, session.terraform, session.place)
+    return f"{steps} steps walked on two ways, {held} lines are make's, git's, curl's, Terraform's and ours, {planned} environments planned"
 
 
 def _offline() -> dict[str, str]:

@@ -1,5 +1,7 @@
 """The deployment guide, walked: every line of its steps runs in bash, where the programs are stand-ins that note what they are asked.
 
+Each of its ways, with Terraform and without, has a bash of its own: what only the other sets is not set.
+
 So loops, variables and substitutions are expanded as they would be, and the files that steps write are written. What was noted is then
 held to the real programs.
 """
@@ -23,25 +25,26 @@ from infra.check.terraform import ROOT, CheckError, Terraform
 
 GUIDE = ROOT / "infra" / "DEPLOY.md"
 NEVER_APPLIED = "What was never applied"
-EXECUTED = {name: shutil.which(name) for name in ("cat", "date", "rm")} | {
-    "sed": shutil.which("sed"),
+WITHOUT = "## Without Terraform\n"
+EXECUTED = {name: shutil.which(name) for name in ("cat", "date", "rm", "sed", "tee", "tr")} | {
     "python3": str(Path(sys.executable).resolve()),
 }
 """What runs as it is: it only reads and writes files of the walk, or tells the day."""
+
+IDENTITY = "an-identity-token"
+"""What gcloud answers for one, below."""
 
 SCRIPTS = ("infra/gcloud.sh", "infra/gcloud_remove.sh")
 STAND_INS = ("make", "git", "gcloud", "terraform", "curl", ".venv/bin/python", *SCRIPTS)
 ANSWERS = r"""
 case "$NAME $*" in
   "gcloud projects describe"*projectNumber*) echo 123456789012 ;;
-  "gcloud auth print-identity-token"*) echo token ;;
+  "gcloud auth print-identity-token"*) echo an-identity-token ;;
   "gcloud firestore operations list"*"value(done)"*) echo True ;;
-  "gcloud scheduler jobs list"*"name.basename()"*) echo bi-schedule-01ke70ehg0txapbgjgxdvk3037 ;;
-  "gcloud secrets list"*"name.basename()"*) echo bi-connector-sheets bi-channel-team ;;
   "gcloud functions describe"*) echo '{"serviceConfig": {"environmentVariables": {"LOCATION": "europe-west1"}}}' ;;
   "gcloud firestore backups list"*) echo projects/my-project/locations/europe-west1/backups/b ;;
-  "terraform "*"output -raw export_service_account"*) echo bi-export-worker@my-project.iam.gserviceaccount.com ;;
-  "terraform "*"output -raw worker_settings"*) echo "export GOOGLE_CLOUD_PROJECT='my-project'" ;;
+  ".venv/bin/python "*" erase "*) printf '%s\n' 'silenced: none' 'erased: none' 'running: 01ke70ehg0txapbgjgxdvk3037' 'unread: 01, 02' ;;
+  "make "*) /bin/chmod +x .venv/bin/python ;;
 esac
 """
 _STAND_IN = """#!/bin/bash
@@ -93,6 +96,26 @@ def steps(text: str) -> list[Step]:
     return found
 
 
+def ways(text: str) -> list[list[Step]]:
+    """Return the steps with Terraform, and those without it, which the guide names in the order to walk them.
+
+    Raises `CheckError` as `steps`, for a step that is named and not there, and for one of the second way that is not named.
+    """
+    found = steps(text)
+    own = {step.title for step in steps(text)} - {step.title for step in steps(text.partition(WITHOUT)[0])}
+    said = re.search(r"^Walk (.*?)\.$", text.partition(WITHOUT)[2], re.MULTILINE | re.DOTALL)
+    named = re.findall(r"\*([^*]+)\*", said.group(1).replace("\n", " ")) if said else []
+    by_title = {step.title: step for step in found}
+    if wrong := {*named} - by_title.keys() | own - {*named}:
+        raise CheckError(f"infra/DEPLOY.md, 'Without Terraform': names no step, or leaves one out: {sorted(wrong)}")
+    return [[step for step in found if step.title not in own], [by_title[title] for title in named]]
+
+
+def walks(text: str) -> list[Walk]:
+    """Walk every way. Raises `CheckError`."""
+    return [walk(way) for way in ways(text)]
+
+
 def walk(found: list[Step]) -> Walk:
     """Run all steps in one bash, in a folder of their own. Raises `CheckError` with bash's complaint about the first that fails."""
     with tempfile.TemporaryDirectory(prefix="guide-") as name:
@@ -137,7 +160,7 @@ def _write_stand_in(folder: Path, name: str) -> None:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_STAND_IN.replace("…", name) + ANSWERS, encoding="utf-8")
-    path.chmod(0o755)
+    path.chmod(0o644 if name.startswith(".venv") else 0o755)  # make installs that
 
 
 def _asked(noted: str, found: list[Step]) -> Iterator[Asked]:
@@ -150,7 +173,7 @@ def _asked(noted: str, found: list[Step]) -> Iterator[Asked]:
 
 
 def of_make(seen: Walk) -> int:
-    """Let make read every target that is asked for. Returns how many. Raises `CheckError`."""
+    """Let make read every target that is asked for. Returns how many. Raises `CheckError`, as all that follow."""
     count = 0
     for asked in seen.of("make"):
         for name in re.findall(r"ENV=(\S+)", " ".join(asked.words)):
@@ -159,14 +182,6 @@ def of_make(seen: Walk) -> int:
         _run("make", asked, ["make", "--dry-run", *asked.words[1:]], expected=0)
         count += 1
     return count
-
-
-def of_git(seen: Walk) -> int:
-    """Ask git for the usage of its subcommands."""
-    asked = list(seen.of("git"))
-    for one in asked:
-        _run("git", one, ["git", one.words[1], "-h"], expected=129)
-    return len(asked)
 
 
 def of_script(seen: Walk) -> int:
@@ -207,7 +222,8 @@ def of_terraform(seen: Walk, terraform: Terraform) -> int:
 def of_environments(seen: Walk, terraform: Terraform, place: Path) -> int:
     """Plan with each environment that the guide describes; hold what it calls and what it destroys to those. Returns how many."""
     described = [name for name in seen.files if name.endswith(".tfvars")]
-    known, kept = set(), {}
+    known: set[str] = set()
+    kept: dict[str, set[str]] = {}
     for name in described:
         variables = terraform.folder / Path(name).name
         variables.write_text(seen.files[name], encoding="utf-8")
@@ -217,19 +233,26 @@ def of_environments(seen: Walk, terraform: Terraform, place: Path) -> int:
     for one in seen.of("curl"):
         if not any(word.startswith(f"{url}/") for word in one.words for url in known):
             raise CheckError(f"infra/DEPLOY.md, {one.step!r}: no function of ours is at {one.words[-1]}")
-    for name in {
-        word.partition("=")[2]
-        for one in seen.of("make")
-        if "destroy" in one.words
-        for word in one.words
-        if "ENV=" in word
-    }:
-        left_out = {one.words[-1] for one in seen.of("terraform") if one.words[2:4] == ("state", "rm")}
-        if kept[name] != left_out:
-            raise CheckError(
-                f"infra/DEPLOY.md: `make destroy ENV={name}` would stop at {sorted(kept[name] - left_out)} or needs no `state rm`"
-            )
+    if kept != (left_out := left_out_of_destroy(seen)):
+        raise CheckError(
+            f"infra/DEPLOY.md: `make destroy` would stop at {kept}, and what `state rm` leaves out of each is {left_out}"
+        )
     return len(described)
+
+
+def left_out_of_destroy(seen: Walk) -> dict[str, set[str]]:
+    """What `terraform state rm` took from each environment before it was destroyed; Terraform works on the one of the last make."""
+    taken: dict[str, set[str]] = {}
+    destroyed: dict[str, set[str]] = {}
+    present = ""
+    for one in seen.asked:
+        if one.words[0] == "make" and (named := re.search(r"ENV=(\S+)", " ".join(one.words))):
+            present = named.group(1)
+            if "destroy" in one.words:
+                destroyed[present] = taken.pop(present, set())
+        elif one.words[0] == "terraform" and one.words[2:4] == ("state", "rm"):
+            taken.setdefault(present, set()).add(one.words[-1])
+    return destroyed
 
 
 def outlives_destroy(plan: dict[str, Any]) -> set[str]:
@@ -248,8 +271,8 @@ def outlives_destroy(plan: dict[str, Any]) -> set[str]:
 
 def gcloud_of_guide() -> list[str]:
     """Every gcloud command of the guide, as lines of shell."""
-    seen = walk(steps(GUIDE.read_text(encoding="utf-8")))
-    return [" ".join(_quoted(word) for word in asked.words) for asked in seen.of("gcloud")]
+    seen = walks(GUIDE.read_text(encoding="utf-8"))
+    return [" ".join(_quoted(word) for word in asked.words) for way in seen for asked in way.of("gcloud")]
 
 
 def _quoted(word: str) -> str:

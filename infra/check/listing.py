@@ -1,4 +1,4 @@
-"""Every listing of the guide and of the scripts but that of buckets, asked by the real gcloud of a small server on loopback.
+"""What the guide and the scripts have gcloud list or describe, asked by the real gcloud of a small server on loopback.
 
 gcloud's linter looks at commands and flags, but not into `--filter` and `--format`: these are compiled when the command runs, and
 some commands translate the filter for the service first, which refuses what others take.
@@ -37,9 +37,25 @@ RECORDS: dict[str, tuple[str, tuple[str, ...]]] = {
     r"/operations": ("operations", (f"{PROJECT}/databases/{{}}-restored/operations/1",)),
     r"/backups": ("backups", (f"{PLACE}/backups/{{}}",)),
     r"/serviceAccounts": ("accounts", (f"{PROJECT}/serviceAccounts/{{}}-build@my-project.iam.gserviceaccount.com",)),
+    r"/b": ("items", ("my-project-{}-tables",)),
     r"/roles": ("roles", (f"{PROJECT}/roles/{{}}_tracer",)),
 }
 """By the end of an address: the name of the list, and the names in it, once of ours and once of the neighbour."""
+
+DESCRIBED: dict[str, tuple[dict[str, Any], str]] = {
+    r"/v1/projects/my-project": ({"projectId": "my-project", "projectNumber": "123456789012"}, "123456789012"),
+    r"/v1/projects/my-project/billingInfo": ({"billingEnabled": True}, "True"),
+    r"/v1/projects/my-project/roles/bi_\w+": ({"name": f"{PROJECT}/roles/bi_tracer", "deleted": True}, "True"),
+    r"/v2/" + PLACE + r"/functions/bi-export-worker": (
+        {
+            "name": f"{PLACE}/functions/bi-export-worker",
+            "environment": "GEN_2",
+            "serviceConfig": {"environmentVariables": {"LOCATION": "europe-west1"}},
+        },
+        '{"serviceConfig":{"environmentVariables":{"LOCATION":"europe-west1"}}}',
+    ),
+}
+"""By the address: what is there, and what of it must be printed, without blanks."""
 
 MOST_S = 120
 
@@ -49,6 +65,8 @@ WRONG = (
     "gcloud secrets list --project=my-project --filter='name~secrets/bi-' --format='value(name.bsename())'",
     "gcloud secrets list --project=my-project --filter='name~secrets/bi' --format='value(name)'",
     "gcloud secrets list --project=my-project --filter='nam~secrets/bi-' --format='value(name)'",
+    "gcloud storage buckets list --project=my-project --filter='name~^my-project-bi' --format='value(name)'",
+    "gcloud projects describe my-project --format='value(projectNumbr)'",
 )
 """Mistakes that the linter takes: not one of them may pass here."""
 
@@ -67,18 +85,16 @@ def hold(program: str, commands: list[str]) -> int:
 
 
 def _lists(command: str) -> bool:
-    """Not `gcloud storage`: at this server it ends most of the time, not always."""
     words = shlex.split(command)
-    return (
-        words[1] != "storage"
-        and any(word in ("list", "get-iam-policy") for word in words)
-        and any(word.startswith(("--filter", "--format")) for word in words)
+    return any(word in ("list", "get-iam-policy", "describe") for word in words) and any(
+        word.startswith(("--filter", "--format")) for word in words
     )
 
 
 def _alike(command: str) -> str:
-    """Scripts and guide name their examples differently, and the scripts name the project by a variable."""
-    words = shlex.split(command.replace("example-project", "my-project"))
+    """Scripts and guide name their examples differently, the scripts name the project by a variable, the guide two environments."""
+    alike = re.sub(r"(?<=[/^:])test(?=[-_])", OWN, command.replace("example-project", "my-project"))
+    words = shlex.split(re.sub(rf"(?<=describe ){OWN}_\w+", f"{OWN}_tracer", alike))
     named = any("my-project" in word for word in words if word.startswith("--project") or not word.startswith("-"))
     return shlex.join(words if named else [*words, "--project=my-project"])
 
@@ -93,7 +109,11 @@ def _wrong(program: str, command: str, folder: str, port: int) -> str | None:
         "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
         "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
         "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
+        # Cloud Storage's commands fork helpers, which at this server end most of the time, not always.
+        "CLOUDSDK_STORAGE_PROCESS_COUNT": "1",
+        "CLOUDSDK_STORAGE_THREAD_COUNT": "1",
         **overrides,
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"http://127.0.0.1:{port}/storage/v1/",
     }
     asked = [program, *shlex.split(command)[1:]]
     try:
@@ -102,6 +122,9 @@ def _wrong(program: str, command: str, folder: str, port: int) -> str | None:
         return f"gcloud did not end within {MOST_S} s"
     if done.returncode:
         return f"gcloud ended with {done.returncode}: {done.stderr.strip()[-500:]}"
+    if "describe" in asked:
+        said = "".join(done.stdout.split())
+        return None if any(wanted in said for _, wanted in DESCRIBED.values()) else f"prints {said or 'nothing'}"
     if not done.stdout.strip():
         return "lists nothing, though there is something of ours"
     if "--filter" in command and re.search(rf"\b{FOREIGN}[-_]", done.stdout):
@@ -128,8 +151,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         found = next(((name, own) for end, (name, own) in RECORDS.items() if path.endswith(end)), None)
+        described = next((record for form, (record, _) in DESCRIBED.items() if re.fullmatch(form, path)), None)
         if path.endswith(":getIamPolicy"):
             self._say(_policy())
+        elif described is not None:
+            self._say(described)
         elif found is None:
             self._say({})
         else:

@@ -22,8 +22,3 @@ output "export_service_account" {
   description = "Reads the sources: share buckets, datasets and databases with it."
   value       = google_service_account.function["export-worker"].email
 }
-
-output "worker_settings" {
-  description = "The export worker's settings as shell commands, for `python -m shared.data` (backup, restore, migrate, erase)."
-  value       = join("\n", [for name, value in merge(var.settings, local.environment) : "export ${name}='${value}'"])
-}

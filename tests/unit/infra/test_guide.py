@@ -7,27 +7,49 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from infra.check import guide
+from infra.check import guide, real
 from infra.check.terraform import ROOT, CheckError
 from shared.api.routes import ROUTES
 from shared.data.__main__ import _parser
+from shared.data.erasure import Erased
 
+TERRAFORM, GCLOUD = 0, 1
+"""The two ways of the guide."""
 URLS = {f"bi-{name}-123456789012.europe-west1.run.app": name for name in ("register", "export", "refresh")}
 
 
 @pytest.fixture(scope="module")
-def seen() -> guide.Walk:
-    return guide.walk(guide.steps(guide.GUIDE.read_text()))
+def ways() -> list[guide.Walk]:
+    return guide.walks(guide.GUIDE.read_text())
 
 
-def test_every_line_runs_and_make_git_and_our_script_take_what_they_are_asked(seen: guide.Walk) -> None:
-    assert guide.of_make(seen) >= 8
-    assert guide.of_git(seen) >= 1
-    assert guide.of_script(seen) == 2
+@pytest.fixture(scope="module")
+def seen(ways: list[guide.Walk]) -> guide.Walk:
+    return ways[TERRAFORM]
 
 
-def test_every_address_is_a_route_of_the_function_that_is_called(seen: guide.Walk) -> None:
-    asked = list(seen.of("curl"))
+def test_every_line_runs_and_programs_take_what_they_are_asked(ways: list[guide.Walk]) -> None:
+    assert [guide.of_make(way) for way in ways] == [12, 2]
+    assert [guide.of_script(way) for way in ways] == [2, 2]
+    assert [real.of_git(way) for way in ways] == [1, 0]
+    assert [real.of_curl(way) for way in ways] == [9, 8]
+
+
+def test_a_program_that_is_not_there_is_told(ways: list[guide.Walk], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CheckError, match="curl is not on this machine"):
+        real.of_curl(ways[GCLOUD])
+
+
+def test_every_step_is_walked_on_one_way_at_least() -> None:
+    text = guide.GUIDE.read_text()
+    walked = {step.title for way in guide.ways(text) for step in way}
+    assert walked == {step.title for step in guide.steps(text)}
+
+
+@pytest.mark.parametrize(("way", "count"), [(TERRAFORM, 9), (GCLOUD, 8)])
+def test_every_address_is_a_route_of_the_function_that_is_called(ways: list[guide.Walk], way: int, count: int) -> None:
+    asked = list(ways[way].of("curl"))
     for one in asked:
         words = one.words[1:]
         verb = words[words.index("-X") + 1] if "-X" in words else "GET"
@@ -39,7 +61,7 @@ def test_every_address_is_a_route_of_the_function_that_is_called(seen: guide.Wal
             and route.function in ("*", URLS[url.netloc])
             and re.fullmatch(re.sub(r"\{\w+\}", r"[\\w-]+", route.path), url.path)
         ], one
-    assert len(asked) == 3
+    assert len(asked) == count
 
 
 def test_our_own_commands_take_what_they_are_asked(seen: guide.Walk) -> None:
@@ -54,6 +76,12 @@ def test_our_own_commands_take_what_they_are_asked(seen: guide.Walk) -> None:
     }
 
 
+def test_the_guide_reads_of_an_erasure_what_the_command_says() -> None:
+    said = re.findall(r"s/\^(\w+): //p", guide.GUIDE.read_text())
+    assert said == ["running", "unread", "unread"]
+    assert {*said} <= vars(Erased()).keys()
+
+
 def test_the_described_environments_set_variables_that_there_are(seen: guide.Walk) -> None:
     declared = set(re.findall(r'^variable "(\w+)"', (ROOT / "infra/terraform/variables.tf").read_text(), re.MULTILINE))
     files = {name: text for name, text in seen.files.items() if name.endswith(".tfvars")}
@@ -61,6 +89,16 @@ def test_the_described_environments_set_variables_that_there_are(seen: guide.Wal
     for text in files.values():
         assert set(re.findall(r"^(\w+) *=", text, re.MULTILINE)) <= declared
     assert 'project_number = "123456789012"' in files["infra/terraform/prod.tfvars"]
+
+
+def test_what_state_rm_takes_is_told_by_environment(seen: guide.Walk) -> None:
+    audit = {"google_storage_bucket.audit"}
+    assert guide.left_out_of_destroy(seen) == {"test": audit, "prod": audit}
+    text = guide.GUIDE.read_text()
+    line = "  terraform -chdir=infra/terraform state rm google_storage_bucket.audit\n"
+    late = text.replace(line, "").replace("done\n```\n\n### Delete what", f"done\n{line}```\n\n### Delete what")
+    assert late.count(line) == text.count(line) == 1
+    assert guide.left_out_of_destroy(guide.walks(late)[TERRAFORM]) == {"test": set(), "prod": set()}
 
 
 def test_what_terraform_destroy_would_not_delete_is_seen() -> None:
@@ -90,9 +128,9 @@ def test_what_terraform_destroy_would_not_delete_is_seen() -> None:
 
 
 def judge(text: str) -> None:
-    seen = guide.walk(guide.steps(text))
-    for held in (guide.of_make, guide.of_git, guide.of_script):
-        held(seen)
+    for seen in guide.walks(text):
+        for held in (guide.of_make, guide.of_script, real.of_git, real.of_curl):
+            held(seen)
 
 
 @pytest.mark.parametrize(
@@ -101,11 +139,18 @@ def judge(text: str) -> None:
         ("make deploy ENV=prod\n", "make depoly ENV=prod\n", "make does not take"),
         ("make deploy ENV=prod\n", "make deploy ENV=other\n", "no step writes infra/terraform/other.tfvars"),
         ("git pull\n", "git pul\n", "git does not take"),
+        ("git pull\n", "git pull --no-such-flag\n", "git does not take"),
+        ("curl -X DELETE -H", "curl -X DELETE --no-such-flag -H", "curl does not take"),
+        ('"Authorization: Bearer $TOKEN" $REGISTER/health', "'Authorization: Bearer $TOKEN' $REGISTER/health", "curl sent"),
         ("make package\n", "maek package\n", "ended with 127"),
         ("for name in register export-worker refresh; do", "for name in register export-worker refresh do", "ended with"),
         ("infra/gcloud.sh $PROJECT $REGION $PREFIX", "infra/gcloud.sh $PROJECT $REGION", "infra/gcloud.sh takes"),
         ("gcloud_remove.sh $PROJECT $REGION $PREFIX", "gcloud_remove.sh $PROJECT $REGION", "infra/gcloud_remove.sh takes"),
         ("$PREFIX $ADMIN\n", "$PREFIX $NOBODY\n", "NOBODY: unbound variable"),
+        ("BACKUPS=..\n", "HERE=..\n", "BACKUPS: unbound variable"),
+        ("*Call it*,", "", "leaves one out|EXPORT: unbound variable"),
+        ("*Back up*,", "*Back it up*,", "names no step, or leaves one out"),
+        (" *Keep backups beside the checkout*,", "", "names no step, or leaves one out"),
         ("```sh\ngit pull\nmake infra-check\nmake deploy ENV=prod\n```\n", "Pull and deploy.\n", "is a step and has commands"),
         ("## What was never applied\n", "## Notes\n", "needs one section"),
     ],
@@ -122,6 +167,8 @@ def test_what_a_step_makes_by_hand_a_later_step_takes_away(seen: guide.Walk) -> 
     assert left_by_hand(seen) == set()
     kept = tuple(one for one in seen.asked if "databases delete" not in " ".join(one.words))
     assert left_by_hand(guide.Walk(kept, seen.files)) == {"database bi-restored"}
+    kept = tuple(one for one in seen.asked if "service-accounts delete" not in " ".join(one.words))
+    assert len(left_by_hand(guide.Walk(kept, seen.files))) == 2
 
 
 def left_by_hand(seen: guide.Walk) -> set[str]:
@@ -132,6 +179,10 @@ def left_by_hand(seen: guide.Walk) -> set[str]:
             on = one.words[one.words.index(verb) + 1]
             grant = f"grant {named['role']} to {named['member']} on {on}"
             left = left | {grant} if verb.startswith("add") else left - {grant}
+        elif one.words[1:4] == ("iam", "service-accounts", "create"):
+            left |= {f"account {one.words[4]}"}
+        elif one.words[1:4] == ("iam", "service-accounts", "delete"):
+            left -= {f"account {one.words[4].partition('@')[0]}"} | {own for own in left if own.endswith(one.words[4])}
         elif one.words[1:4] == ("firestore", "databases", "restore"):
             left |= {f"database {named['destination-database']}"}
         elif one.words[1:4] == ("firestore", "databases", "delete"):
