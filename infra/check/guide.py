@@ -37,6 +37,7 @@ IDENTITY = "an-identity-token"
 SCRIPTS = ("infra/gcloud.sh", "infra/gcloud_remove.sh")
 STAND_INS = ("make", "git", "gcloud", "terraform", "curl", ".venv/bin/python", *SCRIPTS)
 ANSWERS = r"""
+[ "$NAME" != .venv/bin/python ] || : "${LOCATION:?the settings of the export worker are missing}"
 case "$NAME $*" in
   "gcloud projects describe"*projectNumber*) echo 123456789012 ;;
   "gcloud auth print-identity-token"*) echo an-identity-token ;;

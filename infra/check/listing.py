@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -58,6 +59,8 @@ DESCRIBED: dict[str, tuple[dict[str, Any], str]] = {
 """By the address: what is there, and what of it must be printed, without blanks."""
 
 MOST_S = 120
+AT_ONCE = 2
+"""Each keeps about one core busy."""
 
 WRONG = (
     "gcloud secrets list --project=my-project --filter='name~secrets/bi-(connector|channel)-' --format='value(name)'",
@@ -74,13 +77,13 @@ WRONG = (
 def hold(program: str, commands: list[str]) -> int:
     """Run every listing among the commands; returns how many. Raises `CheckError` for one that gcloud refuses or that lists wrongly."""
     listings = sorted({_alike(command) for command in commands if _lists(command)})
-    with _server() as port, tempfile.TemporaryDirectory() as folder:
-        for command in WRONG:
-            if _wrong(program, command, folder, port) is None:
-                raise CheckError(f"a seeded mistake in a listing was not caught: {command}")
-        for command in listings:
-            if wrong := _wrong(program, command, folder, port):
-                raise CheckError(f"{command}\n  {wrong}")
+    with _server() as port, ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(pool.map(lambda command: _wrong(program, command, port), [*WRONG, *listings]))
+    said = dict(zip([*WRONG, *listings], found, strict=True))
+    if missed := [command for command in WRONG if said[command] is None]:
+        raise CheckError(f"a seeded mistake in a listing was not caught: {missed[0]}")
+    if wrong := [f"{command}\n  {said[command]}" for command in listings if said[command] is not None]:
+        raise CheckError("\n".join(wrong))
     return len(listings)
 
 
@@ -93,14 +96,19 @@ def _lists(command: str) -> bool:
 
 def _alike(command: str) -> str:
     """Scripts and guide name their examples differently, the scripts name the project by a variable, the guide two environments."""
-    alike = re.sub(r"(?<=[/^:])test(?=[-_])", OWN, command.replace("example-project", "my-project"))
+    alike = re.sub(r"(?<=[/^:-])test(?=[-_])", OWN, command.replace("example-project", "my-project"))
     words = shlex.split(re.sub(rf"(?<=describe ){OWN}_\w+", f"{OWN}_tracer", alike))
     named = any("my-project" in word for word in words if word.startswith("--project") or not word.startswith("-"))
     return shlex.join(words if named else [*words, "--project=my-project"])
 
 
-def _wrong(program: str, command: str, folder: str, port: int) -> str | None:
+def _wrong(program: str, command: str, port: int) -> str | None:
     """Run a listing and say what is wrong with it, or None."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _wrong_in(folder, program, command, port)
+
+
+def _wrong_in(folder: str, program: str, command: str, port: int) -> str | None:
     overrides = {f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api.upper()}": f"http://127.0.0.1:{port}/" for api in APIS.split()}
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),

@@ -110,6 +110,9 @@ def test_what_was_backed_up_is_there_again_after_everything_was_lost_and_a_job_g
     assert listed(lone)["/export-jobs"]["jobs"] == []
     _restore_slowly(lone, journey, documents, tmp_path)
     assert listed(lone) == before
+    api.register({**connector_bodies(lone.accounts)["looker"], "name": "too-late"})
+    run(lone, "restore", "--replace", PLACE)
+    assert listed(lone) == before
 
     lone.restart("export_worker")
     journey.run_cron("bi-system-sweep")

@@ -149,6 +149,7 @@ def judge(text: str) -> None:
         ("$PREFIX $ADMIN\n", "$PREFIX $NOBODY\n", "NOBODY: unbound variable"),
         ("BACKUPS=..\n", "HERE=..\n", "BACKUPS: unbound variable"),
         ("*Call it*,", "", "leaves one out|EXPORT: unbound variable"),
+        (" *Take the settings of the export worker*,", "", "the settings of the export worker are missing"),
         ("*Back up*,", "*Back it up*,", "names no step, or leaves one out"),
         (" *Keep backups beside the checkout*,", "", "names no step, or leaves one out"),
         ("```sh\ngit pull\nmake infra-check\nmake deploy ENV=prod\n```\n", "Pull and deploy.\n", "is a step and has commands"),
