@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.check import guide, real
-from infra.check.gcloud import lint
+from infra.check.gcloud import lint, urls_of_script
 from infra.check.mutants import MUTANTS, Mutant, survivor
 from infra.check.policies import POLICIES, violations
 from infra.check.terraform import ROOT, SOURCE, CheckError, Terraform, copy_of, find
@@ -175,7 +175,11 @@ def _guide(session: Session) -> str:
         steps += len(way)
         held += guide.of_make(seen) + guide.of_script(seen) + real.of_git(seen) + real.of_curl(seen)
         held += guide.of_terraform(seen, session.terraform)
-        planned += guide.of_environments(seen, session.terraform, session.place)
+        known = guide.of_environments(seen, session.terraform, session.place)
+        for one in seen.of("infra/gcloud.sh"):
+            known |= urls_of_script(one.words[1:])
+        guide.of_addresses(seen, known)
+        planned += len(seen.environments)
     return f"{steps} steps walked on two ways, {held} lines are make's, git's, curl's, Terraform's and ours, {planned} environments planned"
 
 

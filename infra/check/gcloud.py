@@ -46,6 +46,12 @@ def commands_of_removal(grants: str, roles: str) -> list[str]:
     return _run(REMOVAL, ARGUMENTS[:-1], {"MISSING": "0", "GRANTS": grants, "ROLES": roles})
 
 
+def urls_of_script(arguments: tuple[str, ...]) -> set[str]:
+    """Where the functions are that the script deploys, called with these arguments."""
+    words = [word for command in _run(SCRIPT, arguments, {"MISSING": "1"}) for word in shlex.split(command)]
+    return {url for word in words for url in re.findall(r"_URL=(https://[^,]+)", word)}
+
+
 def _run(script: Path, arguments: tuple[str, ...], environment: dict[str, str]) -> list[str]:
     with tempfile.NamedTemporaryFile("r", suffix=".txt") as notes:
         done = subprocess.run(

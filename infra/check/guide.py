@@ -77,6 +77,11 @@ class Walk:
     asked: tuple[Asked, ...]
     files: Mapping[str, str]
 
+    @property
+    def environments(self) -> list[str]:
+        """The files that describe one."""
+        return [name for name in self.files if name.endswith(".tfvars")]
+
     def of(self, program: str) -> Iterator[Asked]:
         """Yield what one program is asked."""
         return (asked for asked in self.asked if asked.words[0] == program)
@@ -220,9 +225,9 @@ def of_terraform(seen: Walk, terraform: Terraform) -> int:
     return len(asked)
 
 
-def of_environments(seen: Walk, terraform: Terraform, place: Path) -> int:
-    """Plan with each environment that the guide describes; hold what it calls and what it destroys to those. Returns how many."""
-    described = [name for name in seen.files if name.endswith(".tfvars")]
+def of_environments(seen: Walk, terraform: Terraform, place: Path) -> set[str]:
+    """Plan with each environment that the guide describes; hold what it destroys to those. Returns the functions' URLs."""
+    described = seen.environments
     known: set[str] = set()
     kept: dict[str, set[str]] = {}
     for name in described:
@@ -231,14 +236,18 @@ def of_environments(seen: Walk, terraform: Terraform, place: Path) -> int:
         plan = terraform.plan(place, variables)
         known |= set(plan["planned_values"]["outputs"]["urls"]["value"].values())
         kept[Path(name).stem] = outlives_destroy(plan)
-    for one in seen.of("curl"):
-        if not any(word.startswith(f"{url}/") for word in one.words for url in known):
-            raise CheckError(f"infra/DEPLOY.md, {one.step!r}: no function of ours is at {one.words[-1]}")
     if kept != (left_out := left_out_of_destroy(seen)):
         raise CheckError(
             f"infra/DEPLOY.md: `make destroy` would stop at {kept}, and what `state rm` leaves out of each is {left_out}"
         )
-    return len(described)
+    return known
+
+
+def of_addresses(seen: Walk, known: set[str]) -> None:
+    """Hold what curl is asked for to the URLs of functions."""
+    for one in seen.of("curl"):
+        if not any(word.startswith(f"{url}/") for word in one.words for url in known):
+            raise CheckError(f"infra/DEPLOY.md, {one.step!r}: no function of ours is at {one.words[-1]}")
 
 
 def left_out_of_destroy(seen: Walk) -> dict[str, set[str]]:

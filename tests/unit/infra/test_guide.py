@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from infra.check import guide, real
+from infra.check.gcloud import urls_of_script
 from infra.check.terraform import ROOT, CheckError
 from shared.api.routes import ROUTES
 from shared.data.__main__ import _parser
@@ -62,6 +63,14 @@ def test_every_address_is_a_route_of_the_function_that_is_called(ways: list[guid
             and re.fullmatch(re.sub(r"\{\w+\}", r"[\\w-]+", route.path), url.path)
         ], one
     assert len(asked) == count
+
+
+def test_an_address_of_no_function_is_found(ways: list[guide.Walk]) -> None:
+    (script,) = (one for one in ways[GCLOUD].of("infra/gcloud.sh"))
+    urls = urls_of_script(script.words[1:])
+    guide.of_addresses(ways[GCLOUD], urls)
+    with pytest.raises(CheckError, match="'Call it': no function of ours is at https://bi-register-"):
+        guide.of_addresses(ways[GCLOUD], {url for url in urls if "register" not in url})
 
 
 def test_our_own_commands_take_what_they_are_asked(seen: guide.Walk) -> None:
