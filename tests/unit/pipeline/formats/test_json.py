@@ -147,6 +147,13 @@ def test_declared_dates_are_read_and_a_declared_column_nobody_has_is_null(fmt: F
 
 
 @pytest.mark.parametrize("fmt", [JSON, JSONL])
+def test_one_of_many_files_has_no_declared_column_that_it_lacks(fmt: Format) -> None:
+    """Else nobody would see that the files differ: see `files_drift`."""
+    data, declared = _as(fmt, ['{"d": "2024-01-02"}']), {"d": "date", "gone": "int64"}
+    assert columns(fmt, data, schema=declared, is_one_of_many=True) == {"d": ("date", [date(2024, 1, 2)])}
+
+
+@pytest.mark.parametrize("fmt", [JSON, JSONL])
 @pytest.mark.parametrize("row", ["1", '"x"', "null", "[1]"])
 def test_a_row_that_is_no_object_is_refused_with_its_number(fmt: Format, row: str) -> None:
     error = refused(fmt, _as(fmt, ['{"a": 1}', row]))
