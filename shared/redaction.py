@@ -20,8 +20,7 @@ TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*|(?<=bearer )[\w.~+/=-]{16,}"
 LINK_WORD = re.compile(r"(?<=files/)[^\s/]+|[0-9a-fA-F]{64}")
 DEEPEST = 3  # our choice: JSON in JSON in a URL
 _ESCAPED = re.compile(
-    r"(?:%[0-9a-f]{2})+|(?:\\u[0-9a-f]{4})+|\\[\"\\/bfnrt]",
-    re.IGNORECASE,
+    r"(?:%[0-9a-fA-F]{2})+|(?:\\u[0-9a-fA-F]{4})+|\\[\"\\/bfnrt]",
 )
 """What a URL and JSON make of letters, a run of them at a time: one letter may take several."""
 
@@ -104,7 +103,7 @@ def _letters(escapes: str) -> Iterator[tuple[str, int]]:
             yield letter, offset
             offset += 3 * len(letter.encode())
         return
-    text = json.loads(f'"{escapes if escapes[1] not in "Uu" else escapes.lower()}"')
+    text = json.loads(f'"{escapes}"')
     offset = 0
     for letter in text:
         yield letter, offset

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from shared import redaction
 
@@ -28,6 +30,15 @@ def test_every_form_of_a_remembered_secret_is_removed() -> None:
     for form in forms:
         assert "canary" not in redaction.redact(f"before {form} after")
         assert "[redacted]" in redaction.redact(f"before {form} after")
+
+
+@given(st.text(st.sampled_from('\\\\\\%%/"uUbBfFnNrRtTxX019aAdD é😀\ud800'), max_size=40))
+@example(r"C:\Temp")
+@example(r"\u00e9\ud83d\ude00\ud83d")
+def test_any_text_is_redacted_and_only_secrets_are(text: str) -> None:
+    redaction.remember({"client_secret": "canary-secret-7"})
+    assert redaction.redact(text) == text
+    assert redaction.redact(f"{text} canary-secret-7 {text}") == f"{text} [redacted] {text}"
 
 
 @pytest.mark.parametrize("before", ["", "u", "us", "user:"])

@@ -85,10 +85,22 @@ SECRETS = (
         _FORMS,
     ),
     Guard("redaction knows a secret in JSON", REDACTION, r"""|\\[\"\\/bfnrt]",""", '",', _ESCAPED),
-    Guard("redaction knows a secret in JSON by numbers", REDACTION, r"(?:\\u[0-9a-f]{4})+|", "", _ESCAPED),
+    Guard("redaction knows a secret in JSON by numbers", REDACTION, r"(?:\\u[0-9a-fA-F]{4})+|", "", _ESCAPED),
     Guard("redaction knows a secret in JSON in JSON", REDACTION, "DEEPEST = 3 ", "DEEPEST = 1 ", _ESCAPED),
-    Guard("redaction knows a secret in a URL", REDACTION, "(?:%[0-9a-f]{2})+|", "", _ESCAPED),
-    Guard("redaction knows escapes in either case", REDACTION, "    re.IGNORECASE,\n)\n", "    0,\n)\n", _ESCAPED),
+    Guard("redaction knows a secret in a URL", REDACTION, "(?:%[0-9a-fA-F]{2})+|", "", _ESCAPED),
+    Guard(
+        "redaction knows a URL's escapes in either case", REDACTION, "(?:%[0-9a-fA-F]{2})", "(?:%[0-9A-F]{2})", _ESCAPED
+    ),
+    Guard("redaction knows JSON's escapes in either case", REDACTION, "u[0-9a-fA-F]{4}", "u[0-9a-f]{4}", _ESCAPED),
+    Guard(
+        "redaction takes no letter behind a backslash for an escape that is none",
+        REDACTION,
+        r"""\\[\"\\/bfnrt]",
+)""",
+        r"""\\[\"\\/bfnrt]", re.IGNORECASE
+)""",
+        "tests/unit/test_redaction.py::test_any_text_is_redacted_and_only_secrets_are",
+    ),
     Guard("redaction knows a secret in a form", REDACTION, "            as_form,\n", "", _FORMS),
     Guard(
         "redaction knows a line of a key",
