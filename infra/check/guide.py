@@ -34,6 +34,7 @@ EXECUTED = {name: shutil.which(name) for name in ("cat", "date", "rm", "sed", "t
 IDENTITY = "an-identity-token"
 """What gcloud answers for one, below."""
 
+IN_A_SENTENCE = re.compile(r"`(?:make|git|gcloud|terraform|curl|python3?|infra/\S+|GET|POST|PUT|PATCH|DELETE) [^`]+`")
 SCRIPTS = ("infra/gcloud.sh", "infra/gcloud_remove.sh")
 STAND_INS = ("make", "git", "gcloud", "terraform", "curl", ".venv/bin/python", *SCRIPTS)
 ANSWERS = r"""
@@ -88,13 +89,22 @@ class Walk:
 
 
 def steps(text: str) -> list[Step]:
-    """Return the guide's steps in order. Raises `CheckError` for one that has no command, and for commands outside of steps."""
+    """Return the guide's steps in order.
+
+    Raises `CheckError` for one that has no command or tells one in a sentence, and for commands outside of steps.
+    """
     found = []
     for part in re.split(r"^(?=#{1,3} )", text, flags=re.MULTILINE):
         title = part.partition("\n")[0].lstrip("# ")
         commands = "".join(re.findall(r"^```sh\n(.*?)^```", part, re.MULTILINE | re.DOTALL))
         if part.startswith("### ") != bool(commands):
             raise CheckError(f"infra/DEPLOY.md, {title!r}: a `###` is a step and has commands, nothing else has")
+        if commands and (
+            told := IN_A_SENTENCE.search(re.sub(r"^```sh\n.*?^```", "", part, flags=re.MULTILINE | re.DOTALL))
+        ):
+            raise CheckError(
+                f"infra/DEPLOY.md, {title!r}: {told.group()} stands in a sentence, where nothing checks it"
+            )
         if commands:
             found.append(Step(title, commands))
     if text.count(f"## {NEVER_APPLIED}\n") != 1:

@@ -75,14 +75,17 @@ def _sink(objects: Objects, place: str) -> AbstractContextManager[BinaryIO]:
 
 @contextmanager
 def _source(objects: Objects, place: str) -> Iterator[BinaryIO]:
+    missing = NotFoundError(f"{place} does not exist; check its name")
     if place.startswith("gs://"):
         bucket, _, name = place.removeprefix("gs://").partition("/")
         info = objects.stat(bucket, name)
         if info is None:
-            raise NotFoundError(f"{place} does not exist; check its name")
+            raise missing
         with objects.open(info) as handle:
             yield handle
         return
+    if not Path(place).exists():
+        raise missing
     with Path(place).open("rb") as handle:
         yield handle
 

@@ -137,6 +137,18 @@ def test_a_backup_that_is_not_whole_replaces_nothing(registered: World, tmp_path
     registered.sweep()
 
 
+@pytest.mark.parametrize("flags", [[], ["--replace"]])
+def test_a_backup_that_is_not_there_changes_nothing(
+    registered: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    before = list(lines(registered.fakes.documents))
+    for place in ("gs://state/none.jsonl", str(tmp_path / "none.jsonl")):
+        assert main(["restore", *flags, place], registered.services) == 1
+        assert f"{place} does not exist" in capsys.readouterr().err
+    assert list(lines(registered.fakes.documents)) == before
+    registered.sweep()
+
+
 def test_a_second_backup_never_replaces_the_first(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

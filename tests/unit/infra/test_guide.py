@@ -162,6 +162,7 @@ def judge(text: str) -> None:
         ("*Back up*,", "*Back it up*,", "names no step, or leaves one out"),
         (" *Keep backups beside the checkout*,", "", "names no step, or leaves one out"),
         ("```sh\ngit pull\nmake infra-check\nmake deploy ENV=prod\n```\n", "Pull and deploy.\n", "is a step and has commands"),
+        ("Look at the latter first:", "Look with `GET …/export-jobs/{id}` first:", "stands in a sentence"),
         ("## What was never applied\n", "## Notes\n", "needs one section"),
     ],
 )  # fmt: skip
