@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
+from shared import audit
 from shared.errors import BIConnectorsError
 from shared.models import SCHEMA, JobStatus, Missed, OccurrenceStatus, Overlap, RunStatus, ScheduleAction
 from shared.ports import CronJob, Document, Transaction
@@ -19,6 +20,7 @@ FORCED_APART = timedelta(seconds=CronJob.deadline_s + CronJob.backoff_s[1] + 60)
 """Forced calls with one schedule time that are closer than this are one call that came again: Cloud Scheduler repeats one that was not
 answered in time when its deadline and a pause have passed, under the same schedule time. The last minute is our choice."""
 REFRESH, EXPORT = "refresh", "export"
+MANUAL = "manual"
 COLLECTION = {REFRESH: "refresh_runs", EXPORT: "export_jobs"}
 
 Announce = Callable[[Transaction, Mapping[str, Any], str, str, datetime], None]
@@ -236,8 +238,10 @@ class Attempt:
         if self.waited:
             tx.update(self.path, changes)
         else:
-            own = {"id": self.id, "schedule_id": self.schedule_id, "trigger": self.trigger}
+            own = {"id": self.id, "schedule_id": self.schedule_id, "trigger": self.trigger, "requested_by": self.caller}
             tx.create(self.path, {**own, **_times(Step(self.planned_at, count=self.count), self.now), **changes})
+            if self.trigger == MANUAL and status is not OccurrenceStatus.STARTED:  # what starts has an entry of its own
+                audit.record(tx, self.now, "schedule.run_now", self.path, outcome=status.value, actor=self.caller)
         if self.trigger == "schedule" and not (self.waited or self.is_ahead):
             schedule["handled_until"] = self.planned_at
         if self.trigger == "forced" and not self.waited:

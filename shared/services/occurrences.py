@@ -18,7 +18,7 @@ from shared.models import ExportRequest, Missed, Occurrence, OccurrencePage, Ove
 from shared.ports import Query, Stores, Transaction
 from shared.services.cron import Cron
 from shared.services.exports import Exports
-from shared.services.occurrence_attempt import EXPORT, Announce, Attempt, ChangedError, Verdict, standing
+from shared.services.occurrence_attempt import EXPORT, MANUAL, Announce, Attempt, ChangedError, Verdict, standing
 from shared.services.occurrence_plan import occurrence_id, plan
 from shared.services.records import Idempotency, Page, from_record, list_page, require
 from shared.services.refreshes import Refreshes
@@ -66,7 +66,7 @@ class Occurrences:
         require(self._stores.documents, f"schedules/{schedule_id}", f"schedule {schedule_id!r}")
         now = self._stores.clock.now()
         key = idempotency.path if idempotency else new_id(now)
-        attempt = self._attempt(schedule_id, f"manual {key}", now, "manual", caller)
+        attempt = self._attempt(schedule_id, f"manual {key}", now, MANUAL, caller)
         settled = self._settle(attempt)
         found = settled[0] if settled else None
         if found is None:
@@ -157,7 +157,7 @@ class Occurrences:
             waits["id"],
             waits["planned_at"],
             waits["trigger"],
-            f"schedule:{schedule['id']}",
+            waits.get("requested_by") or f"schedule:{schedule['id']}",
             self._stores.clock.now(),
             waited=True,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from shared import audit
@@ -137,22 +138,23 @@ class Refreshes:
                 ended = {**ended_as(RunStatus.CANCELLED, now), **failure("refresh_cancelled", BY_REQUEST)}
                 tx.update(found.path, ended)
                 audit.record(tx, now, "refresh.end", found.path, after=ended, outcome=RunStatus.CANCELLED.value)
-            elif run.get("vendor_id") is None:
-                tx.update(found.path, {"cancel_requested": True})
+            elif run.get("vendor_id") is None and not run.get("cancel_requested"):
+                _note_asked(tx, found.path, {"cancel_requested": True}, now)
             return run
 
         run = self._stores.documents.transact(work)
         if run.get("vendor_id") is not None:
             self.following.open(run).cancel_refresh(run["vendor_id"])
 
-            def note(tx: Transaction) -> None:
-                path, asked = f"refresh_runs/{run_id}", {"cancel_requested": True, "cancel_sent": True}
-                tx.update(path, asked)
-                audit.record(tx, now, "refresh.cancel", path, after=asked)
-
-            self._stores.documents.transact(note)
+            path, asked = f"refresh_runs/{run_id}", {"cancel_requested": True, "cancel_sent": True}
+            self._stores.documents.transact(lambda tx: _note_asked(tx, path, asked, now))
             self.following.wake(run)
         return self.get(run_id)
+
+
+def _note_asked(tx: Transaction, path: str, asked: Mapping[str, Any], now: datetime) -> None:
+    tx.update(path, asked)
+    audit.record(tx, now, "refresh.cancel", path, after=asked)
 
 
 def after_export(refreshes: Refreshes, job: Mapping[str, Any]) -> str:

@@ -257,6 +257,14 @@ def test_an_entry_is_written_in_the_commit_of_the_change_that_it_tells_of(
         assert entry["resource"] in commit, f"{entry['action']} was not written with {entry['resource']}"
 
 
+def test_an_entry_is_not_written_over_by_another_of_its_id(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.audit.new_id", lambda now: "0" * 26)
+    assert world.call("register", "POST", f"{API}/register", POWER_BI).status == 201
+    first = world.fakes.documents.get(f"audit/{'0' * 26}")
+    assert world.call("register", "POST", f"{API}/register", SHEETS).status >= 400
+    assert world.fakes.documents.get(f"audit/{'0' * 26}") == first
+
+
 @pytest.mark.parametrize("what", ["changed", "removed", "put in", "seal removed"])
 def test_the_check_finds_what_was_done_to_the_log(registered: World, what: str) -> None:
     sealed(registered)
