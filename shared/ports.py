@@ -155,6 +155,12 @@ class CronJob:
     retries: int = 3
     backoff_s: tuple[int, int] = (5, 60)
     caller: str | None = None
+    method: str = "POST"
+    headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
+    """Those of the vendor's own left out."""
+    retry_for_s: float = 0.0
+    """How long a failed call is repeated beyond `retries`; 0 for no longer."""
+    doublings: int = 5
 
 
 class CronJobs(Protocol):

@@ -135,6 +135,5 @@ class Reconciler:
 
 
 def _differing(job: CronJob, wanted: CronJob) -> list[str]:
-    """Return in what a listed job differs. It may tell more than `CronJob` does: that is right where it has its default."""
-    whole = type(job)(**{one.name: getattr(wanted, one.name) for one in fields(CronJob)})
-    return [one.name for one in fields(job) if getattr(job, one.name) != getattr(whole, one.name)]
+    """Return in what a listed job differs."""
+    return [one.name for one in fields(job) if getattr(job, one.name) != getattr(wanted, one.name)]

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -22,20 +21,8 @@ CALL: dict[str, Any] = {"timeout": 10.0, "retry": None}
 """Our choice: the client's own 600 seconds would hold a person's request; what fails is told again by the sweep."""
 OUR_ID = re.compile(r"[0-9a-z]{26}")
 """What `new_id` makes. A job of another name is somebody else's, even with our prefix."""
-HEADERS = {"Content-Type": "application/json"}
 OF_THE_VENDOR = re.compile(r"host|content-length|user-agent|x-(google-|appengine-|cloudscheduler).*")
 """Headers, in lower case, that Cloud Scheduler sets or replaces, and some of them shows: see `HttpTarget.headers` of its reference."""
-
-
-@dataclass(frozen=True)
-class ChangedCronJob(CronJob):
-    """A listed job that somebody changed in what `CronJob` leaves to us. The fields' defaults are what `put` sets, so it differs."""
-
-    method: str = "POST"
-    headers: Mapping[str, str] = field(default_factory=lambda: dict(HEADERS))
-    retry_for_s: float = 0.0
-    """How long a failed call is repeated beyond `retries`; 0 for no longer."""
-    doublings: int = 5
 
 
 class CloudScheduler:
@@ -90,15 +77,15 @@ class CloudScheduler:
             attempt_deadline=duration_pb2.Duration(seconds=job.deadline_s),
             retry_config=scheduler_v1.RetryConfig(
                 retry_count=job.retries,
-                max_retry_duration=duration_pb2.Duration(),
-                max_doublings=ChangedCronJob.doublings,
+                max_retry_duration=duration_pb2.Duration(seconds=int(job.retry_for_s)),
+                max_doublings=job.doublings,
                 min_backoff_duration=duration_pb2.Duration(seconds=least),
                 max_backoff_duration=duration_pb2.Duration(seconds=most),
             ),
             http_target=scheduler_v1.HttpTarget(
                 uri=job.url,
-                http_method=scheduler_v1.HttpMethod.POST,
-                headers=HEADERS,
+                http_method=job.method,
+                headers=dict(job.headers),
                 body=json.dumps(dict(job.body)).encode(),
                 oidc_token=scheduler_v1.OidcToken(service_account_email=self._service_account, audience=job.audience),
             ),
@@ -107,31 +94,27 @@ class CloudScheduler:
     def _cron_job(self, job: Any) -> CronJob:
         target, retry = job.http_target, job.retry_config
         caller = target.oidc_token.service_account_email
-        fields: dict[str, Any] = {
-            "id": job.name.removeprefix(self._prefix),
-            "cron": job.schedule,
-            "time_zone": job.time_zone,
-            "url": target.uri,
-            "audience": target.oidc_token.audience,
-            "body": _object(target.body),
-            "paused": job.state != scheduler_v1.Job.State.ENABLED,
-            "description": job.description,
-            "deadline_s": int(job.attempt_deadline.total_seconds()),
-            "retries": retry.retry_count,
-            "backoff_s": (
+        return CronJob(
+            id=job.name.removeprefix(self._prefix),
+            cron=job.schedule,
+            time_zone=job.time_zone,
+            url=target.uri,
+            audience=target.oidc_token.audience,
+            body=_object(target.body),
+            paused=job.state != scheduler_v1.Job.State.ENABLED,
+            description=job.description,
+            deadline_s=int(job.attempt_deadline.total_seconds()),
+            retries=retry.retry_count,
+            backoff_s=(
                 int(retry.min_backoff_duration.total_seconds()),
                 int(retry.max_backoff_duration.total_seconds()),
             ),
-            "caller": None if caller == self._service_account else caller,
-        }
-        read = ChangedCronJob(
-            **fields,
+            caller=None if caller == self._service_account else caller,
             method=getattr(target.http_method, "name", str(target.http_method)),
             headers=_headers(target.headers),
             retry_for_s=retry.max_retry_duration.total_seconds(),
             doublings=retry.max_doublings,
         )
-        return CronJob(**fields) if read == ChangedCronJob(**fields) else read
 
 
 @contextmanager
@@ -173,6 +156,4 @@ def _object(body: bytes) -> dict[str, Any]:
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers of a job that are ours, or somebody's who added them; names are the same in any case."""
-    ours = {name.lower(): name for name in HEADERS}
-    found = {name: value for name, value in headers.items() if not OF_THE_VENDOR.fullmatch(name.lower())}
-    return {ours.get(name.lower(), name): value for name, value in found.items()}
+    return {name.title(): value for name, value in headers.items() if not OF_THE_VENDOR.fullmatch(name.lower())}
