@@ -10,6 +10,8 @@ from shared.errors import InternalError
 
 VERSION = "0.1.0"
 GRPC_EMULATORS = ("secret_manager", "cloud_tasks", "cloud_scheduler")
+ELSEWHERE = ("RESOLVER_TABLE", "API_ENDPOINT_OVERRIDE")
+"""Lead calls elsewhere as emulators' addresses do: names of hosts by our own table, Cloud Storage by Google's client itself."""
 MAX_BYTES_BILLED = 100 * 2**30  # our choice: about 0.6 dollars of on-demand queries
 
 
@@ -80,12 +82,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         )
     emulators = {name: env.get(f"{name.upper()}_EMULATOR_HOST") for name in GRPC_EMULATORS}
     emulators["bigquery"] = env.get("BIGQUERY_EMULATOR_HOST")
-    stray = [f"{name.upper()}_EMULATOR_HOST" for name, value in emulators.items() if value and not local]
-    stray += [
-        name
-        for name in ("FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "RESOLVER_TABLE")
-        if env.get(name) and not local
-    ]
+    stray = [] if local else sorted(name for name, value in env.items() if value and _is_for_local_use(name))
     if stray:
         raise InternalError(f"{', '.join(stray)} is set but ENVIRONMENT is not local; they are for local use only")
     # A command on somebody's machine may hold a function's settings (infra/DEPLOY.md); Cloud Run is in front of a function alone.
@@ -139,6 +136,10 @@ def export_role() -> str:
     if role not in ("api", "worker"):
         raise InternalError(f"EXPORT_ROLE is {role!r}; expected api or worker")
     return role
+
+
+def _is_for_local_use(name: str) -> bool:
+    return name.endswith("_EMULATOR_HOST") or name in ELSEWHERE
 
 
 def _flag(env: Mapping[str, str], name: str) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+from functools import partial
 from urllib.parse import quote
 
 import pytest
 
 from shared.connectors._base import RefreshStatus, VendorRefresh
 from shared.connectors._checks import run_checks
-from shared.errors import TargetError
+from shared.errors import TargetError, VendorUnavailableError
 from shared.redaction import remember
 from shared.telemetry import log_event
 from tests.canaries import CANARIES, shown_in
@@ -109,3 +110,32 @@ def test_what_a_connection_test_found_shows_no_secret(knowing: World) -> None:
 def test_details_of_an_error_show_no_secret(knowing: World) -> None:
     error = TargetError("no", hint=[{"was": SECRET}], row=7)
     assert error.details == {"hint": [{"was": "[redacted]"}], "row": 7}
+
+
+def test_a_secret_is_known_before_it_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secret Manager, or whatever stands before it, may quote what it was to keep."""
+    secret = "quoted-while-it-is-kept-8"
+
+    def add(secret_id: str, payload: bytes) -> str:
+        raise VendorUnavailableError(f"503 for {payload.decode()}")
+
+    monkeypatch.setattr(world.fakes.secrets, "add", add)
+    answer = world.call("register", "POST", f"{API}/register", {**POWER_BI, "client_secret": secret})
+    assert (answer.status, "[redacted]" in answer.body["detail"]) == (503, True)
+    assert secret not in world.left()
+
+
+def test_a_secret_that_somebody_else_wrote_is_known_once_it_is_read(world: World) -> None:
+    """It was never sent to us: it is named, and read when the vendor is called."""
+    secret = "written-by-its-owner-9"
+    version = world.fakes.secrets.add("own", f'{{"client_secret": "{secret}"}}'.encode())
+    body = {name: value for name, value in POWER_BI.items() if name != "client_secret"}
+    assert world.call("register", "POST", f"{API}/register", {**body, "credentials_secret": version}).status == 201
+    export = {"connector_name": "ymca_powerbi", "table_name": "people", "rows": [{"id": 1}]}
+    job_id = world.call("export", "POST", f"{API}/export", export).body["id"]
+    refused = partial(TargetError, f"refused {secret} for good")
+    world.vendor.during["publish"] = lambda: world.vendor.errors.append(("publish", refused()))
+    world.work()
+    job = world.call("export", "GET", f"{API}/export-jobs/{job_id}").body
+    assert job["error_message"] == "refused [redacted] for good"
+    assert secret not in world.left()

@@ -74,6 +74,24 @@ def test_register_refuses_a_reference_that_is_no_pinned_version(world: World, re
     assert (answer.status, answer.body["field"]) == (400, "credentials_secret")
 
 
+def test_register_takes_credentials_in_one_way_only(world: World) -> None:
+    """Which of the two were meant nobody could say afterwards."""
+    version = world.fakes.secrets.add("own", b'{"client_secret": "kept elsewhere"}')
+    answer = world.call("register", "POST", f"{API}/register", {**POWER_BI, "credentials_secret": version})
+    assert (answer.status, answer.body["field"]) == (400, "credentials_secret")
+    assert world.fakes.documents._documents == {}
+    assert list(world.fakes.secrets.payloads) == [version]
+
+
+def test_deleting_a_connector_leaves_a_secret_that_its_owner_named(world: World) -> None:
+    """Even one that is called as we call ours."""
+    version = world.fakes.secrets.add("bi-connector-ymca_powerbi", b'{"client_secret": "kept elsewhere"}')
+    body = {key: value for key, value in POWER_BI.items() if key != "client_secret"}
+    assert world.call("register", "POST", f"{API}/register", {**body, "credentials_secret": version}).status == 201
+    assert world.call("register", "DELETE", f"{API}/ymca_powerbi").status == 204
+    assert world.fakes.secrets.read(version) == b'{"client_secret": "kept elsewhere"}'
+
+
 def test_register_takes_a_key_of_any_depth_for_text(world: World) -> None:
     deep = {**SHEETS, "service_account_key": '{"a":' * 100_000}
     assert world.call("register", "POST", f"{API}/register", deep).status == 201

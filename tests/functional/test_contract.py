@@ -8,10 +8,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import flask
 import jsonschema
 import msgspec
 import pytest
 from openapi_spec_validator import validate
+from werkzeug.test import create_environ
 
 from shared.api import examples
 from shared.api.dispatch import model
@@ -235,3 +237,29 @@ def test_a_quarter_of_the_threads_may_wait_and_others_are_answered_at_once(make_
     clock.sleep = sleep  # type: ignore[method-assign]
     assert world.call("export", "GET", f"{path}?wait=1s").status == 200
     assert most == 2
+
+
+@pytest.mark.parametrize("path", ["/docs", "/problems/not_found"])
+def test_a_page_may_load_nothing_and_stand_in_no_frame(world: World, path: str) -> None:
+    """Also where a text of somebody's came into it: the browser is told to run nothing."""
+    headers = world._functions["export"](flask.Request(create_environ(path))).headers
+    assert headers["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'"
+    assert headers["X-Frame-Options"] == "DENY"
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "k" * 256, "caf\u00e9", "\t"])
+def test_an_idempotency_key_of_another_form_is_refused_before_anything_is_done(world: World, key: str) -> None:
+    answer = world.call("register", "POST", f"{API}/register", POWER_BI, Idempotency_Key=key)
+    assert (answer.status, answer.body.get("field")) == (400, "Idempotency-Key")
+    assert world.fakes.documents._documents == {}
+
+
+def test_a_page_holds_at_most_a_hundred_items(registered: World) -> None:
+    documents = registered.fakes.documents
+    one = documents._documents["connectors/ymca_sheets"][0]
+    for number in range(100):
+        documents.create(f"connectors/c{number}", {**one, "name": f"c{number}"})
+    page = registered.call("register", "GET", f"{API}?page_size=1000").body
+    assert len(page["connectors"]) == 100
+    more = registered.call("register", "GET", f"{API}?page_size=1000&page_token={page['next_page_token']}").body
+    assert (len(more["connectors"]), more["next_page_token"]) == (2, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from werkzeug.test import create_environ
 from werkzeug.wrappers import Response
 
 from shared.api.routes import ROUTES
-from tests.functional.conftest import World
+from shared.config import GRPC_EMULATORS, read_settings
+from shared.errors import InternalError
+from tests.functional.conftest import ENVIRONMENT, World
 
 API = "/api/bi-connectors"
 
@@ -170,10 +173,6 @@ def test_roles_include_one_another_upwards(make_world: Callable[..., World]) -> 
 
 
 def test_local_relaxations_are_refused_on_google_cloud() -> None:
-    from shared.config import read_settings
-    from shared.errors import InternalError
-    from tests.functional.conftest import ENVIRONMENT
-
     with pytest.raises(InternalError, match="K_SERVICE"):
         read_settings({**ENVIRONMENT, "K_SERVICE": "register"})
     with pytest.raises(InternalError, match="SECRET_MANAGER_EMULATOR_HOST"):
@@ -207,3 +206,23 @@ def test_a_fault_of_ours_is_a_problem_without_its_inside(world: World) -> None:
     answer = world.call("register", "GET", API)
     assert (answer.status, answer.body["code"]) == (500, "internal")
     assert "object" not in answer.body["detail"]
+
+
+def leading_elsewhere() -> list[str]:
+    """Return every variable that leads a client of Google's, as its code has it, or ours to another place than Google's."""
+    import google.cloud
+
+    root = Path(__file__).parents[2] / "shared"
+    clients = [path for place in google.cloud.__path__ for path in Path(place).rglob("*.py")]
+    form = re.compile(r'"([A-Z][A-Z_]*_(?:EMULATOR_HOST|ENDPOINT_OVERRIDE))"')
+    found = {name for path in (*root.rglob("*.py"), *clients) for name in form.findall(path.read_text())}
+    ours = {f"{name.upper()}_EMULATOR_HOST" for name in GRPC_EMULATORS}
+    return sorted({*found, *ours, "RESOLVER_TABLE", "FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"})
+
+
+@pytest.mark.parametrize("name", leading_elsewhere())
+def test_nothing_that_leads_elsewhere_is_taken_but_locally(name: str) -> None:
+    value = "a=127.0.0.1" if name == "RESOLVER_TABLE" else "127.0.0.1:1"
+    with pytest.raises(InternalError, match=f"{name} is set but ENVIRONMENT is not local"):
+        read_settings({**ENVIRONMENT, "ENVIRONMENT": "production", name: value})
+    read_settings({**ENVIRONMENT, name: value})

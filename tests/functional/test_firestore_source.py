@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shared.data.backup import BELOW, COLLECTIONS
 from shared.errors import SourceError, VendorUnavailableError
 from shared.pipeline.sources import firestore
 from shared.ports import GeoPoint, Reference
@@ -167,6 +168,13 @@ def test_what_is_no_collection_or_ours_is_refused(
 ) -> None:
     answer = export(registered, {"firestore": source})
     assert (answer.status, answer.body["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("name", sorted({*COLLECTIONS, *BELOW.values(), "maintenance", "quotas", "breakers"}))
+def test_no_collection_of_ours_is_a_source(registered: World, name: str, group: bool) -> None:
+    answer = export(registered, {"firestore": {"collection": name, "group": group}})
+    assert (answer.status, answer.body["code"]) == (403, "own_collection")
 
 
 def test_another_database_may_have_collections_of_our_names(registered: World) -> None:

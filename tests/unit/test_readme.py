@@ -8,6 +8,7 @@ from pathlib import Path
 
 from shared.api.problem_codes import ROWS
 from shared.api.routes import ROUTES
+from shared.config import GRPC_EMULATORS
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -50,7 +51,7 @@ def settings_in_code() -> set[str]:
     text = (ROOT / "shared" / "config.py").read_text()
     names = set(re.findall(r'"([A-Z][A-Z0-9_]{3,})"', text))
     names |= {f"{name}_URL" for name in ("REGISTER", "EXPORT", "EXPORT_WORKER", "REFRESH")}
-    return names | {f"{name}_EMULATOR_HOST" for name in ("SECRET_MANAGER", "CLOUD_TASKS", "CLOUD_SCHEDULER")}
+    return names | {f"{name}_EMULATOR_HOST" for name in ("FIRESTORE", "STORAGE", *map(str.upper, GRPC_EMULATORS))}
 
 
 def test_every_route_is_listed_with_its_function_and_permission() -> None:

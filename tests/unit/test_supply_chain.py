@@ -40,3 +40,19 @@ def test_the_bill_of_materials_holds_every_runtime_pin(tmp_path: Path, monkeypat
 
 def test_every_runtime_package_names_a_licence() -> None:
     assert [name for name, text in supply_chain.licences().items() if not text] == []
+
+
+ANSWER = """
+import json
+found = [{"name": "msgspec", "version": "1", "vulns": []}, {"name": "Flask", "skip_reason": "not found on PyPI"}]
+print(json.dumps({"dependencies": found}))
+"""
+
+
+def test_an_audit_that_asked_about_some_pins_only_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that the service skipped was not asked about, nor one of which it says nothing; pip-audit itself ends well."""
+    (tmp_path / "pip_audit.py").write_text(ANSWER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    pins = tmp_path / "requirements.txt"
+    pins.write_text("msgspec==1.0\nflask==2.0\npyarrow==3.0\nno-such-package==4.0\n")
+    assert supply_chain.audit([pins]) == ["flask 2.0 was not asked about", "pyarrow 3.0 was not asked about"]

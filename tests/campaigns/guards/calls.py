@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from tests.campaigns.guards.access import CONFIG
 from tests.campaigns.guards.guard import Guard
 
 OUTGOING, ADAPTER, WAREHOUSE = (
@@ -21,6 +22,7 @@ _FORM, _LISTED = _SSRF + "test_a_url_of_another_form_is_refused", _SSRF + "test_
 _SLOW = "tests/unit/connectors/test_slow_hosts.py::test_a_host_that_drips_is_hung_up_on"
 _METADATA = _SSRF + "test_no_request_reaches_a_metadata_server_by_any_name_or_address"
 _WIRE, _QUERIES = "tests/conformance/connectors/test_looker_outgoing.py::", "tests/functional/test_bigquery_source.py::"
+_ELSEWHERE = "tests/functional/test_edge.py::test_nothing_that_leads_elsewhere_is_taken_but_locally"
 _CHILD = "tests/unit/pipeline/preparing/test_sql.py::"
 
 CALLS = (
@@ -177,6 +179,37 @@ CALLS = (
     ),
 )
 
+PLACES = (
+    Guard(
+        "a warehouse's way of TLS is libpq's",
+        WAREHOUSE,
+        "if settings.sslmode not in SSL_MODES:",
+        "if False:",
+        _HOSTS + "test_a_way_of_tls_that_libpq_has_not_is_refused_with_those_that_it_has",
+    ),
+    Guard(
+        "no emulator is taken but locally",
+        CONFIG,
+        'name.endswith("_EMULATOR_HOST") or ',
+        "",
+        _ELSEWHERE + "[STORAGE_EMULATOR_HOST]",
+    ),
+    Guard(
+        "no table of addresses is taken but locally",
+        CONFIG,
+        '("RESOLVER_TABLE", "API_ENDPOINT_OVERRIDE")',
+        '("API_ENDPOINT_OVERRIDE",)',
+        _ELSEWHERE + "[RESOLVER_TABLE]",
+    ),
+    Guard(
+        "Cloud Storage is not called elsewhere but locally",
+        CONFIG,
+        '("RESOLVER_TABLE", "API_ENDPOINT_OVERRIDE")',
+        '("RESOLVER_TABLE",)',
+        _ELSEWHERE + "[API_ENDPOINT_OVERRIDE]",
+    ),
+)
+
 NAMES = (
     Guard(
         "a column of Postgres is quoted",
@@ -306,6 +339,13 @@ SQL = (
         "is_ours = parts[-1 if firestore.group else 0] in OWN_COLLECTIONS",
         "is_ours = False",
         "tests/functional/test_firestore_source.py",
+    ),
+    Guard(
+        "the mark of a restore is no source",
+        SOURCES,
+        '"maintenance",',
+        "",
+        "tests/functional/test_firestore_source.py::test_no_collection_of_ours_is_a_source[maintenance-False]",
     ),
     Guard(
         "SQL opens nothing outside",

@@ -13,6 +13,8 @@ _CANARIES, _SWEEP, _AUDIT = (
     "tests/functional/test_credentials.py::",
     "tests/functional/test_audit.py::",
 )
+ACCOUNT = "shared/connectors/google_sheets/account.py"
+_KEYS = "tests/unit/connectors/test_google_sheets_account.py::"
 _REGISTER = "tests/functional/test_connectors.py::"
 _LOST = "tests/functional/test_credentials.py::test_a_database_that_lost_its_documents_keeps_its_credentials_until_they_are_restored"
 _RESTORE = (
@@ -172,6 +174,48 @@ SECRETS = (
         "/versions/[1-9][0-9]{0,17}",
         "/versions/(?:latest|[1-9][0-9]{0,17})",
         _REGISTER + "test_register_refuses_a_reference_that_is_no_pinned_version",
+    ),
+    Guard(
+        "a secret is known before it is kept",
+        CONNECTORS,
+        "        remember(dict(secrets))\n",
+        "",
+        _CANARIES + "test_a_secret_is_known_before_it_is_kept",
+    ),
+    Guard(
+        "a secret is known once it is read",
+        CONNECTORS,
+        "        remember(secrets)\n",
+        "",
+        _CANARIES + "test_a_secret_that_somebody_else_wrote_is_known_once_it_is_read",
+    ),
+    Guard(
+        "credentials come in one way",
+        CONNECTORS,
+        "            if secrets:\n                raise InvalidRequestError(",
+        "            if False:\n                raise InvalidRequestError(",
+        _REGISTER + "test_register_takes_credentials_in_one_way_only",
+    ),
+    Guard(
+        "a secret that its owner named is not deleted",
+        CONNECTORS,
+        'if present.data.get("owns_credentials"):',
+        "if True:",
+        _REGISTER + "test_deleting_a_connector_leaves_a_secret_that_its_owner_named",
+    ),
+    Guard(
+        "a key of Google gets its tokens at Google",
+        ACCOUNT,
+        'if info.get("token_uri") not in TOKEN_URIS:',
+        "if False:",
+        _KEYS + "test_a_key_that_asks_elsewhere_than_at_google_for_tokens_is_refused",
+    ),
+    Guard(
+        "a key of Google is a service account's",
+        ACCOUNT,
+        ' or info.get("type") != "service_account"',
+        "",
+        _KEYS + "test_what_is_no_service_accounts_key_is_refused",
     ),
     Guard(
         "a connector's secret goes with it",

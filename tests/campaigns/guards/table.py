@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from tests.campaigns.guards.access import ACCESS, CONTRACT
 from tests.campaigns.guards.audited import ENTRIES
-from tests.campaigns.guards.calls import CALLS, NAMES, SQL
+from tests.campaigns.guards.calls import CALLS, NAMES, PLACES, SQL
 from tests.campaigns.guards.data import BOUNDS, FORMULAS
 from tests.campaigns.guards.front import FRONTS
 from tests.campaigns.guards.notices import NOTICES
+from tests.campaigns.guards.pages import PAGES, SUPPLY
 from tests.campaigns.guards.secrets import AUDITED, SECRETS
 
-GUARDS = (*CONTRACT, *ACCESS, *FRONTS, *SECRETS, *AUDITED, *ENTRIES, *CALLS, *NOTICES, *NAMES, *SQL, *BOUNDS, *FORMULAS)
+GUARDS = (
+    *CONTRACT,
+    *ACCESS,
+    *FRONTS,
+    *SECRETS,
+    *AUDITED,
+    *ENTRIES,
+    *CALLS,
+    *NOTICES,
+    *NAMES,
+    *PLACES,
+    *PAGES,
+    *SUPPLY,
+    *SQL,
+    *BOUNDS,
+    *FORMULAS,
+)

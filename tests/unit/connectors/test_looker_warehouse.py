@@ -121,3 +121,12 @@ def test_a_warehouse_off_the_list_is_never_dialled() -> None:
             pass
         with pytest.raises(TimeoutError):
             server.accept()
+
+
+@pytest.mark.parametrize("sslmode", ["", "requires", "REQUIRE", "require options=-csearch_path=x"])
+def test_a_way_of_tls_that_libpq_has_not_is_refused_with_those_that_it_has(sslmode: str) -> None:
+    at = looker.Warehouse(host="127.0.0.1", port=1, database="d", user="u", sslmode=sslmode)
+    with pytest.raises(
+        TargetError, match=r"warehouse\.sslmode is .*; expected one of allow, disable, prefer, require, "
+    ):
+        Warehouse(at, "pw", ("127.0.0.1",)).open()
