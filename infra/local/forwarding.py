@@ -24,7 +24,7 @@ _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"}
     | {"te", "trailer", "transfer-encoding", "upgrade"}
 )
-_REQUEST_ID = re.compile(r"^[!-~]{1,64}$")
+_REQUEST_ID = re.compile(r"[!-~]{1,64}")
 _ANSWERS_WITHOUT_BODY = frozenset({204, 304})
 LINK_WORD = re.compile(r"(?<=files/)[^\s/]+|[0-9a-fA-F]{64}")
 """The word of a link to a kept file, which no log may show; the functions leave it out alike."""
@@ -208,7 +208,7 @@ class ForwardingHandler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(payload)))
         sent = self.headers.get("X-Request-Id", "") if hasattr(self, "headers") else ""
-        self.send_header("X-Request-Id", sent if _REQUEST_ID.match(sent) else uuid.uuid4().hex)
+        self.send_header("X-Request-Id", sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex)
         self._finish_headers()
         if self.command != "HEAD":
             self.wfile.write(payload)

@@ -20,6 +20,7 @@ ISSUERS = frozenset({"https://accounts.google.com", "accounts.google.com"})
 GCLOUD_AUDIENCE = "32555940559.apps.googleusercontent.com"  # gcloud's own client id
 SERVICE_ACCOUNTS = ".gserviceaccount.com"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+NOBODY = "nobody may use this deployment yet: set BI_ADMINS to the administrators' e-mail addresses"
 RANKS = {Permission.VIEWER: 1, Permission.OPERATOR: 2, Permission.ADMIN: 3}
 
 
@@ -54,6 +55,8 @@ class Authenticator:
             UnauthenticatedError: no token, or one that does not verify.
             ForbiddenError: a verified identity that may not do this.
         """
+        if not self._settings.admins and not self._settings.is_local and route.path != "/health":
+            raise ForbiddenError(NOBODY)  # whoever it is, and before anybody has a token to show
         if route.permission is Permission.PUBLIC:
             return Caller("anonymous", None)
         token = presented(headers)
@@ -77,9 +80,7 @@ class Authenticator:
     def _person(self, email: str, route: Route) -> Caller:
         settings = self._settings
         if not settings.admins:
-            raise ForbiddenError(
-                "nobody may use this deployment yet: set BI_ADMINS to the administrators' e-mail addresses"
-            )
+            raise ForbiddenError(NOBODY)
         groups = (
             (Permission.ADMIN, settings.admins),
             (Permission.OPERATOR, settings.operators),

@@ -32,7 +32,7 @@ from shared.telemetry import bind, clear, log_event, request_span
 if TYPE_CHECKING:
     from shared.bootstrap import Services
 
-KEY_FORM = re.compile(r"^[\x21-\x7e]{1,255}$")
+KEY_FORM = re.compile(r"[\x21-\x7e]{1,255}")
 EXPECTED = {
     "string": "text that is not empty",
     "integer": "a whole number of at least 1",
@@ -40,11 +40,11 @@ EXPECTED = {
     "duration": "seconds such as 30s",
 }
 PAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", "X-Frame-Options": "DENY"}
-REQUEST_ID = re.compile(r"^[!-~]{1,64}$")
+REQUEST_ID = re.compile(r"[!-~]{1,64}")
 OCTETS = "application/octet-stream"
 PIECE_BYTES = 1 << 20
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
-DURATION = re.compile(r"^(\d{1,4})s?$")
+DURATION = re.compile(r"([0-9]{1,4})s?")
 FRAMEWORK_CODES = {404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "not_json"}
 """Our codes for what the framework refuses by itself; every other refusal of its is `invalid_request`, every fault `internal`."""
 
@@ -70,7 +70,7 @@ class Call:
         key = self.headers.get("idempotency-key")
         if key is None:
             return None
-        if not KEY_FORM.match(key):
+        if not KEY_FORM.fullmatch(key):
             raise InvalidRequestError(
                 "Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key"
             )
@@ -126,7 +126,7 @@ class Function:
     def _answer_in_span(self, request: flask.Request) -> flask.Response:
         started = time.monotonic()
         sent = request.headers.get("X-Request-Id", "")
-        request_id = sent if REQUEST_ID.match(sent) else uuid.uuid4().hex
+        request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         bind(request_id=request_id, function=self.name)
         try:
             response = self._answer(request, request_id)
@@ -310,9 +310,9 @@ def _query(request: flask.Request, route: Route) -> dict[str, Any]:
 def _parse(parameter: Parameter, text: str) -> Any:
     if parameter.kind == "boolean" and text in ("true", "false"):
         return text == "true"
-    if parameter.kind == "integer" and re.fullmatch(r"\d{1,9}", text) and int(text) > 0:
+    if parameter.kind == "integer" and re.fullmatch("[0-9]{1,9}", text) and int(text) > 0:
         return int(text)
-    if parameter.kind == "duration" and (found := DURATION.match(text)):
+    if parameter.kind == "duration" and (found := DURATION.fullmatch(text)):
         return float(found.group(1))
     if parameter.kind == "string" and text:
         return text

@@ -15,6 +15,7 @@ from shared.api.paths import PATTERNS
 from shared.api.problems import MEDIA_TYPE, SCHEMA
 from shared.api.routes import API, Permission, Route, routes_of
 from shared.config import VERSION
+from shared.models._base import END
 
 KINDS = {
     "string": {"type": "string", "minLength": 1},
@@ -51,7 +52,7 @@ def document(function: str, url: str) -> dict[str, Any]:
     schemas, components = msgspec.json.schema_components(
         [model(name) for name in names], ref_template="#/components/schemas/{name}"
     )
-    by_name = dict(zip(names, schemas, strict=True))
+    by_name = dict(zip(names, map(_published, schemas), strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, by_name, routes)
@@ -66,7 +67,7 @@ def document(function: str, url: str) -> dict[str, Any]:
         "security": [{"google_id_token": []}],
         "paths": paths,
         "components": {
-            "schemas": {**components, "Problem": SCHEMA},
+            "schemas": {**_published(components), "Problem": SCHEMA},
             "responses": {str(status): _problem(status) for status in examples.PROBLEMS},
             "headers": {name: _header(name) for name in HEADERS},
             "securitySchemes": {
@@ -79,6 +80,16 @@ def document(function: str, url: str) -> dict[str, Any]:
             },
         },
     }
+
+
+def _published(schema: Any) -> Any:
+    """Return a schema with its patterns as JSON Schema has them, which are those of ECMA-262."""
+    if isinstance(schema, dict):
+        return {
+            key: part.replace(END, "$") if key == "pattern" and isinstance(part, str) else _published(part)
+            for key, part in schema.items()
+        }
+    return [_published(part) for part in schema] if isinstance(schema, list) else schema
 
 
 def statuses_of(route: Route) -> set[int]:

@@ -37,6 +37,6 @@ def delete_table(call: Call) -> Reply:
 def _known(call: Call) -> str:
     """Return the path's name. Raises `NotFoundError` if no table can be called so."""
     name = call.path["name"]
-    if not NAME.match(name):
+    if not NAME.fullmatch(name):
         raise NotFoundError(f"table {name!r} does not exist; check the name, or list what there is")
     return name

@@ -22,6 +22,16 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(problem="aliases are not taken", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
+    def compose_scalar_node(self, anchor: Any) -> Any:
+        """Join the halves of a character, as JSON spells some; one half is no text, and no store takes it."""
+        node: Any = super().compose_scalar_node(anchor)
+        try:
+            node.value = node.value.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError as exc:
+            said = "half a character (a lone surrogate) is no text"
+            raise yaml.MarkedYAMLError(problem=said, problem_mark=node.start_mark) from exc
+        return node
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001 - PyYAML's signature
         names = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key in names:  # JSON's keys are text: of the columns 1.1 and 1.10 two numbers would make one

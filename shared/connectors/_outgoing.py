@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
     from shared.ports import Resolver
 
-HOST = re.compile(r"^(?=.{1,253}$)(?=.*[a-z][^.]*$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$")
+HOST = re.compile(r"(?=.{1,253}\Z)(?=.*[a-z][^.]*\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}\Z")
 """An ASCII host name of at least two labels, the last with a letter: no address in any notation, no name of one label."""
 PORTS = frozenset({443, 19999})  # https, and Looker's API on hosts that customers run
-GOOGLE_APIS = ipaddress.ip_network(
-    "199.36.153.0/24"
-)  # private.googleapis.com and restricted.googleapis.com: public by form
+GOOGLE_APIS = tuple(map(ipaddress.ip_network, ("199.36.153.0/24", "2600:2d00:2:1000::/56", "2600:2d00:2:2000::/56")))
+"""restricted. and private.googleapis.com, public by form only: cloud.google.com/vpc/docs/configure-private-google-access-hybrid"""
+NOT_YET_KNOWN = tuple(map(ipaddress.ip_network, ("fec0::/10", "3fff::/20")))
+"""Site-local (RFC 3879) and documentation (RFC 9637), which `is_global` takes for public."""
 NAT64, NAT64_LOCAL = ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48")
 MOST_ANSWER_BYTES = 64 * 1024 * 1024  # our choice: above what an API of configuration and status answers
 LONGEST_ANSWER_S = 180.0  # our choice: above what such an API takes to answer
@@ -92,7 +93,7 @@ class Outgoing:
             return None
         try:
             parts = urlsplit(url)
-            port = parts.port or 443
+            port = 443 if parts.port is None else parts.port
         except ValueError:
             return None
         host = (parts.hostname or "").lower()
@@ -124,7 +125,8 @@ def is_public(address: str) -> bool:
             return is_public(str(inner))
         if found in NAT64_LOCAL or found.teredo is not None:
             return False
-    return found.is_global and not found.is_multicast and not found.is_reserved and found not in GOOGLE_APIS
+    is_told_public = found.is_global and not found.is_multicast and not found.is_reserved
+    return is_told_public and not any(found in network for network in (*GOOGLE_APIS, *NOT_YET_KNOWN))
 
 
 def guarded_session(vendor: str, outgoing: Outgoing) -> requests.Session:

@@ -12,17 +12,27 @@ SCHEMA = 2
 """Version of the stored documents; raised with every change of form, together with a reader of the old one (`services.lifting`)."""
 
 
+MAX_INTEGER = 2**63 - 1
+"""The largest that Firestore holds: firebase.google.com/docs/firestore/manage-data/data-types"""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
+
+
+END = r"\Z"
+"""The end of a text for a pattern of ours: to Python, which msgspec searches with, `$` is also the place before a last line feed.
+The API description writes it as `$`, which there is the end alone."""
+
 Name = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^[a-z][a-z0-9_-]{0,62}$",
+        pattern="^[a-z][a-z0-9_-]{0,62}" + END,
         description="Lower-case letters, digits, `_` and `-`, starting with a letter; at most 63 characters.",
     ),
 ]
 
 
 Age = Annotated[
-    str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,4}[mhd]$", description="Minutes, hours or days: `90m`, `26h`, `7d`.")
+    str, msgspec.Meta(pattern="^[1-9][0-9]{0,4}[mhd]" + END, description="Minutes, hours or days: `90m`, `26h`, `7d`.")
 ]
 
 

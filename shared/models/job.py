@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from shared.models._base import ErrorInfo, Name
+from shared.models._base import Count, ErrorInfo, Name
 from shared.models.mapping import Contract, DeclaredName, Mapping
 from shared.models.table import ExportFormat, Mode, Source
 
@@ -77,7 +77,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_shrink: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
     mapping: Mapping | None = None
     contract: Contract | None = None
-    max_rejects: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    max_rejects: Count | None = None
     annotations: Annotations = {}
 
     def __post_init__(self) -> None:

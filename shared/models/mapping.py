@@ -7,6 +7,8 @@ from typing import Annotated
 
 import msgspec
 
+from shared.models._base import END, Count
+
 Scalar = str | int | float | bool
 """A JSON value that stands for one cell; text can stand for every type, e.g. `"2026-01-05"` for a date."""
 
@@ -16,7 +18,7 @@ DeclaredName = Annotated[
     msgspec.Meta(
         min_length=1,
         max_length=300,
-        pattern=r"^(?!__[\s\S]*__$)",
+        pattern=rf"^(?!__[\s\S]*__{END})",
         description="A column's name. Not one in double underscores: no document of Firestore takes it as a key.",
     ),
 ]
@@ -162,4 +164,4 @@ class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     mapping: Mapping | None = None
     contract: Contract | None = None
-    max_rejects: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    max_rejects: Count | None = None

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from shared.models._base import MAX_INTEGER, Count
 from shared.models.mapping import Contract, DeclaredName, Mapping
 
 
@@ -42,7 +43,7 @@ class BigQuerySource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     table: str | None = None
     query: Annotated[str, msgspec.Meta(max_length=100_000)] | None = None
     location: str | None = None
-    maximum_bytes_billed: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    maximum_bytes_billed: Annotated[int, msgspec.Meta(ge=1, le=MAX_INTEGER)] | None = None
 
     def __post_init__(self) -> None:
         if (self.table is None) == (self.query is None):
@@ -126,7 +127,7 @@ class TableBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     description: str = ""
     mapping: Mapping | None = None
     contract: Contract | None = None
-    max_rejects: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    max_rejects: Count | None = None
     defaults: TableDefaults = TableDefaults()
 
 

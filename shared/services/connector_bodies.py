@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +12,9 @@ import msgspec
 
 from shared import connectors as kinds
 from shared.errors import InvalidRequestError
+
+SECRET_VERSION = re.compile(r"projects/[a-z0-9:.-]+/secrets/[A-Za-z0-9_-]{1,255}/versions/[1-9][0-9]{0,17}", re.ASCII)
+MAX_PAYLOAD_BYTES = 65_536  # of one version: cloud.google.com/secret-manager/quotas
 
 
 def split_secrets(body: msgspec.Struct) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -34,6 +38,29 @@ def decode_secrets(payload: bytes, reference: str) -> dict[str, Any]:
             f"{reference} does not hold a JSON object of credential fields", field="credentials_secret"
         )
     return secrets
+
+
+def encode_secrets(secrets: Mapping[str, Any]) -> bytes:
+    """Return credentials as a Secret Manager version holds them. Raises `InvalidRequestError` if it would not."""
+    payload = json.dumps(dict(secrets), sort_keys=True).encode()
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        largest = max(secrets, key=lambda field: len(json.dumps(secrets[field])))
+        raise InvalidRequestError(
+            f"the credentials have {len(payload)} bytes and Secret Manager keeps at most {MAX_PAYLOAD_BYTES}; send a shorter "
+            f"{largest}",
+            field=largest,
+        )
+    return payload
+
+
+def check_reference(reference: str) -> None:
+    """Raise `InvalidRequestError` unless a text names a version of a secret. It is not repeated: people paste secrets there."""
+    if not SECRET_VERSION.fullmatch(reference):
+        raise InvalidRequestError(
+            "credentials_secret names no version of a secret; expected projects/PROJECT/secrets/SECRET/versions/NUMBER (the "
+            "secret itself goes into its own field)",
+            field="credentials_secret",
+        )
 
 
 def describe_capabilities(kind: str) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,9 +27,16 @@ from shared.models import RESERVED_NAMES, CheckResult, Connector, ConnectorPage,
 from shared.pipeline.lease import target_key
 from shared.ports import Document, Query, Stores, Transaction
 from shared.redaction import remember
-from shared.services.connector_bodies import decode_secrets, describe_capabilities, merge_patch, split_secrets
+from shared.services.connector_bodies import (
+    check_reference,
+    decode_secrets,
+    describe_capabilities,
+    encode_secrets,
+    merge_patch,
+    split_secrets,
+)
 from shared.services.credentials import delete_unless_named, former_credentials
-from shared.services.publish_holds import PublishHolds, refuse_held, still_held
+from shared.services.publish_holds import PublishHolds, refuse_held, refuse_while_used, still_held
 from shared.services.records import (
     Idempotency,
     Page,
@@ -44,7 +49,6 @@ from shared.services.records import (
 )
 from shared.services.refresh_quota import room_for_connector
 
-SECRET_VERSION = re.compile(r"projects/[a-z0-9:.-]+/secrets/[A-Za-z0-9_-]{1,255}/versions/[1-9][0-9]{0,17}", re.ASCII)
 TESTS_AT_ONCE = 8  # our choice: connection tests wait on the network; more threads would not fit one vCPU's memory
 
 
@@ -162,7 +166,7 @@ class Connectors:
         """
         present = self.get(name)
         if not force:
-            self._refuse_while_used(name)
+            refuse_while_used(self._stores.documents, name)
         now = self._stores.clock.now()
 
         def work(tx: Transaction, hold: str) -> None:
@@ -208,8 +212,20 @@ class Connectors:
         names = [item.data["name"] for item in self._stores.documents.query(Query("connectors"))]
         present = [copy_context() for _ in names]  # who asks, for the audit, and in which request
         with ThreadPoolExecutor(TESTS_AT_ONCE) as pool:
-            results = list(pool.map(lambda context, name: context.run(self.test, name), present, names))
+            results = list(pool.map(lambda context, name: context.run(self._test_or_gone, name), present, names))
         return TestAllResult(ok=all(result.ok for result in results), results=results)
+
+    def _test_or_gone(self, name: str) -> TestResult:
+        """Test a connector that was there a moment ago; its deletion since must not take away the results of the others."""
+        try:
+            return self.test(name)
+        except NotFoundError:
+            gone = CheckResult(
+                name="connector", ok=False, latency_ms=0.0, message="it was deleted before its turn came"
+            )
+            return TestResult(
+                connector_name=name, ok=False, checks=[gone], latency_ms=0.0, tested_at=self._stores.clock.now()
+            )
 
     def open(self, document: Document) -> Any:
         """Return the live connector of a document, guarded. Raises `CredentialError` if its credentials are gone."""
@@ -348,11 +364,7 @@ class Connectors:
                 raise InvalidRequestError(
                     "send either credentials or credentials_secret, not both", field="credentials_secret"
                 )
-            if not SECRET_VERSION.fullmatch(reference):
-                raise InvalidRequestError(
-                    f"{reference!r} names no version of a secret; expected projects/PROJECT/secrets/SECRET/versions/NUMBER",
-                    field="credentials_secret",
-                )
+            check_reference(reference)
             secrets = decode_secrets(self._stores.secrets.read(reference), reference)
         missing = sorted(wanted - set(secrets))
         if missing:
@@ -365,7 +377,7 @@ class Connectors:
 
     def _add_version(self, name: str, secrets: Mapping[str, Any]) -> str:
         remember(dict(secrets))
-        return self._stores.secrets.add(self._secret_id(name), json.dumps(dict(secrets), sort_keys=True).encode())
+        return self._stores.secrets.add(self._secret_id(name), encode_secrets(secrets))
 
     def _read_secrets(self, document: Document) -> dict[str, Any]:
         reference = document.data["credentials"]
@@ -375,21 +387,6 @@ class Connectors:
 
     def _secret_id(self, name: str) -> str:
         return f"{self._prefix}-connector-{name}"
-
-    def _refuse_while_used(self, name: str) -> None:
-        for collection, active, what in (
-            ("export_jobs", ("pending", "running", "held"), "export jobs are not finished"),
-            ("refresh_runs", ("pending", "running"), "refreshes are not finished"),
-        ):
-            where = (("connector_name", "==", name), ("status", "in", list(active)))
-            if self._stores.documents.query(Query(collection, where, limit=1)):
-                raise ConflictError(
-                    f"{what} on connector {name!r}; wait for them, or delete with ?force=true", code="in_use"
-                )
-        if self._stores.documents.query(Query("schedules", (("connector_name", "==", name),), limit=1)):
-            raise ConflictError(
-                f"schedules point at connector {name!r}; delete them first, or delete with ?force=true", code="in_use"
-            )
 
 
 def _identity(config: Mapping[str, Any], credentials: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from shared.models import Freshness, FreshnessPage, FreshnessState, age
-from shared.ports import Query, Stores, Transaction
+from shared.ports import Document, Query, Stores, Transaction
+from shared.redaction import redact
 from shared.services.connectors import Connectors
 from shared.services.deliveries import Deliveries
 from shared.services.notices import announce, subject_of
@@ -36,7 +37,7 @@ class Freshnesses:
         where = (LIVE, ("connector_name", "==", connector_name)) if connector_name else (LIVE,)
         found, token = list_page(self._stores.documents, Query("schedules", where), page)
         now, deliveries = self._stores.clock.now(), self._deliveries()
-        freshness = [_seen(item.data, deliveries.last_of(item.data, now), now) for item in found]
+        freshness = [_told(item, deliveries, now) for item in found]
         return FreshnessPage(freshness=freshness, next_page_token=token)
 
     def evaluate_all(self) -> None:
@@ -99,6 +100,22 @@ def end_watch(tx: Transaction, before: Mapping[str, Any], after: Mapping[str, An
     message = f"the age of {what} is not judged any more: its schedule {why}"
     announce(tx, "freshness.ended", now, message, subject_of(before))
     return {"freshness": {"state": FreshnessState.UNKNOWN.value, "since": now}}
+
+
+def _told(item: Document, deliveries: Deliveries, now: datetime) -> Freshness:
+    """Return how things stand with one schedule; `unknown` where its record cannot be read, which must not hide the others."""
+    schedule = item.data
+    try:
+        return _seen(schedule, deliveries.last_of(schedule, now), now)
+    except Exception as error:  # noqa: BLE001 - one record's trouble must not keep people from the others
+        log_event("freshness_unreadable", severity="ERROR", schedule_id=schedule["id"], reason=redact(str(error)))
+        return Freshness(
+            schedule_id=schedule["id"],
+            connector_name=schedule["connector_name"],
+            table_name=_table(schedule),
+            state=FreshnessState.UNKNOWN,
+            max_age=schedule.get("max_age"),
+        )
 
 
 def _seen(schedule: Mapping[str, Any], delivered: Mapping[str, Any], now: datetime) -> Freshness:

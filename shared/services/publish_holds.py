@@ -14,7 +14,7 @@ from typing import Any
 
 from shared.errors import ConflictError, NotFoundError, PreconditionFailedError, VendorUnavailableError
 from shared.models import JobStatus, new_id
-from shared.ports import Clock, Document, Query, Stores, Transaction
+from shared.ports import Clock, Document, Documents, Query, Stores, Transaction
 
 HOLD = timedelta(seconds=60)
 """Our choice: far longer than a query and a write take; a process that dies in between holds jobs up for that long."""
@@ -92,3 +92,20 @@ def _give_back(tx: Transaction, name: str, hold: str) -> None:
     found = tx.get(f"connectors/{name}")
     if found is not None and (found.data.get("publish_hold") or {}).get("id") == hold:
         tx.update(found.path, {"publish_hold": None})
+
+
+def refuse_while_used(documents: Documents, name: str) -> None:
+    """Raise `ConflictError` (code `in_use`) while jobs or refreshes run on a connector, or schedules point at it."""
+    for collection, active, what in (
+        ("export_jobs", ("pending", "running", "held"), "export jobs are not finished"),
+        ("refresh_runs", ("pending", "running"), "refreshes are not finished"),
+    ):
+        where = (("connector_name", "==", name), ("status", "in", list(active)))
+        if documents.query(Query(collection, where, limit=1)):
+            raise ConflictError(
+                f"{what} on connector {name!r}; wait for them, or delete with ?force=true", code="in_use"
+            )
+    if documents.query(Query("schedules", (("connector_name", "==", name),), limit=1)):
+        raise ConflictError(
+            f"schedules point at connector {name!r}; delete them first, or delete with ?force=true", code="in_use"
+        )

@@ -80,8 +80,8 @@ def list_page(documents: Documents, query: Query, page: Page) -> tuple[list[Docu
     Raises:
         InvalidRequestError: the token was made for another listing or filter, is not one of ours, or its item is gone.
     """
-    filters = hashlib.sha256(repr((query.collection, query.where, query.order_by)).encode()).hexdigest()[:12]
-    start_after = _decode_token(page.token, filters) if page.token else None
+    filters = made_for_listing(query.collection, query.where, query.order_by)
+    start_after = read_token(page.token, filters) if page.token else None
     last_id = (start_after or "").removeprefix(
         f"{query.collection}/"
     )  # in another collection: no id that a document has
@@ -95,14 +95,21 @@ def list_page(documents: Documents, query: Query, page: Page) -> tuple[list[Docu
     )
     if len(found) <= size:
         return found, None
-    return found[:size], _encode_token(found[size - 1].path, filters)
+    return found[:size], page_token(found[size - 1].path, filters)
 
 
-def _encode_token(path: str, filters: str) -> str:
+def made_for_listing(*what: Any) -> str:
+    """Return what binds a page token to the listing that it is made for: told by all that decides what the listing holds."""
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
+
+
+def page_token(path: str, filters: str) -> str:
+    """Return the token of the page after a place of a listing."""
     return base64.urlsafe_b64encode(json.dumps([filters, path]).encode()).decode().rstrip("=")
 
 
-def _decode_token(token: str, filters: str) -> str:
+def read_token(token: str, filters: str) -> str:
+    """Return the place that a token tells. Raises `InvalidRequestError`: it is none, or was made for another listing."""
     try:
         found_filters, path = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (ValueError, TypeError, RecursionError) as exc:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -23,6 +22,9 @@ from shared.services.records import (
     Page,
     earlier_result,
     keep_result,
+    made_for_listing,
+    page_token,
+    read_token,
     require,
     to_builtins,
 )
@@ -72,13 +74,17 @@ class RejectOperations:
         if job.get("frozen_erased"):
             raise ConflictError("the rejects of this job are not kept any more; export again", code="rows_erased")
         info = ObjectInfo(**job["rejects"])
+        made_for = made_for_listing("rejects", job_id, info)
         found: list[Reject] = []
         with self._stores.objects.open(info) as handle:
-            handle.seek(_offset(page.token, info))
+            if page.token is not None:
+                _go_to(handle, read_token(page.token, made_for))
             while len(found) < min(page.size, MAX_PAGE_SIZE) and (line := handle.readline()):
                 found.append(msgspec.json.decode(line, type=Reject))
             place = handle.tell()
-        return RejectPage(rejects=found, next_page_token=_token(place) if place < info.size_bytes else None)
+        return RejectPage(
+            rejects=found, next_page_token=page_token(str(place), made_for) if place < info.size_bytes else None
+        )
 
     def replay(
         self, job_id: str, request: ReplayRequest, caller: str, idempotency: Idempotency | None, *, force: bool
@@ -173,17 +179,10 @@ def _rules(request: ReplayRequest, table: Table | None, job: Mapping[str, Any]) 
     return found
 
 
-def _token(place: int) -> str:
-    return base64.urlsafe_b64encode(f"rejects {place}".encode()).decode().rstrip("=")
-
-
-def _offset(token: str | None, info: ObjectInfo) -> int:
-    if token is None:
-        return 0
-    try:
-        word, place = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode().split()
-        if word == "rejects" and 0 < int(place) < info.size_bytes:
-            return int(place)
-    except (ValueError, binascii.Error):
-        pass  # refused below, like a number that is none of ours
+def _go_to(handle: BinaryIO, place: str) -> None:
+    """Go to a place that a page ended at: right behind a line. Raises `InvalidRequestError` if it is none."""
+    if re.fullmatch("[1-9][0-9]{0,17}", place):
+        handle.seek(int(place) - 1)
+        if handle.read(1) == b"\n":
+            return
     raise InvalidRequestError("page_token is not one that this listing returned", field="page_token")

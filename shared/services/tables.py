@@ -18,7 +18,7 @@ from shared.ports import Document, Query, Stores
 from shared.services.records import Page, find, from_record, list_page, require, to_record
 from shared.services.sources import Sources
 
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,99}$")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,99}")
 DEFAULT_MAX_SHRINK = 0.5
 _TEXT = (ExportFormat.CSV, ExportFormat.JSON, ExportFormat.JSONL)
 ENDINGS = {fmt.value: fmt for fmt in ExportFormat} | {
@@ -80,7 +80,7 @@ class Tables:
 
     def check(self, name: str, body: TableBody) -> None:
         """Raise `InvalidRequestError` or `ForbiddenError` unless the table could be registered."""
-        if not NAME.match(name):
+        if not NAME.fullmatch(name):
             raise InvalidRequestError(
                 f"{name!r} is not a table name; expected 1 to 100 letters, digits, spaces, `_` and `-`", field="name"
             )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, TypeVar
@@ -40,13 +41,15 @@ class FirestoreDocuments:
 
     def create(self, path: str, data: Mapping[str, Json]) -> None:
         try:
-            self._client.document(path).create(dict(data))
+            with _fitting():
+                self._client.document(path).create(dict(data))
         except google.Conflict as exc:
             raise ConflictError(f"{path} exists already") from exc
 
     def update(self, path: str, fields: Mapping[str, Json], *, version: str | None = None) -> None:
         try:
-            self._client.document(path).update(_literal(fields), option=self._option(version))
+            with _fitting():
+                self._client.document(path).update(_literal(fields), option=self._option(version))
         except google.NotFound as exc:
             raise NotFoundError(f"{path} does not exist") from exc
         except google.FailedPrecondition as exc:
@@ -97,15 +100,12 @@ class FirestoreDocuments:
             return work(_FirestoreTransaction(self._client, transaction))
 
         try:
-            result: T = run(self._client.transaction(max_attempts=MAX_ATTEMPTS))
+            with _refused():
+                result: T = run(self._client.transaction(max_attempts=MAX_ATTEMPTS))
         except google.AlreadyExists as exc:
             raise ConflictError(f"a document of this transaction exists already: {exc.message}") from exc
         except google.NotFound as exc:
             raise NotFoundError(f"a document of this transaction is gone: {exc.message}") from exc
-        except google.InvalidArgument as exc:
-            raise InvalidRequestError(
-                f"this does not fit into a document of Firestore, which holds 1 MiB: {exc.message}", field="$"
-            ) from exc
         return result
 
     def _option(self, version: str | None) -> Any:
@@ -132,16 +132,42 @@ class _FirestoreTransaction:
         return _document(self._client.document(path).get(transaction=self._transaction))
 
     def create(self, path: str, data: Mapping[str, Json]) -> None:
-        self._transaction.create(self._client.document(path), dict(data))
+        with _fitting():
+            self._transaction.create(self._client.document(path), dict(data))
 
     def set(self, path: str, data: Mapping[str, Json]) -> None:
-        self._transaction.set(self._client.document(path), dict(data))
+        with _fitting():
+            self._transaction.set(self._client.document(path), dict(data))
 
     def update(self, path: str, fields: Mapping[str, Json]) -> None:
-        self._transaction.update(self._client.document(path), _literal(fields))
+        with _fitting():
+            self._transaction.update(self._client.document(path), _literal(fields))
 
     def delete(self, path: str) -> None:
         self._transaction.delete(self._client.document(path))
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Tell of a document that the server refuses as of a request that asks for too much."""
+    try:
+        yield
+    except google.InvalidArgument as exc:
+        message = f"this does not fit into a document of Firestore, which holds 1 MiB: {exc.message}"
+        raise InvalidRequestError(message, field="$") from exc
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """As `_refused`, for one write: the client itself refuses what has no form on the wire."""
+    try:
+        with _refused():
+            yield
+    except ValueError as exc:
+        message = (
+            "this does not fit into a document of Firestore: its integers have 64 bits, its text has no half characters"
+        )
+        raise InvalidRequestError(message, field="$") from exc
 
 
 def _literal(fields: Mapping[str, Json]) -> dict[str, Json]:

@@ -147,6 +147,7 @@ class InMemoryDocuments:
 
     def _put(self, path: str, data: dict[str, Any]) -> None:
         self._writes += 1
+        _refuse_half_characters(path)
         _refuse_what_firestore_refuses(data)
         if self._indexed and (missing := missing_expiry(path, data)):
             raise LookupError(f"nothing deletes what expires in {missing}; add it to infra/terraform/expiring.json")
@@ -157,11 +158,22 @@ def _refuse_what_firestore_refuses(data: Any) -> None:
     if len(repr(data)) > 1 << 20:
         raise InvalidRequestError("this does not fit into a document of Firestore", field="$")
     parts = list(data.values()) if isinstance(data, Mapping) else data if isinstance(data, list | tuple) else []
+    if any(isinstance(part, int) and not -(1 << 63) <= part < 1 << 63 for part in parts):
+        raise InvalidRequestError("an integer of Firestore has 64 bits", field="$")
+    for text in [part for part in (*parts, *(data if isinstance(data, Mapping) else ())) if isinstance(part, str)]:
+        _refuse_half_characters(text)
     if isinstance(data, Mapping) and (bad := [key for key in data if re.fullmatch(r"(?s)|__.*__", key)]):
-        raise ValueError(f"{bad[0]!r} is no key of a document of Firestore")
+        raise InvalidRequestError(f"{bad[0]!r} is no key of a document of Firestore", field="$")
     for part in parts:
         if isinstance(part, Mapping | list | tuple):
             _refuse_what_firestore_refuses(part)
+
+
+def _refuse_half_characters(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise InvalidRequestError("half a character is no text of Firestore", field="$") from exc
 
 
 class _Buffered:
@@ -200,6 +212,8 @@ class InMemorySecrets:
         self._added: dict[str, datetime] = {}
 
     def add(self, secret_id: str, payload: bytes) -> str:
+        if len(payload) > 65_536 or not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", secret_id):
+            raise ValueError("Secret Manager takes at most 64 KiB, and names of letters, digits, `_` and `-`")
         prefix = f"projects/fake/secrets/{secret_id}/versions/"
         number = 1 + sum(name.startswith(prefix) for name in self.payloads)
         self.payloads[prefix + str(number)] = payload

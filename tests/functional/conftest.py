@@ -12,9 +12,11 @@ from typing import Any
 
 import flask
 import pytest
+from werkzeug.exceptions import HTTPException
 from werkzeug.test import create_environ
 
 from shared.api.dispatch import Function
+from shared.api.openapi import statuses_of
 from shared.api.problem_codes import meanings
 from shared.api.problems import MEDIA_TYPE
 from shared.bootstrap import Services
@@ -85,6 +87,8 @@ class World:
     vendor: InMemoryVendor = field(default_factory=InMemoryVendor)
     claims: dict[str, dict[str, Any]] = field(default_factory=dict)
     answers: list[str] = field(default_factory=list)
+    is_itself: bool = True
+    """Whether its handlers are ours, so that every status they answer must be documented."""
 
     def __post_init__(self) -> None:
         services = Services(read_settings(self.environ), self.fakes.stores())
@@ -123,9 +127,21 @@ class World:
         response = self._functions[function](flask.Request(environ))
         text = response.get_data(as_text=True)
         self.answers.append(f"{text} {dict(response.headers)}")
+        self._require_documented(function, method, path, response.status_code)
         if response.mimetype == MEDIA_TYPE:
             assert json.loads(text)["code"] in meanings(), f"this code has no page: {text}"
         return Answer(response.status_code, json.loads(text) if text else None, dict(response.headers))
+
+    def _require_documented(self, function: str, method: str, path: str, status: int) -> None:
+        """Every status that a route answers is one that the route table says; a path without a route has none to say."""
+        adapter = self._functions[function]._map.bind("", path_info=create_environ(path)["PATH_INFO"])
+        try:
+            route, _ = adapter.match(method=method)
+        except HTTPException:
+            return
+        if self.is_itself and route.function in (function, "*"):
+            documented = {route.status, *route.also} | statuses_of(route)
+            assert status in documented, f"{method} {route.path} answered {status}; it documents {sorted(documented)}"
 
     def status(self, function: str, method: str, path: str, body: Any, **headers: str) -> int:
         """Return the status alone, of an answer of any type."""

@@ -245,6 +245,11 @@ def test_yaml_is_the_same_configuration(world: World) -> None:
         ("tables: !!python/object/apply:os.system [id]\n", "could not determine a constructor"),
         ("- 1\n", "Expected `object`"),
         ("tabels: []\n", "unknown field"),
+        (
+            'tables:\n- name: people\n  description: "a \\ud800 b"\n',
+            "half a character (a lone surrogate) is no text (line 3",
+        ),
+        ('tables:\n- "na\\ud800me": people\n', "half a character (a lone surrogate) is no text (line 2"),
     ],
 )
 def test_other_yaml_is_refused_with_its_place(world: World, text: str, says: str) -> None:
@@ -259,6 +264,12 @@ def test_yaml_words_are_text_unless_json_has_them(world: World) -> None:
     assert decode(b"[no, yes, on, 2024-01-01, 007, 1e3, 1.5, -3, true, null, ~, 0x1F, '5', 12:30]") == [
         "no", "yes", "on", "2024-01-01", "007", 1000.0, 1.5, -3, True, None, None, "0x1F", "5", "12:30",
     ]  # fmt: skip
+
+
+def test_the_halves_of_a_character_that_json_spells_are_one_in_yaml_too(world: World) -> None:
+    from shared.api.yaml_body import decode
+
+    assert decode(b'{"a \\ud83d\\ude00": "\\ud83d\\ude00 b"}') == {"a \U0001f600": "\U0001f600 b"}
 
 
 def test_yaml_keys_are_text_as_they_are_spelled() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared import models
 from shared.connectors._base import Check
 from tests.functional.conftest import POWER_BI, SHEETS, World
 
@@ -66,12 +67,30 @@ def test_register_takes_a_reference_to_an_existing_secret(world: World) -> None:
 
 @pytest.mark.parametrize(
     "reference",
-    ["A", "projects/p/secrets/s", "projects/p/secrets/s/versions/latest", "projects/p/secrets/s/versions/1/../2"],
+    [
+        "A",
+        "projects/p/secrets/s",
+        "projects/p/secrets/s/versions/latest",
+        "projects/p/secrets/s/versions/1/../2",
+        "projects/p/secrets/s/versions/1\n",
+        "the-very-Secret~of.the-app",
+    ],
 )
 def test_register_refuses_a_reference_that_is_no_pinned_version(world: World, reference: str) -> None:
     body = {key: value for key, value in POWER_BI.items() if key != "client_secret"}
     answer = world.call("register", "POST", f"{API}/register", {**body, "credentials_secret": reference})
     assert (answer.status, answer.body["field"]) == (400, "credentials_secret")
+    assert len(reference) == 1 or reference not in answer.body["detail"]  # people paste the secret itself there
+
+
+def test_credentials_that_secret_manager_does_not_keep_are_refused(registered: World) -> None:
+    large = "x" * 65_536
+    answer = registered.call("register", "POST", f"{API}/register", {**POWER_BI, "name": "b", "client_secret": large})
+    assert (answer.status, answer.body["field"]) == (400, "client_secret")
+    assert large not in answer.body["detail"]
+    etag = registered.call("register", "GET", f"{API}/ymca_powerbi").headers["ETag"]
+    change = {"client_secret": large}
+    assert registered.call("register", "PATCH", f"{API}/ymca_powerbi", change, If_Match=etag).status == 400
 
 
 def test_register_takes_credentials_in_one_way_only(world: World) -> None:
@@ -98,7 +117,7 @@ def test_register_takes_a_key_of_any_depth_for_text(world: World) -> None:
 
 
 def test_register_refuses_words_of_the_paths_and_bad_names(world: World) -> None:
-    for name in ("schedules", "test-all", "Upper", "9lives", "a/b", "x" * 64):
+    for name in ("schedules", "test-all", "Upper", "9lives", "a/b", "x" * 64, "ymca\n"):
         answer = world.call("register", "POST", f"{API}/register", {**POWER_BI, "name": name})
         assert answer.status == 400, name
 
@@ -157,7 +176,29 @@ def test_a_failed_check_is_an_answer_and_not_an_error(registered: World) -> None
     assert registered.call("register", "GET", f"{API}/ymca_powerbi").body["last_test"]["ok"] is False
 
 
-LOOKER = {
+def test_a_connector_deleted_before_its_turn_takes_no_result_of_the_others_away(
+    registered: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = registered.services.connectors.test
+
+    def after_a_deletion(name: str) -> models.TestResult:
+        if name == "ymca_powerbi":
+            registered.fakes.documents.delete("connectors/ymca_powerbi")
+        return test(name)
+
+    monkeypatch.setattr(registered.services.connectors, "test", after_a_deletion)
+    answer = registered.call("register", "POST", f"{API}/test-all")
+    assert (answer.status, answer.body["ok"]) == (200, False)
+    gone, other = answer.body["results"]
+    assert (gone["connector_name"], gone["ok"], gone["checks"][0]["message"]) == (
+        "ymca_powerbi",
+        False,
+        "it was deleted before its turn came",
+    )
+    assert (other["connector_name"], other["ok"]) == ("ymca_sheets", True)
+
+
+LOOKER: dict[str, Any] = {
     "name": "ymca_looker",
     "connector_type": "looker",
     "base_url": "https://acme.cloud.looker.com",
@@ -190,6 +231,14 @@ def test_looker_key_is_sent_to_nothing_but_an_instance(world: World, base_url: s
     assert answer.status == 400
     assert "base_url must be https" in answer.body["detail"]
     assert world.fakes.secrets.payloads == {}
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65_536, 2**63, 2**64])
+def test_a_port_of_the_warehouse_is_one(world: World, port: int) -> None:
+    answer = world.call(
+        "register", "POST", f"{API}/register", {**LOOKER, "warehouse": {**LOOKER["warehouse"], "port": port}}
+    )
+    assert (answer.status, answer.body["field"]) == (400, "$.warehouse.port")
 
 
 def test_a_looker_instance_is_accepted(world: World) -> None:

@@ -40,6 +40,24 @@ def test_examples_are_what_the_models_take() -> None:
         msgspec.convert(value, model(name), strict=False)
 
 
+def patterns(part: Any) -> set[str]:
+    """Return the patterns in a schema."""
+    if isinstance(part, dict):
+        own = {part["pattern"]} if isinstance(part.get("pattern"), str) else set()
+        return own.union(*map(patterns, part.values()))
+    return set().union(*map(patterns, part)) if isinstance(part, list) else set()
+
+
+def test_no_pattern_takes_a_last_line_feed_that_its_published_form_refuses(world: World) -> None:
+    names = {route.request for route in PUBLIC_ROUTES if route.request}
+    searched = patterns(msgspec.json.schema_components([model(name) for name in names])[1])
+    assert [pattern for pattern in searched if "$" in pattern] == []
+    assert any(pattern.endswith(r"\Z") for pattern in searched)
+    published = patterns(described(world))
+    assert {pattern.replace(r"\Z", "$") for pattern in searched} <= published
+    assert [pattern for pattern in published if r"\Z" in pattern] == []
+
+
 def test_every_body_that_is_needed_has_an_example() -> None:
     with_body = {operation_id(route) for route in PUBLIC_ROUTES if route.request and route.body_required}
     assert with_body - set(examples.REQUESTS) == set()

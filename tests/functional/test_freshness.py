@@ -83,6 +83,26 @@ def test_a_schedule_that_never_delivered_anything_is_late_too(registered: World)
     assert (state(registered)["state"], events(registered)) == ("late", ["freshness.late"])
 
 
+@pytest.mark.parametrize("age", ["26h\n", "0h", "26", "h"])
+def test_an_age_of_another_form_is_refused(registered: World, age: str) -> None:
+    body = {"connector_name": "ymca_powerbi", "cron_expression": "0 6 * * *", "max_age": age}
+    answer = registered.call("refresh", "POST", f"{API}/schedules", body)
+    assert (answer.status, answer.body["field"]) == (400, "$.max_age")
+    answer = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh", {"timeout": age})
+    assert (answer.status, answer.body["field"]) == (400, "$.timeout")
+
+
+def test_a_record_that_cannot_be_read_hides_no_other(daily: tuple[World, str]) -> None:
+    world, schedule_id = daily
+    other = world.call("refresh", "POST", f"{API}/schedules", DAILY).body["id"]
+    world.fakes.documents.update(f"schedules/{schedule_id}", {"max_age": "26h\n"})
+    run(world, other, "2026-01-05T13:00:00")
+    answer = world.call("refresh", "GET", f"{API}/freshness")
+    assert answer.status == 200
+    states = {item["schedule_id"]: item["state"] for item in answer.body["freshness"]}
+    assert states == {schedule_id: "unknown", other: "fresh"}
+
+
 def test_a_paused_schedule_raises_no_alert(daily: tuple[World, str]) -> None:
     world, schedule_id = daily
     world.call("refresh", "POST", f"{API}/schedules/{schedule_id}:pause")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import pytest
@@ -84,8 +86,24 @@ def test_rejects_are_listed_in_pages(registered: World) -> None:
     rest = registered.call("export", "GET", f"{JOBS}/{job['id']}/rejects?page_size=2&page_token={token}").body
     assert [line["row"] for line in rest["rejects"]] == [4]
     assert rest["next_page_token"] is None
-    wrong = registered.call("export", "GET", f"{JOBS}/{job['id']}/rejects?page_token=nonsense")
-    assert (wrong.status, wrong.body["field"]) == (400, "page_token")
+    other = done(registered, rows=[{**ROWS[0], "hrs": "8.0000000"}, *ROWS[1:]], contract=contract)
+    wrong = [(other["id"], token), (job["id"], "nonsense")]
+    made_for, place = json.loads(base64.urlsafe_b64decode(token + "=="))
+    for elsewhere in (5, int(place) + 1, 10**9, 10**30, -1, 0, "x"):
+        forged = json.dumps([made_for, str(elsewhere)]).encode()
+        wrong.append((job["id"], base64.urlsafe_b64encode(forged).decode().rstrip("=")))
+    for job_id, forged_token in wrong:
+        answer = registered.call("export", "GET", f"{JOBS}/{job_id}/rejects?page_token={forged_token}")
+        assert (answer.status, answer.body["field"]) == (400, "page_token"), forged_token
+
+
+def test_rejects_whose_object_is_gone_are_said_to_be(registered: World) -> None:
+    contract = {"on_breach": "discard_row", "columns": {"zip": {"allowed": ["007"]}}}
+    job = done(registered, contract=contract)
+    bucket, _, name = job["rejects_uri"].removeprefix("gs://").partition("/")
+    registered.fakes.objects.delete(bucket, name)
+    answer = registered.call("export", "GET", f"{JOBS}/{job['id']}/rejects")
+    assert (answer.status, answer.body["code"]) == (422, "source_gone")
 
 
 @pytest.mark.parametrize(

@@ -94,15 +94,29 @@ def test_tables_are_listed_by_name_in_pages(registered: World) -> None:
     assert [table["name"] for table in rest["tables"]] == ["c"]
 
 
-@pytest.mark.parametrize("name", ["a/b", " a", "x" * 101, "ä", "%2e%2e"])
+@pytest.mark.parametrize("name", ["a/b", " a", "x" * 101, "ä", "%2e%2e", "people%0A"])
 def test_a_name_of_another_form_is_refused(registered: World, name: str) -> None:
     assert put(registered, name=name).status in (400, 404)
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64, 10**400])
+@pytest.mark.parametrize("field", ["max_rejects", "source.bigquery.maximum_bytes_billed"])
+def test_a_number_that_no_document_holds_is_refused(registered: World, field: str, number: int) -> None:
+    body: dict[str, Any] = {"source": {"bigquery": {"table": "a.b"}}}
+    if field == "max_rejects":
+        body["max_rejects"] = number
+    else:
+        body["source"]["bigquery"]["maximum_bytes_billed"] = number
+    answer = put(registered, body)
+    assert (answer.status, answer.body["field"]) == (400, f"$.{field}")
 
 
 @pytest.mark.parametrize("name", ["", "__index_level_0__", "x" * 301, "__\n__"])
 def test_a_declared_column_of_a_name_that_no_document_takes_is_refused(registered: World, name: str) -> None:
     """The first three met Firestore, which refused the document, and the request was a fault of ours."""
     columns = {name: "string"}
-    assert put(registered, {"source": {**SOURCE, "columns": columns}}).status == 400
+    answer = put(registered, {"source": {**SOURCE, "columns": columns}})
+    assert answer.status == 400
+    assert "$.source.columns" in answer.body["detail"]  # not the store's refusal of the whole document
     export = {"connector_name": "ymca_sheets", "table_name": "people", "rows": [{"id": 1}], "columns": columns}
     assert registered.call("export", "POST", f"{API}/export", export).status == 400

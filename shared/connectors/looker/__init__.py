@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,7 +13,7 @@ from shared.connectors._base import Capabilities, Mode, RefreshEffect, Verificat
 
 KIND = "looker"
 CONNECTOR = "shared.connectors.looker.connector:LookerConnector"
-INSTANCE = re.compile(r"^https://(?=[^/]*[a-z])(?!localhost)([a-z0-9-]+\.)+[a-z]{2,}(:(443|19999))?/?$", re.IGNORECASE)
+INSTANCE = re.compile(r"https://(?=[^/]*[a-z])(?!localhost)([a-z0-9-]+\.)+[a-z]{2,}(:(443|19999))?/?\Z", re.IGNORECASE)
 """A host name with a top-level domain (no address, no single label), on the ports that Looker uses. Looker's API: 19999."""
 SECRET_FIELDS = ("client_secret", "warehouse_password")
 
@@ -34,7 +34,7 @@ class Warehouse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     host: str
     database: str
     user: str
-    port: int = 5432
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 5432
     schema: str = "public"
     sslmode: str = "require"
 

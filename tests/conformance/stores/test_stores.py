@@ -150,12 +150,42 @@ def test_a_transaction_is_all_or_nothing(documents: Documents) -> None:
         documents.transact(gone)
 
 
-def test_what_no_document_holds_is_refused_as_a_matter_of_the_request(documents: Documents) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"text": "x" * 1_100_000},
+        {"map": {"": 1}},
+        {"map": {"__a__": 1}},
+        {"number": 1 << 63},
+        {"list": [{"number": -(1 << 63) - 1}]},
+        {"text": "half \ud800"},
+        {"map": {"half \ud800": 1}},
+    ],
+    ids=["large", "nameless", "reserved", "integer", "negative", "half", "half a key"],
+)
+def test_what_no_document_holds_is_refused_as_a_matter_of_the_request(
+    documents: Documents, data: dict[str, Any]
+) -> None:
+    documents.create("things/kept", {"a": 1})
+    for write in (
+        lambda tx: tx.create("things/new", data),
+        lambda tx: tx.set("things/kept", data),
+        lambda tx: tx.update("things/kept", data),
+    ):
+        with pytest.raises(InvalidRequestError):
+            documents.transact(write)
     with pytest.raises(InvalidRequestError):
-        documents.transact(lambda tx: tx.create("things/large", {"text": "x" * 1_100_000}))
-    with pytest.raises(ValueError, match=r"[Ee]mpty|no key"):
-        documents.transact(lambda tx: tx.create("things/nameless", {"map": {"": 1}}))
-    assert documents.query(Query("things")) == []
+        documents.create("things/new", data)
+    with pytest.raises(InvalidRequestError):
+        documents.update("things/kept", data)
+    assert [item.data for item in documents.query(Query("things"))] == [{"a": 1}]
+
+
+def test_the_largest_integers_are_kept(documents: Documents) -> None:
+    documents.create("things/ends", {"most": (1 << 63) - 1, "least": -(1 << 63)})
+    found = documents.get("things/ends")
+    assert found is not None
+    assert found.data == {"most": 9223372036854775807, "least": -9223372036854775808}
 
 
 @pytest.mark.parametrize("ahead", [(), ("things/counter", "things/none")])
@@ -202,6 +232,12 @@ def test_secrets_have_versions_that_can_be_destroyed(secrets: Secrets) -> None:
 def cron_job(job_id: str = "01kb" + "a" * 22, **more: Any) -> CronJob:
     fields = {"cron": "0 6 * * 1", "time_zone": "Europe/Berlin", "url": "http://127.0.0.1:9/x", **more}
     return CronJob(job_id, audience="http://127.0.0.1:9", body={"schedule_id": job_id}, **fields)
+
+
+def test_a_payload_that_secret_manager_does_not_keep_is_refused(secrets: Secrets) -> None:
+    secrets.add("bi-connector-x", b"x" * 65_536)
+    with pytest.raises(Exception, match=r"64 KiB|65537 bytes"):
+        secrets.add("bi-connector-x", b"x" * 65_537)
 
 
 def test_cron_jobs_are_put_listed_and_deleted(cron_jobs: CronJobs) -> None:

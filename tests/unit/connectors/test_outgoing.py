@@ -21,12 +21,14 @@ NOT_PUBLIC = [
     "198.18.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0",
     "fd00:ec2::254", "fd20:ce::254", "::ffff:169.254.169.254", "::ffff:7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1",
     "2002:a9fe:a9fe::", "2002:7f00:1::", "2001::1", "2001:db8::1", "ff02::1", "199.36.153.8", "203.0.113.1",
-    "::a9fe:a9fe", "::169.254.169.254", "::7f00:1", "::808:808", "not an address", "",
+    "::a9fe:a9fe", "::169.254.169.254", "::7f00:1", "::808:808", "fec0::1", "3fff::1", "2600:2d00:2:1000::1", "2600:2d00:2:2000::1",
+    "not an address", "",
 ]  # fmt: skip
 REFUSED_URLS = [
     "http://acme.looker.com/", "ftp://acme.looker.com/", "file:///etc/passwd", "gopher://acme.looker.com/", "//acme.looker.com/",
     "https://user@acme.looker.com/", "https://user:pw@acme.looker.com/", "https://acme.looker.com:443@169.254.169.254/",
-    "https://acme.looker.com:22/", "https://acme.looker.com:99999/", "https://acme.looker.com:x/", "https:///x", "https://",
+    "https://acme.looker.com:22/", "https://acme.looker.com:0/",
+    "https://acme.looker.com:99999/", "https://acme.looker.com:x/", "https:///x", "https://",
     "https://127.0.0.1/", "https://169.254.169.254/", "https://2130706433/", "https://0x7f000001/", "https://0177.0.0.1/",
     "https://127.1/", "https://①②⑦.0.0.1/", "https://[::1]/", "https://[::ffff:a9fe:a9fe]/", "https://[64:ff9b::a9fe:a9fe]/",
     "https://localhost/", "https://localhost./", "https://metadata/", "https://\uff21\uff23\uff2d\uff25.looker.com/", "https://acme.looker.com\u3002evil.com/",
