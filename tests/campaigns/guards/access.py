@@ -249,8 +249,8 @@ ACCESS = (
     Guard(
         "without administrators nobody may",
         AUTH,
-        "if not settings.admins:",
-        "if False:",
+        "if not self._settings.admins and",
+        "if False and",
         _EDGE + "test_without_administrators_everything_but_health_is_403",
     ),
     Guard(
