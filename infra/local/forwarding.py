@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Protocol
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 
@@ -26,6 +26,7 @@ _HOP_BY_HOP = frozenset(
 )
 _REQUEST_ID = re.compile(r"[!-~]{1,64}")
 _ANSWERS_WITHOUT_BODY = frozenset({204, 304})
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 LINK_WORD = re.compile(r"(?<=files/)[^\s/]+|[0-9a-fA-F]{64}")
 """The word of a link to a kept file, which no log may show; the functions leave it out alike."""
 
@@ -94,9 +95,20 @@ class ForwardingHandler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         self._body_read = not self._has_body()
         try:
+            if not self._is_asked_by_name():
+                self._problem(403, "forbidden", "this local cloud answers to localhost and 127.0.0.1 only")
+                return
             self.answer(self.path.partition("?")[0])
         except (ConnectionError, TimeoutError):
             self.close_connection = True  # the client went away
+
+    def _is_asked_by_name(self) -> bool:
+        """Whether every Host is this machine: a page's own name that was made to lead here would read what is the developer's."""
+        try:
+            hosts = {urlsplit(f"//{host}").hostname for host in self.headers.get_all("Host", [])}
+        except ValueError:
+            return False
+        return hosts <= LOOPBACK
 
     def __getattr__(self, name: str) -> Any:
         """Return the handler of any method: http.server finds it by the name `do_<method>`. The functions know which they take."""

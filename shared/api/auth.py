@@ -63,6 +63,11 @@ class Authenticator:
         token = presented(headers)
         if token is None and self._settings.is_local and route.permission in RANKS:
             origin = headers.get("Origin")
+            host = _name_in(headers.get("Host"))
+            if host not in LOOPBACK:
+                raise ForbiddenError(
+                    f"{host!r} is no name of this machine's own; call http://localhost or http://127.0.0.1"
+                )
             if origin is not None and urlsplit(origin).hostname not in LOOPBACK:
                 raise ForbiddenError(f"a page of {origin} may not act as the developer of this machine")
             return Caller("developer@localhost", Permission.ADMIN)
@@ -119,3 +124,11 @@ class Authenticator:
                 "the function on Cloud Run, where no caller but its invokers reaches it (infra/terraform and infra/gcloud.sh do both)"
             )
         return claims_unsigned(token, audiences, time.time())
+
+
+def _name_in(host: str | None) -> str | None:
+    """Return the name in a Host header, None if there is none: a page's own name can be made to lead to this machine."""
+    try:
+        return urlsplit(f"//{host or ''}").hostname
+    except ValueError:
+        return None

@@ -32,7 +32,7 @@ from shared.telemetry import bind, clear, log_event, request_span
 if TYPE_CHECKING:
     from shared.bootstrap import Services
 
-KEY_FORM = re.compile(r"[\x21-\x7e]{1,255}")
+KEY_FORM = re.compile(r"[\x21-\x7e]{1,255}\Z")
 EXPECTED = {
     "string": "text that is not empty",
     "integer": "a whole number of at least 1",
@@ -70,7 +70,7 @@ class Call:
         key = self.headers.get("idempotency-key")
         if key is None:
             return None
-        if not KEY_FORM.fullmatch(key):
+        if not KEY_FORM.match(key):
             raise InvalidRequestError(
                 "Idempotency-Key must be 1 to 255 visible ASCII characters", field="Idempotency-Key"
             )

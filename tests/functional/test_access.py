@@ -158,6 +158,15 @@ def test_locally_a_missing_token_is_the_developer_but_a_wrong_one_is_refused(wor
     assert world.call("export_worker", "POST", "/internal/sweep", {}).status == 401
 
 
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "localhost.evil.example", "[::", "10.0.0.5"])
+def test_a_name_that_was_made_to_lead_here_is_not_the_developers(world: World, host: str) -> None:
+    """A page of a name that its owner lets lead to 127.0.0.1 is of the same origin to a browser, which sends no Origin with a GET."""
+    answer = world.call("register", "GET", "/api/bi-connectors", Host=host)
+    assert (answer.status, answer.body["code"]) == (403, "forbidden")
+    for own in ("localhost:8080", "127.0.0.1:8080", "[::1]:8080"):
+        assert world.call("register", "GET", "/api/bi-connectors", Host=own).status == 200
+
+
 @pytest.mark.parametrize(("method", "path"), [("POST", "/ymca/test"), ("DELETE", "/ymca"), ("PATCH", "/ymca")])
 def test_a_page_of_another_origin_cannot_use_the_developers_identity(world: World, method: str, path: str) -> None:
     """A browser sends Origin with every such call; a developer's curl sends none, the console its own."""

@@ -94,20 +94,6 @@ CALLS = (
         _SSRF + "test_an_address_that_is_not_everybodys_is_not_public",
     ),
     Guard(
-        "site-local and documentation addresses are not public",
-        OUTGOING,
-        "(*GOOGLE_APIS, *NOT_YET_KNOWN)",
-        "GOOGLE_APIS",
-        _SSRF + "test_an_address_that_is_not_everybodys_is_not_public",
-    ),
-    Guard(
-        "the port 0 is no default",
-        OUTGOING,
-        "port = 443 if parts.port is None else parts.port",
-        "port = parts.port or 443",
-        _SSRF + "test_a_url_of_another_form_is_refused",
-    ),
-    Guard(
         "the address that was checked is dialled",
         ADAPTER,
         '{**place, "host": checked}',

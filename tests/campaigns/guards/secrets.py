@@ -218,20 +218,6 @@ SECRETS = (
         _KEYS + "test_what_is_no_service_accounts_key_is_refused",
     ),
     Guard(
-        "what is no reference is not repeated",
-        "shared/services/connector_bodies.py",
-        '"credentials_secret names no version',
-        'f"{reference} names no version',
-        _REGISTER + "test_register_refuses_a_reference_that_is_no_pinned_version",
-    ),
-    Guard(
-        "credentials fit into a version",
-        "shared/services/connector_bodies.py",
-        "if len(payload) > MAX_PAYLOAD_BYTES:",
-        "if False:",
-        _REGISTER + "test_credentials_that_secret_manager_does_not_keep_are_refused",
-    ),
-    Guard(
         "a connector's secret goes with it",
         CONNECTORS,
         "            delete_unless_named(self._stores, self._secret_id(name))\n",

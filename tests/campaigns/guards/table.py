@@ -6,6 +6,7 @@ from tests.campaigns.guards.access import ACCESS, CONTRACT
 from tests.campaigns.guards.audited import ENTRIES
 from tests.campaigns.guards.calls import CALLS, NAMES, PLACES, SQL
 from tests.campaigns.guards.data import BOUNDS, FORMULAS
+from tests.campaigns.guards.forms import FORMS
 from tests.campaigns.guards.front import FRONTS
 from tests.campaigns.guards.notices import NOTICES
 from tests.campaigns.guards.pages import PAGES, SUPPLY
@@ -22,6 +23,7 @@ GUARDS = (
     *NOTICES,
     *NAMES,
     *PLACES,
+    *FORMS,
     *PAGES,
     *SUPPLY,
     *SQL,

@@ -160,6 +160,15 @@ def test_a_request_reaches_the_function_with_forwarding_headers_and_without_hop_
     assert "X-Secret-Hop" not in seen["headers"]
 
 
+@pytest.mark.parametrize("path", ["/api/things/7", "/openapi.json", "/health"])
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "localhost.evil.example", "[::"])
+def test_a_name_that_was_made_to_lead_here_is_refused(served: http.client.HTTPConnection, path: str, host: str) -> None:
+    status, problem = call(served, "GET", path, Host=host)
+    assert (status, problem["code"]) == (403, "forbidden")
+    for own in ("localhost:8080", "127.0.0.1:8080", "[::1]:8080"):
+        assert call(served, "GET", path, Host=own)[0] == 200
+
+
 def test_a_chunked_body_passes_through(gateway: http.client.HTTPConnection) -> None:
     status, seen = call(gateway, "POST", "/api/things/7", iter([b"a" * 70_000, b"b" * 70_000]))
 
