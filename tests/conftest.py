@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from _pytest.capture import CaptureResult
 
 from tests.canaries import left_in, shown_in
 
@@ -20,6 +21,20 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
             report.outcome = "failed"
             report.longrepr = f"{', '.join(leaked)} in what {item.nodeid} printed: a secret reached the log"
     return report  # type: ignore[return-value]
+
+
+@pytest.fixture
+def capsys(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> pytest.CaptureFixture[str]:
+    """What a test takes out of the output is searched as what it leaves there: it comes back into the report."""
+    inner = capsys.readouterr
+
+    def readouterr() -> CaptureResult[str]:
+        taken = inner()
+        request.node.add_report_section("call", "stdout taken", taken.out + taken.err)
+        return taken
+
+    capsys.readouterr = readouterr  # type: ignore[method-assign]
+    return capsys
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -123,7 +123,7 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
-        if found in NAT64_LOCAL or found.teredo is not None:
+        if found in NAT64_LOCAL:  # which Python counts as global up to 3.11.9; Teredo's never is
             return False
     is_told_public = found.is_global and not found.is_multicast and not found.is_reserved
     return is_told_public and not any(found in network for network in (*GOOGLE_APIS, *NOT_YET_KNOWN))

@@ -11,7 +11,7 @@ import flask
 import pytest
 from werkzeug.test import create_environ
 
-from tests.functional.conftest import World
+from tests.functional.conftest import POWER_BI, World
 
 API = "/api/bi-connectors"
 SECRET = "projects/fake/secrets/sheets/versions/1"
@@ -191,6 +191,15 @@ def test_one_wrong_item_keeps_all_from_being_done_and_each_says_so(world: World)
     ]
     assert answer.body["items"][1]["error"]["code"] == "invalid_request"
     assert everything(world) == before
+
+
+def test_a_connector_of_another_type_is_not_replaced(world: World) -> None:
+    """Its jobs and schedules are of what it was."""
+    assert world.call("register", "POST", f"{API}/register", {**POWER_BI, "name": "ymca_sheets"}).status == 201
+    item = apply(world, {"connectors": CONFIGURATION["connectors"]}).body["items"][0]
+    assert (item["outcome"], item["error"]["code"]) == ("failed", "conflict")
+    assert "is of the type power_bi; delete it first" in item["error"]["message"]
+    assert world.call("register", "GET", f"{API}/ymca_sheets").body["connector_type"] == "power_bi"
 
 
 def test_an_item_that_fails_when_it_is_tried_stops_no_other(world: World) -> None:

@@ -6,8 +6,10 @@ import gzip
 from collections.abc import Callable
 from datetime import date
 
+import flask
 import pyarrow as pa
 import pytest
+from werkzeug.test import create_environ
 
 from shared.errors import CredentialError, TargetError, VendorUnavailableError
 from tests.functional.conftest import World
@@ -306,7 +308,12 @@ def test_a_link_to_the_kept_file_needs_no_identity_and_expires(registered: World
     assert made.status == 200
     path = made.body["url"].removeprefix("http://export")
     assert path.startswith("/files/")
-    assert registered.status("export", "GET", path, None) == 200
+    opened = registered._functions["export"](flask.Request(create_environ(path)))
+    assert (opened.status_code, opened.mimetype) == (
+        200,
+        "application/octet-stream",
+    )  # no page that a browser would show
+    assert opened.headers["Content-Disposition"].startswith("attachment; ")
     assert path.rsplit("/", 1)[1] not in str(registered.fakes.documents._documents)
     registered.fakes.clock.sleep(601)
     late = registered.call("export", "GET", path)

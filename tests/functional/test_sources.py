@@ -164,6 +164,26 @@ def test_more_files_than_the_limit_are_refused(registered: World) -> None:
     assert "1,000" in answer.body["detail"]
 
 
+def test_a_pattern_whose_names_are_too_many_to_be_listed_is_refused(registered: World) -> None:
+    """However few of them fit it."""
+    for number in range(10_001):
+        registered.fakes.objects.put("in", f"d/{number}.log", b"")
+    answer = export(registered, {"uri": "gs://in/d/*.csv"})
+    assert (answer.status, answer.body["field"]) == (400, "source.uri")
+    assert "more than 10,000 objects begin with gs://in/d/" in answer.body["detail"]
+
+
+def test_rows_and_a_source_are_not_taken_together(registered: World) -> None:
+    body = {
+        "connector_name": "ymca_sheets",
+        "table_name": "people",
+        "rows": [{"id": 1}],
+        "source": {"uri": "gs://in/a.csv"},
+    }
+    answer = registered.call("export", "POST", f"{API}/export", body)
+    assert (answer.status, answer.body["field"]) == (400, "source")
+
+
 def test_a_source_is_exactly_one_thing(registered: World) -> None:
     answer = export(registered, {"uri": "gs://in/a.csv", "firestore": {"collection": "c"}})
     assert (answer.status, answer.body["code"]) == (400, "invalid_request")

@@ -11,6 +11,7 @@ from tests.campaigns.guards.front import FRONTS
 from tests.campaigns.guards.notices import NOTICES
 from tests.campaigns.guards.pages import PAGES, SUPPLY
 from tests.campaigns.guards.secrets import AUDITED, SECRETS
+from tests.campaigns.guards.use import USES
 
 GUARDS = (
     *CONTRACT,
@@ -26,6 +27,7 @@ GUARDS = (
     *FORMS,
     *PAGES,
     *SUPPLY,
+    *USES,
     *SQL,
     *BOUNDS,
     *FORMULAS,

@@ -74,19 +74,31 @@ def test_writes(tmp_path: Path) -> None:
 
 def test_prints() -> None:
     print("before {printed} after")
+
+def test_prints_and_takes(capsys) -> None:
+    print("before {taken} after")
+    assert "after" in capsys.readouterr().out
 """
 
 
 @pytest.mark.parametrize(
-    ("left", "printed", "said"),
+    ("left", "printed", "taken", "said"),
     [
-        ("nothing", "nothing", "2 passed"),
-        (sorted(spellings(CANARIES[0].encode()))[0].decode(), "nothing", "the run left a secret: s3cret-value"),
-        ("nothing", "canary-of-looker", "canary-of-looker in what"),
+        ("nothing", "nothing", "nothing", "3 passed"),
+        (
+            sorted(spellings(CANARIES[0].encode()))[0].decode(),
+            "nothing",
+            "nothing",
+            "the run left a secret: s3cret-value",
+        ),
+        ("nothing", "canary-of-looker", "nothing", "canary-of-looker in what"),
+        ("nothing", "nothing", "canary-of-looker", "test_prints_and_takes printed: a secret reached the log"),
     ],
 )
-def test_a_run_of_tests_that_leaves_or_prints_a_secret_fails(place: Path, left: str, printed: str, said: str) -> None:
-    (place / "test_planted.py").write_text(TESTS.format(left=left, printed=printed))
+def test_a_run_of_tests_that_leaves_or_prints_a_secret_fails(
+    place: Path, left: str, printed: str, taken: str, said: str
+) -> None:
+    (place / "test_planted.py").write_text(TESTS.format(left=left, printed=printed, taken=taken))
     command = [
         sys.executable,
         "-m",
@@ -102,7 +114,7 @@ def test_a_run_of_tests_that_leaves_or_prints_a_secret_fails(place: Path, left: 
     more = ["--rootdir", str(place), "--basetemp", str(place / "temporary"), str(place / "test_planted.py")]
     done = subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert said in done.stdout
-    assert done.returncode == (0 if said == "2 passed" else 1)
+    assert done.returncode == (0 if said == "3 passed" else 1)
 
 
 def test_a_text_is_searched_for_each_spelling() -> None:
