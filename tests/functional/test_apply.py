@@ -197,7 +197,8 @@ def test_a_connector_of_another_type_is_not_replaced(world: World) -> None:
     """Its jobs and schedules are of what it was."""
     assert world.call("register", "POST", f"{API}/register", {**POWER_BI, "name": "ymca_sheets"}).status == 201
     item = apply(world, {"connectors": CONFIGURATION["connectors"]}).body["items"][0]
-    assert (item["outcome"], item["error"]["code"]) == ("failed", "conflict")
+    assert item["outcome"] == "failed"
+    assert item["error"]["code"] == "conflict"
     assert "is of the type power_bi; delete it first" in item["error"]["message"]
     assert world.call("register", "GET", f"{API}/ymca_sheets").body["connector_type"] == "power_bi"
 

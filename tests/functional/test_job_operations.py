@@ -165,7 +165,9 @@ def test_republish_brings_back_what_a_past_job_froze(registered: World) -> None:
 
 def test_erase_leaves_nothing_of_a_job(registered: World) -> None:
     job_id = start(registered, export_format="csv")
-    assert registered.call("export", "DELETE", f"{API}/export-jobs/{job_id}").body["code"] == "job_running"
+    refused = registered.call("export", "DELETE", f"{API}/export-jobs/{job_id}")
+    assert refused.status == 409
+    assert refused.body["code"] == "job_running"
     registered.work()
     assert registered.call("export", "DELETE", f"{API}/export-jobs/{job_id}").status == 204
     assert registered.call("export", "GET", f"{API}/export-jobs/{job_id}").status == 404
