@@ -57,7 +57,7 @@ USES = (
     Guard(
         "a request's id has a form",
         DISPATCH,
-        "sent if REQUEST_ID.match(sent) else uuid.uuid4().hex",
+        "sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex",
         "sent or uuid.uuid4().hex",
         "tests/functional/test_contract.py::test_a_request_id_of_another_form_is_replaced",
     ),
@@ -89,7 +89,7 @@ USES = (
     Guard(
         "a connector in use is not deleted",
         CONNECTORS,
-        "            self._refuse_while_used(name)\n",
+        "            refuse_while_used(self._stores.documents, name)\n",
         "            pass\n",
         _CONNECTORS + "test_delete_is_refused_while_a_job_runs_unless_forced",
     ),
