@@ -102,7 +102,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/docs", "*", VIEW, "shared.api.meta:docs", "The API of all functions as a page", reply="html"),
     Route("GET", "/problems/{code}", "*", VIEW, "shared.api.meta:problem_page", "What an error code means", reply="html"),
     Route("POST", f"{API}/register", "register", ADMIN, f"{_CONNECTORS}:register", "Register a connector",
-          request="RegisterRequest", reply="Connector", status=201, also=(200,), errors=(409, 422), idempotency=True),
+          request="RegisterRequest", reply="Connector", status=201, also=(200,), errors=(404, 409, 422), idempotency=True),
     Route("GET", API, "register", VIEW, f"{_CONNECTORS}:list_connectors", "List connectors",
           reply="ConnectorPage", query=PAGE),
     Route("POST", f"{API}/test-all", "register", OPERATE, f"{_CONNECTORS}:test_all", "Test every connector",
