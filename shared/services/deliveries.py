@@ -23,7 +23,10 @@ from shared.services.connectors import Connectors
 from shared.services.sources import OF_ROWS
 from shared.services.tables import Tables, choices, target_options
 
-LOOKED_AT = 20  # our choice: more than end in the minute between two looks; earlier ones are kept on the schedule
+LOOKED_AT = 20
+"""Our choice: more than end in the minute between two looks. What was found then is kept on the schedule."""
+LOOKED_BACK_AT = 200
+"""Our choice: of rows that are sent in beside a table every minute three hours. It is read only where the newest do not tell."""
 
 
 @dataclass(frozen=True)
@@ -102,25 +105,43 @@ class Deliveries:
         return Place(target, refreshed, chosen.mode.value)
 
     def _last_export(self, place: Place, since: datetime | None, computed: Computed | None) -> dict[str, Any]:
+        """Return the times of the newest delivery after `since`, empty if none is known.
+
+        The newest jobs may all be younger than the refresh that readers see; those that it brought to them are asked for then.
+        """
+        is_there = computed.as_of if computed else None
+        until: datetime | None = None
+        for most in (LOOKED_AT, LOOKED_BACK_AT):
+            jobs = self._ended(place, since, until, most)
+            for job in jobs:
+                refreshed_at = self._refreshed_at(job, place, computed)
+                if not _is_whole(job, place.mode) or (place.refreshed and refreshed_at is None):
+                    continue
+                as_of = job.get("source_as_of") or job["created_at"]
+                times = {
+                    "exported_at": job["started_at"],
+                    "published_at": job["completed_at"],
+                    "refreshed_at": refreshed_at,
+                }
+                return {"as_of": as_of, "source_as_of": as_of, **times}
+            if len(jobs) < most or (place.refreshed and is_there is None):
+                break
+            oldest = jobs[-1]["completed_at"]
+            until = min(oldest, is_there) if is_there else oldest
+        return {}
+
+    def _ended(
+        self, place: Place, since: datetime | None, until: datetime | None, most: int
+    ) -> list[Mapping[str, Any]]:
+        """Return the jobs that succeeded at a place after `since` and not after `until`, the newest first."""
         where = (
             ("target_key", "==", place.target),
             ("status", "==", JobStatus.SUCCESS.value),
             *((("completed_at", ">", since),) if since else ()),
+            *((("completed_at", "<=", until),) if until else ()),
         )
-        query = Query("export_jobs", where, order_by="completed_at", descending=True, limit=LOOKED_AT)
-        for item in self._documents.query(query):
-            job = item.data
-            refreshed_at = self._refreshed_at(job, place, computed)
-            if not _is_whole(job, place.mode) or (place.refreshed and refreshed_at is None):
-                continue
-            as_of = job.get("source_as_of") or job["created_at"]
-            times = {
-                "exported_at": job["started_at"],
-                "published_at": job["completed_at"],
-                "refreshed_at": refreshed_at,
-            }
-            return {"as_of": as_of, "source_as_of": as_of, **times}
-        return {}
+        query = Query("export_jobs", where, order_by="completed_at", descending=True, limit=most)
+        return [item.data for item in self._documents.query(query)]
 
     def _refreshed_at(self, job: Mapping[str, Any], place: Place, computed: Computed | None) -> datetime | None:
         """Return when what a job published was computed: by the refresh after it, or by a later one of the same thing."""

@@ -134,7 +134,9 @@ def _seen(schedule: Mapping[str, Any], delivered: Mapping[str, Any], now: dateti
 def _event(before: str, state: FreshnessState) -> str | None:
     if state is FreshnessState.LATE:
         return "freshness.late"
-    return "freshness.recovered" if before == FreshnessState.LATE.value else None
+    if before != FreshnessState.LATE.value:
+        return None
+    return "freshness.recovered" if state is FreshnessState.FRESH else "freshness.ended"  # nothing has arrived
 
 
 def _state(schedule: Mapping[str, Any], since: datetime, now: datetime, *, is_there: bool) -> FreshnessState:

@@ -162,7 +162,24 @@ def test_an_alert_ends_when_the_schedule_may_wait_longer(late: tuple[World, str]
     etag = world.call("refresh", "GET", place).headers["ETag"]
     assert world.call("refresh", "PATCH", place, {"max_age": "5d"}, If_Match=etag).status == 200
     world.minute()
-    assert (state(world)["state"], events(world)) == ("unknown", ["freshness.late", "freshness.recovered"])
+    assert (state(world)["state"], events(world)) == ("unknown", ["freshness.late", "freshness.ended"])
+
+
+def test_an_alert_ends_without_a_recovery_when_the_schedule_is_led_to_another_table(late: tuple[World, str]) -> None:
+    world, schedule_id = late
+    world.fakes.objects.put("tables", "other.csv", b"id\n1\n")
+    place = f"{API}/schedules/{schedule_id}"
+    etag = world.call("refresh", "GET", place).headers["ETag"]
+    assert world.call("refresh", "PATCH", place, {"export": {"table_name": "other"}}, If_Match=etag).status == 200
+    for _ in range(3):
+        world.minute()
+        world.fakes.clock.sleep(60)
+    assert (state(world)["state"], events(world)) == ("unknown", ["freshness.late", "freshness.ended"])
+    world.go_to("2026-01-07T18:00:00+00:00")
+    for _ in range(3):
+        world.minute()
+        world.fakes.clock.sleep(60)
+    assert events(world) == ["freshness.late", "freshness.ended", "freshness.late"]
 
 
 def test_a_judgement_that_another_call_overtook_is_not_written(late: tuple[World, str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from shared.connectors import looker
 from shared.connectors._base import RefreshStatus, VendorRefresh
 from tests.functional.conftest import POWER_BI, SHEETS, World
-from tests.functional.scheduling import API, DONE, create
+from tests.functional.scheduling import API, DONE, RUNNING, create
 
 PEOPLE = {"connector_name": "ymca_sheets", "table_name": "people"}
 EXPORT = {
@@ -189,6 +189,45 @@ def test_an_export_whose_refresh_failed_is_there_after_a_later_refresh(schedules
     refresh(schedules)
     found = of(schedules, schedule_id)
     assert (found["state"], found["refreshed_at"] > found["published_at"]) == ("fresh", True)
+
+
+def export_while_a_refresh_runs(world: World, exports: list[dict[str, Any]]) -> str:
+    """Export to a model, refresh it, and export more before the refresh ends; return when what readers see then was published."""
+    body = {**PEOPLE, "connector_name": "ymca_powerbi", "refresh_after": False}
+    job_id = export(world, body)
+    world.fakes.clock.sleep(60)
+    world.vendor.refreshes = [RUNNING, DONE]
+    assert world.call("refresh", "POST", f"{API}/ymca_powerbi/refresh").status == 202
+    world.work_once()
+    held, world.fakes.tasks.pending[:] = list(world.fakes.tasks.pending), []
+    for more in exports:
+        world.fakes.clock.sleep(60)
+        export(world, {**body, **more})
+    world.fakes.tasks.pending.extend(held)
+    world.work()
+    return str(world.call("export", "GET", f"{API}/export-jobs/{job_id}").body["completed_at"])
+
+
+def test_what_a_refresh_brought_counts_however_many_exports_came_while_it_ran(
+    schedules: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.services.deliveries.LOOKED_AT", 2)
+    schedule_id = create(schedules, MODEL)
+    published_at = export_while_a_refresh_runs(schedules, [{}] * 3)
+    found = of(schedules, schedule_id)
+    assert (found["state"], found["published_at"]) == ("fresh", published_at)
+
+
+def test_a_table_is_fresh_however_many_rows_were_sent_in_beside_it_since(
+    schedules: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.services.deliveries.LOOKED_AT", 2)
+    schedule_id = create(schedules, EXPORT)
+    export(schedules, PEOPLE)
+    for _ in range(3):
+        schedules.fakes.clock.sleep(60)
+        export(schedules, {**PEOPLE, "rows": [{"id": 1}], "mode": "append"})
+    assert of(schedules, schedule_id)["state"] == "fresh"
 
 
 def test_a_refresh_counts_for_its_model_through_whatever_connector(schedules: World) -> None:
