@@ -1,13 +1,24 @@
-"""What `infra/terraform/access.json` grants, in the terms of `iam`."""
+"""What `infra/terraform/access.json` grants, and what the guide grants by hand, in the terms of `iam`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .iam import Right
+from infra.check.guide import Asked
+
+from .iam import PREFIX, Right
+
+BY_HAND = {
+    "roles/datastore.viewer": (
+        "database of others",
+        ("datastore.databases.get", "datastore.entities.get", "datastore.entities.list"),
+    ),
+    "roles/secretmanager.secretAccessor": ("secrets of others", ("secretmanager.versions.access",)),
+}
+"""Google's own roles that people grant for what is not ours; of each, what our functions could use."""
 
 ACCESS = Path(__file__).resolve().parents[3] / "infra" / "terraform" / "access.json"
 
@@ -21,6 +32,17 @@ def granted(roles: Mapping[str, Any]) -> set[Right]:
         for permission in role["permissions"]
         for on in places
     }
+
+
+def granted_by_hand(step: Iterable[Asked]) -> set[Right]:
+    """Every right that a step of the guide gives to a function's service account by gcloud, on what is not ours."""
+    found = set()
+    for asked in step:
+        flags = dict(word.split("=", 1) for word in asked.words if word.startswith(("--member=", "--role=")))
+        on, permissions = BY_HAND[flags["--role"]]
+        name = flags["--member"].removeprefix(f"serviceAccount:{PREFIX}").partition("@")[0]
+        found |= {Right(name, permission, on) for permission in permissions}
+    return found
 
 
 def roles() -> dict[str, Any]:

@@ -33,6 +33,9 @@ from .recorder import Call
 
 ACT_AS = "iam.serviceAccounts.actAs"
 PREFIX = "bi-"
+DATABASE = f"{PREFIX}connectors"
+"""Ours, as a deployment names it. `(default)` is somebody else's there."""
+
 _BUCKETS = {name: setting.removesuffix("_BUCKET").lower() for setting, name in BUCKETS.items()}
 _QUEUES = {name: name.removeprefix(PREFIX) for name in QUEUES.values()}
 _ACCOUNTS = {TASKS_SERVICE_ACCOUNT: "tasks", SCHEDULER_SERVICE_ACCOUNT: "scheduler"}
@@ -81,33 +84,39 @@ def _needs(call: Call) -> Needs:
 # -- Firestore
 
 
+def _on_database(request: Any, *permissions: str) -> Needs:
+    name = getattr(request, "database", "") or request.parent.partition("/documents")[0]
+    on = "database" if name == f"projects/{PROJECT}/databases/{DATABASE}" else "database of others"
+    yield from ((permission, on) for permission in permissions)
+
+
 def _read(request: Any) -> Needs:
-    yield "datastore.entities.get", "database"
+    yield from _on_database(request, "datastore.entities.get")
     if getattr(request, "new_transaction", None):
-        yield "datastore.databases.get", "database"
+        yield from _transaction(request)
 
 
 def _list(request: Any) -> Needs:
     yield from _read(request)
-    yield "datastore.entities.list", "database"
+    yield from _on_database(request, "datastore.entities.list")
 
 
-def _transaction(_: Any) -> Needs:
-    yield "datastore.databases.get", "database"
+def _transaction(request: Any) -> Needs:
+    yield from _on_database(request, "datastore.databases.get")
 
 
 def _commit(request: Any) -> Needs:
     for write in request.writes:
         if write.delete:
-            yield "datastore.entities.delete", "database"
+            yield from _on_database(request, "datastore.entities.delete")
             continue
         condition = firestore_v1.types.Precondition.pb(write.current_document)
         kind = condition.WhichOneof("condition_type")
         exists = None if kind is None else kind == "update_time" or condition.exists
         if exists is not True:
-            yield "datastore.entities.create", "database"
+            yield from _on_database(request, "datastore.entities.create")
         if exists is not False:
-            yield "datastore.entities.update", "database"
+            yield from _on_database(request, "datastore.entities.update")
 
 
 # -- the other gRPC services

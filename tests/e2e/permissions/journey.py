@@ -30,9 +30,11 @@ AN_ID = "0123456789abcdefghjkmnpqrs"
 class Journey:
     """The local cloud as people, vendors and Google's own services use it; none of these calls is recorded."""
 
-    def __init__(self, cloud: LocalCloud, documents: Any) -> None:
+    def __init__(self, cloud: LocalCloud, documents: Any, documents_of_others: Any) -> None:
+        """`documents` are those of the functions' own database; `documents_of_others` those of `(default)`, as sources read them."""
         self._cloud = cloud
         self._documents = documents
+        self._documents_of_others = documents_of_others
         ports = cloud.layout.ports
         self._gateway = ports.url("gateway")
         self._emulators = ports.url("emulator_admin")
@@ -46,6 +48,8 @@ class Journey:
         self._connectors()
         self._exports()
         self._sources()
+        self._kept_files_as_sources()
+        self._secrets_of_others()
         self._operations()
         self._refreshes()
         self._schedules()
@@ -77,8 +81,8 @@ class Journey:
     def _sources(self) -> None:
         self.put("folder/1.csv", b"id,name\n1,Ann\n")
         self.put("folder/2.csv", b"id,name\n2,Bo\n")
-        self._documents.document("journey/a").set({"n": 1})
-        self._documents.document("journey/b").set({"n": 2})
+        self._documents_of_others.document("journey/a").set({"n": 1})
+        self._documents_of_others.document("journey/b").set({"n": 2})
         for number, source in enumerate(
             (
                 {"uri": f"gs://{BUCKETS['TABLES_BUCKET']}/folder/"},
@@ -93,6 +97,43 @@ class Journey:
             job = self.call("POST", "/export", {"connector_name": "looker", "table_name": "going"})
             self.remove("TABLES_BUCKET", "going.csv")
         self.follow(job, ends="failed")
+
+    def _kept_files_as_sources(self) -> None:
+        """What an export kept is exported again, as a file and as a folder; by a schedule, too."""
+        rows = [{"id": 1, "name": "=1+1"}]
+        kept = self.export(connector_name="looker", table_name="again", rows=rows, export_format="csv")
+        folder = f"gs://{BUCKETS['EXPORTS_BUCKET']}/again/"
+        for uri in (f"{folder}{kept['id']}.csv", folder):
+            source = {"uri": uri, "formula_safe": True}
+            self.export(connector_name="sheets", table_name="again", source=source)
+            export = {"connector_name": "looker", "table_name": "again", "source": source}
+            self._run_schedule(export)
+        with self._held_tasks():
+            source = {"uri": f"{folder}{kept['id']}.csv"}
+            body = {"connector_name": "looker", "table_name": "expired", "source": source}
+            job = self.call("POST", "/export", body)
+            self.remove("EXPORTS_BUCKET", f"again/{kept['id']}.csv")  # as the bucket does by itself after its days
+        self.follow(job, ends="failed")
+
+    def _secrets_of_others(self) -> None:
+        """A connector whose credentials are in a secret that somebody else made."""
+        body = {**connector_bodies(self._cloud.accounts)["looker"], "name": "byref"}
+        credentials = {name: body.pop(name) for name in ("client_secret", "warehouse_password")}
+        reference = self._make_secret("mine", credentials)
+        self.call("POST", "/register", {**body, "credentials_secret": reference})
+        assert self.call("POST", "/byref/test")["ok"]
+        self.export(connector_name="byref", table_name="byref", rows=ROWS)
+        self.follow(self.call("POST", "/byref/refresh", {}), "refresh-runs")
+        self.call("DELETE", "/byref", status=204)
+
+    def _run_schedule(self, export: dict[str, Any]) -> None:
+        """Let a schedule start an export, and wait until that succeeds."""
+        body = {"connector_name": "looker", "cron_expression": "0 0 1 1 *", "action": "export_and_refresh"}
+        schedule = self.call("POST", "/schedules", {**body, "export": export})["id"]
+        started = self.call("POST", f"/schedules/{schedule}:runNow")
+        assert (started["status"], started["run_kind"]) == ("started", "export"), started
+        self.follow(self.call("GET", f"/export-jobs/{started['run_id']}"))
+        self.call("DELETE", f"/schedules/{schedule}", status=204)
 
     def _operations(self) -> None:
         kept = self.export(connector_name="looker", table_name="kept", rows=ROWS, export_format="csv")
