@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The deployment without Terraform, for a first look: no monitoring, no audit sink, no budget, no load balancer, no backups, no spans,
 # no BigQuery sources. Each function holds the permissions of infra/terraform/access.json and no other.
-# Usage: infra/gcloud.sh PROJECT REGION PREFIX ADMIN_EMAIL   (after `make package`). Running it again changes what changed.
+# Usage: infra/gcloud.sh PROJECT REGION PREFIX ADMIN_EMAIL   (after `make package`). Running it again makes what is missing and
+# brings functions, roles, queues, bucket rules and clean-up to what this release says; nothing is taken away, the database stays as it was made.
 set -euo pipefail
 PROJECT=$1 REGION=$2 PREFIX=$3 ADMIN=$4
 NUMBER=$(gcloud projects describe "$PROJECT" --format='value(projectNumber)')
@@ -14,14 +15,22 @@ bucket() { echo "$PROJECT-$PREFIX-$1"; }
 # Make something unless it is there: exists <describe command> -- <create command>.
 unless() { local describe=(); while [ "$1" != -- ]; do describe+=("$1"); shift; done; shift; "${describe[@]}" >/dev/null 2>&1 || "$@"; }
 
-gcloud services enable artifactregistry.googleapis.com cloudbuild.googleapis.com cloudfunctions.googleapis.com cloudscheduler.googleapis.com cloudtasks.googleapis.com firestore.googleapis.com iamcredentials.googleapis.com run.googleapis.com secretmanager.googleapis.com sheets.googleapis.com storage.googleapis.com
+gcloud services enable artifactregistry.googleapis.com cloudbuild.googleapis.com cloudfunctions.googleapis.com cloudscheduler.googleapis.com cloudtasks.googleapis.com firestore.googleapis.com iam.googleapis.com iamcredentials.googleapis.com logging.googleapis.com run.googleapis.com secretmanager.googleapis.com sheets.googleapis.com storage.googleapis.com
 
 for name in register export export-worker refresh tasks scheduler build; do
   unless gcloud iam service-accounts describe "$(account $name)" -- gcloud iam service-accounts create "$PREFIX-$name" --display-name="BI connectors ($PREFIX): $name"
 done
-for role in roles/logging.logWriter roles/artifactregistry.writer roles/storage.objectViewer; do
-  gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(account build)" --role="$role" --condition=None
-done
+
+# What builds writes logs, keeps images in a repository of ours, and reads the uploaded source from the bucket that Cloud Functions makes.
+unless gcloud artifacts repositories describe "$PREFIX-functions" --location="$REGION" -- gcloud artifacts repositories create "$PREFIX-functions" --location="$REGION" --repository-format=docker
+policies=$(mktemp)
+echo '[{"name":"keep-the-last","action":{"type":"Keep"},"mostRecentVersions":{"keepCount":3}},{"name":"delete-the-rest","action":{"type":"Delete"},"condition":{"olderThan":"604800s"}}]' >"$policies"
+gcloud artifacts repositories set-cleanup-policies "$PREFIX-functions" --location="$REGION" --policy="$policies"
+rm "$policies"
+build=(--member="serviceAccount:$(account build)")
+gcloud artifacts repositories add-iam-policy-binding "$PREFIX-functions" --location="$REGION" "${build[@]}" --role=roles/artifactregistry.writer
+gcloud projects add-iam-policy-binding "$PROJECT" "${build[@]}" --role=roles/logging.logWriter --condition=None
+gcloud projects add-iam-policy-binding "$PROJECT" "${build[@]}" --role=roles/storage.objectViewer --condition="expression=resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-$NUMBER-\"),title=sources-of-functions"
 
 unless gcloud firestore databases describe --database="$DATABASE" -- gcloud firestore databases create --database="$DATABASE" --location="$REGION" --type=firestore-native --enable-pitr --delete-protection
 while read -r collection fields; do
@@ -50,7 +59,12 @@ done
 rm -r "$rules"
 
 for name in export refresh notices; do
-  unless gcloud tasks queues describe "$PREFIX-$name" --location="$REGION" -- gcloud tasks queues create "$PREFIX-$name" --location="$REGION" --max-attempts=20 --max-retry-duration=3600s --min-backoff=2s --max-backoff=120s --max-concurrent-dispatches=20
+  limits=(--location="$REGION" --max-attempts=20 --max-retry-duration=3600s --min-backoff=2s --max-backoff=120s --max-concurrent-dispatches=20)
+  if gcloud tasks queues describe "$PREFIX-$name" --location="$REGION" >/dev/null 2>&1; then
+    gcloud tasks queues update "$PREFIX-$name" "${limits[@]}"
+  else
+    gcloud tasks queues create "$PREFIX-$name" "${limits[@]}"
+  fi
 done
 
 while IFS='|' read -r role title permissions; do
@@ -93,7 +107,7 @@ settings+=",TABLES_BUCKET=$(bucket tables),FROZEN_BUCKET=$(bucket frozen),EXPORT
 # token, so the functions are told to believe it.
 settings+=",CLOUD_RUN_CHECKS_CALLERS=true"
 deploy() { # name, package, memory, concurrency, timeout in seconds, ingress, more settings
-  gcloud functions deploy "$PREFIX-$1" --gen2 --region="$REGION" --runtime=python313 --entry-point="$2" --source="build/$2" --trigger-http --no-allow-unauthenticated --service-account="$(account "$1")" --build-service-account="projects/$PROJECT/serviceAccounts/$(account build)" --memory="$3" --cpu=1 --concurrency="$4" --timeout="$5s" --max-instances=20 --ingress-settings="$6" --set-build-env-vars=GOOGLE_PYTHON_PACKAGE_MANAGER=pip,GOOGLE_SKIP_FRAMEWORK_INJECTION=True --set-env-vars="$settings,THREADS=$4$7"
+  gcloud functions deploy "$PREFIX-$1" --gen2 --region="$REGION" --runtime=python313 --entry-point="$2" --source="build/$2" --trigger-http --no-allow-unauthenticated --service-account="$(account "$1")" --build-service-account="projects/$PROJECT/serviceAccounts/$(account build)" --docker-repository="projects/$PROJECT/locations/$REGION/repositories/$PREFIX-functions" --memory="$3" --cpu=1 --concurrency="$4" --timeout="$5s" --max-instances=20 --ingress-settings="$6" --set-build-env-vars=GOOGLE_PYTHON_PACKAGE_MANAGER=pip,GOOGLE_SKIP_FRAMEWORK_INJECTION=True --set-env-vars="$settings,THREADS=$4$7"
 }
 deploy register register 512Mi 8 120 all ""
 deploy export export 512Mi 8 120 all ""

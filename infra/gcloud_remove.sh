@@ -10,13 +10,14 @@ account() { echo "$PREFIX-$1@$PROJECT.iam.gserviceaccount.com"; }
 # Remove something if it is there: given <describe command> -- <delete command>.
 given() { local describe=(); while [ "$1" != -- ]; do describe+=("$1"); shift; done; shift; if "${describe[@]}" >/dev/null 2>&1; then "$@"; fi; }
 
-# First what acts, so that nothing is made anew; with each function its image, its Cloud Run service and who may call it go.
+# First what acts, so that nothing is made anew; with each function its Cloud Run service and who may call it go.
 for job in sweep freshness; do
   given gcloud scheduler jobs describe "$PREFIX-system-$job" --location="$REGION" -- gcloud scheduler jobs delete "$PREFIX-system-$job" --location="$REGION"
 done
 for name in register export export-worker refresh; do
   given gcloud functions describe "$PREFIX-$name" --gen2 --region="$REGION" -- gcloud functions delete "$PREFIX-$name" --gen2 --region="$REGION"
 done
+given gcloud artifacts repositories describe "$PREFIX-functions" --location="$REGION" -- gcloud artifacts repositories delete "$PREFIX-functions" --location="$REGION"
 for queue in export refresh notices; do
   given gcloud tasks queues describe "$PREFIX-$queue" --location="$REGION" -- gcloud tasks queues delete "$PREFIX-$queue" --location="$REGION"
 done

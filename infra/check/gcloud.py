@@ -100,6 +100,7 @@ _KINDS = (
     "functions",
     "scheduler jobs",
     "tasks queues",
+    "artifacts repositories",
     "storage buckets",
     "firestore databases",
     "iam service-accounts",

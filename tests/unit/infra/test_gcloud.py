@@ -8,6 +8,7 @@ import shlex
 import pytest
 
 from infra.check.gcloud import commands_of_script, left_behind, removal_of_all
+from infra.check.terraform import ROOT
 from tests.e2e.permissions.granted import granted, roles
 
 NOT_OFFERED = {"queries", "datasets", "traces"}
@@ -29,6 +30,33 @@ def test_every_function_gets_the_rights_that_access_json_lists() -> None:
             on = words[words.index("add-iam-policy-binding") + 1]
             found |= {(grant.group(1), permission, _place(on, line)) for permission in made[grant.group(2)]}
     assert found == {(r.function, r.permission, r.on) for r in granted(roles()) if r.on not in NOT_OFFERED}
+
+
+def test_what_builds_holds_what_terraform_grants() -> None:
+    grants = {}
+    for words in map(shlex.split, commands_of_script(missing=True)):
+        flags = dict(word.split("=", 1) for word in words if re.match(r"--[\w-]+=", word))
+        if "serviceAccount:bi-build@" in flags.get("--member", ""):
+            on = words[words.index("add-iam-policy-binding") + 1]
+            grants[flags["--role"]] = (on, flags.get("--condition", "").partition(",title=")[0])
+    text = (ROOT / "infra" / "terraform" / "identities.tf").read_text()
+    (condition,) = re.findall(r'expression = "(.*)"$', text, re.MULTILINE)
+    of_functions = condition.partition(" || ")[0].replace('\\"', '"').replace("${var.project_number}", "123456789012")
+    assert grants == {
+        "roles/artifactregistry.writer": ("bi-functions", ""),
+        "roles/logging.logWriter": ("example-project", "None"),
+        "roles/storage.objectViewer": ("example-project", f"expression={of_functions}"),
+    }
+    assert {*re.findall(r'"(roles/[\w.]+)"', text)} == grants.keys()
+
+
+def test_what_runs_again_has_the_limits_that_a_new_queue_gets() -> None:
+    new, again = (
+        {words[4]: words[5:] for words in map(shlex.split, commands_of_script(missing=missing)) if words[1:4] == verb}
+        for missing, verb in ((True, ["tasks", "queues", "create"]), (False, ["tasks", "queues", "update"]))
+    )
+    assert sorted(new) == ["bi-export", "bi-notices", "bi-refresh"]
+    assert new == again
 
 
 def test_cloud_run_checks_every_caller_of_every_function() -> None:

@@ -30,10 +30,10 @@ def seen(ways: list[guide.Walk]) -> guide.Walk:
 
 
 def test_every_line_runs_and_programs_take_what_they_are_asked(ways: list[guide.Walk]) -> None:
-    assert [guide.of_make(way) for way in ways] == [12, 2]
-    assert [guide.of_script(way) for way in ways] == [2, 2]
-    assert [real.of_git(way) for way in ways] == [1, 0]
-    assert [real.of_curl(way) for way in ways] == [9, 8]
+    assert [guide.of_make(way) for way in ways] == [12, 3]
+    assert [guide.of_script(way) for way in ways] == [2, 3]
+    assert [real.of_git(way) for way in ways] == [1, 1]
+    assert [real.of_curl(way) for way in ways] == [11, 10]
 
 
 def test_a_program_that_is_not_there_is_told(ways: list[guide.Walk], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_every_step_is_walked_on_one_way_at_least() -> None:
     assert walked == {step.title for step in guide.steps(text)}
 
 
-@pytest.mark.parametrize(("way", "count"), [(TERRAFORM, 9), (GCLOUD, 8)])
+@pytest.mark.parametrize(("way", "count"), [(TERRAFORM, 11), (GCLOUD, 10)])
 def test_every_address_is_a_route_of_the_function_that_is_called(ways: list[guide.Walk], way: int, count: int) -> None:
     asked = list(ways[way].of("curl"))
     for one in asked:
@@ -66,8 +66,9 @@ def test_every_address_is_a_route_of_the_function_that_is_called(ways: list[guid
 
 
 def test_an_address_of_no_function_is_found(ways: list[guide.Walk]) -> None:
-    (script,) = (one for one in ways[GCLOUD].of("infra/gcloud.sh"))
-    urls = urls_of_script(script.words[1:])
+    first, again = (one.words for one in ways[GCLOUD].of("infra/gcloud.sh"))
+    assert first == again
+    urls = urls_of_script(first[1:])
     guide.of_addresses(ways[GCLOUD], urls)
     with pytest.raises(CheckError, match="'Call it': no function of ours is at https://bi-register-"):
         guide.of_addresses(ways[GCLOUD], {url for url in urls if "register" not in url})
@@ -85,9 +86,21 @@ def test_our_own_commands_take_what_they_are_asked(seen: guide.Walk) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("way", "deploy"), [(TERRAFORM, ("make", "deploy", "ENV=prod")), (GCLOUD, ("infra/gcloud.sh",))]
+)
+def test_both_ways_upgrade_and_lift_what_waits_afterwards(
+    ways: list[guide.Walk], way: int, deploy: tuple[str, ...]
+) -> None:
+    asked = [one.words for one in ways[way].asked]
+    pulled = asked.index(("git", "pull"))
+    deployed = next(at for at, words in enumerate(asked) if at > pulled and words[: len(deploy)] == deploy)
+    assert asked.index((".venv/bin/python", "-m", "shared.data", "migrate")) > deployed
+
+
 def test_the_guide_reads_of_an_erasure_what_the_command_says() -> None:
     said = re.findall(r"s/\^(\w+): //p", guide.GUIDE.read_text())
-    assert said == ["running", "unread", "unread"]
+    assert said == ["unread", "running", "unread", "unread"]
     assert {*said} <= vars(Erased()).keys()
 
 
@@ -160,9 +173,9 @@ def judge(text: str) -> None:
         ("*Call it*,", "", "leaves one out|EXPORT: unbound variable"),
         (" *Take the settings of the export worker*,", "", "the settings of the export worker are missing"),
         ("*Back up*,", "*Back it up*,", "names no step, or leaves one out"),
-        (" *Keep backups beside the checkout*,", "", "names no step, or leaves one out"),
+        ("*Keep backups beside the checkout*, ", "", "names no step, or leaves one out"),
         ("```sh\ngit pull\nmake infra-check\nmake deploy ENV=prod\n```\n", "Pull and deploy.\n", "is a step and has commands"),
-        ("Look at the latter first:", "Look with `GET …/export-jobs/{id}` first:", "stands in a sentence"),
+        ("What each was of,", "Look with `GET …/export-jobs/{id}`: what each was of,", "stands in a sentence"),
         ("## What was never applied\n", "## Notes\n", "needs one section"),
     ],
 )  # fmt: skip

@@ -9,7 +9,10 @@ from infra.check.gcloud import SCRIPT
 from infra.check.guide import GUIDE
 from infra.check.terraform import ROOT
 
+TERRAFORM = ROOT / "infra" / "terraform"
 MADE = {
+    "google_artifact_registry_repository": "gcloud artifacts repositories create",
+    "google_artifact_registry_repository_iam_member": "gcloud artifacts repositories add-iam-policy-binding",
     "google_cloud_run_service_iam_member": "gcloud run services add-iam-policy-binding",
     "google_cloud_scheduler_job": "gcloud scheduler jobs create http",
     "google_cloud_tasks_queue": "gcloud tasks queues create",
@@ -39,10 +42,6 @@ LEFT_OUT = {
     "audit configuration and sink": ("google_logging_project_sink", "google_project_iam_audit_config"),
     "the database's own backups": ("google_firestore_backup_schedule",),
     "the budget": ("google_billing_budget",),
-    "a repository of its own with clean-up": (
-        "google_artifact_registry_repository",
-        "google_artifact_registry_repository_iam_member",
-    ),
     "BigQuery sources": ("google_bigquery_dataset_iam_member",),
     "one origin": (
         "google_compute_backend_service",
@@ -79,14 +78,31 @@ def test_the_guide_names_each_thing_that_is_left_out_and_no_other() -> None:
     assert listed == list(LEFT_OUT)
 
 
+def test_the_script_enables_what_terraform_does_but_for_what_it_leaves_out() -> None:
+    of_terraform = (TERRAFORM / "services.tf").read_text().partition("concat([")[2].partition("]")[0]
+    (enabled,) = re.findall(r"^gcloud services enable (.*)$", SCRIPT.read_text(), re.MULTILINE)
+    assert {*re.findall(r'"([\w.]+)"', of_terraform)} - {*enabled.split()} == {
+        "bigquery.googleapis.com",
+        "monitoring.googleapis.com",
+    }
+    assert {*enabled.split()} - {*re.findall(r'"([\w.]+)"', of_terraform)} == set()
+
+
+def test_images_are_kept_as_under_terraform() -> None:
+    (said,) = re.findall(r"^echo '(\[.*\])' >\"\$policies\"$", SCRIPT.read_text(), re.MULTILINE)
+    keep, delete = json.loads(said)
+    terraform = (TERRAFORM / "artifacts.tf").read_text()
+    assert [keep["action"], delete["action"]] == [{"type": "Keep"}, {"type": "Delete"}]
+    assert re.findall(r"keep_count = (\d+)", terraform) == [str(keep["mostRecentVersions"]["keepCount"])]
+    assert re.findall(r'older_than = "(\w+)"', terraform) == [delete["condition"]["olderThan"]]
+
+
 def test_the_buckets_lose_what_ages_as_they_do_under_terraform() -> None:
     script = SCRIPT.read_text()
     assert re.findall(r"Delete..},..condition..:{..(\w+)..:(\d+)", script) == [
         ("daysSinceNoncurrentTime", "7"),
         ("age", "9"),
     ]
-    terraform = (ROOT / "infra" / "terraform" / "buckets.tf").read_text() + (
-        ROOT / "infra" / "terraform" / "variables.tf"
-    ).read_text()
+    terraform = (TERRAFORM / "buckets.tf").read_text() + (TERRAFORM / "variables.tf").read_text()
     assert re.findall(r'each.key == "tables" \? \[(\d+)\]', terraform) == ["7"]
     assert re.findall(r'"rows_retention_days" {.*?default     = (\d+)', terraform, re.DOTALL) == ["9"]
