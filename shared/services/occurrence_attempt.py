@@ -21,6 +21,7 @@ FORCED_APART = timedelta(seconds=CronJob.deadline_s + CronJob.backoff_s[1] + 60)
 answered in time when its deadline and a pause have passed, under the same schedule time. The last minute is our choice."""
 REFRESH, EXPORT = "refresh", "export"
 MANUAL = "manual"
+ENDED = ("success", "failed", "cancelled", "gone")
 COLLECTION = {REFRESH: "refresh_runs", EXPORT: "export_jobs"}
 
 Announce = Callable[[Transaction, Mapping[str, Any], str, str, datetime], None]
@@ -53,7 +54,7 @@ class Standing:
 
     @property
     def has_ended(self) -> bool:
-        return self.status in ("success", "failed", "cancelled", "gone")
+        return self.status in ENDED
 
     def write(self, tx: Transaction, announce: Announce, now: datetime) -> dict[str, Any]:
         """Record it on the occurrence, tell people if runs fail now or work again; return the changes of the schedule."""

@@ -18,7 +18,17 @@ from shared.models import ExportRequest, Missed, Occurrence, OccurrencePage, Ove
 from shared.ports import Query, Stores, Transaction
 from shared.services.cron import Cron
 from shared.services.exports import Exports
-from shared.services.occurrence_attempt import EXPORT, MANUAL, Announce, Attempt, ChangedError, Verdict, standing
+from shared.services.occurrence_attempt import (
+    ENDED,
+    EXPORT,
+    MANUAL,
+    Announce,
+    Attempt,
+    ChangedError,
+    Verdict,
+    outcome,
+    standing,
+)
 from shared.services.occurrence_plan import occurrence_id, plan
 from shared.services.records import Idempotency, Page, from_record, list_page, require
 from shared.services.refreshes import Refreshes
@@ -209,8 +219,9 @@ class Occurrences:
             cancel_run(self._stores, self._exports, self._refreshes, active)
             reason = f"waits for {active['kind']} {active['id']}, which is being cancelled"
         except BIConnectorsError as error:
-            reason = f"waits for {active['kind']} {active['id']}, which cannot be cancelled: {error.message}"
-            is_heard = not error.retryable
+            is_heard = not (error.retryable or goes_on(self._stores, active, error))
+            ever = "cannot be cancelled" if is_heard else "cannot be cancelled yet"
+            reason = f"waits for {active['kind']} {active['id']}, which {ever}: {error.message}"
         try:
             self._stores.documents.update(attempt.path, {"reason": reason, "cancel_heard": is_heard})
         except NotFoundError:
@@ -254,3 +265,10 @@ def cancel_run(stores: Stores, exports: Exports, refreshes: Refreshes, active: M
                 raise
             run_id = job.data["refresh_run_id"]
     refreshes.cancel(run_id)
+
+
+def goes_on(stores: Stores, active: Mapping[str, Any], error: BIConnectorsError) -> bool:
+    """Whether a refusal to cancel is not the last word: an export whose rows go out, or are out, may have its refresh still to come."""
+    if error.code == "job_publishing":
+        return True
+    return error.code == "job_ended" and outcome(stores.documents.get, active)[0] not in ENDED

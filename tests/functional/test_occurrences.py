@@ -6,7 +6,7 @@ import pytest
 
 from shared.errors import UnsupportedError, VendorUnavailableError
 from tests.functional.conftest import World
-from tests.functional.scheduling import API, DONE, FAILED, HOURLY, create, get, jobs, occurrences, statuses
+from tests.functional.scheduling import API, DONE, FAILED, HOURLY, RUNNING, create, get, jobs, occurrences, statuses
 
 
 def test_a_tick_starts_one_run_however_often_it_is_delivered(schedules: World) -> None:
@@ -189,6 +189,35 @@ def test_a_run_in_the_way_is_asked_again_to_stop_when_the_vendor_did_not_hear(sc
         schedules.minute()
     assert schedules.vendor.calls.count("cancel_refresh") == 2
     assert "which is being cancelled" in str(occurrences(schedules, schedule_id)[1][2])
+
+
+@pytest.mark.parametrize("when", ["while its rows go out", "before its refresh is accepted"])
+def test_a_refresh_that_follows_an_export_too_late_to_cancel_is_cancelled(schedules: World, when: str) -> None:
+    export = {"connector_name": "ymca_powerbi", "table_name": "people"}
+    schedule_id = create(schedules, action="export_and_refresh", export=export, overlap="cancel_running")
+    schedules.vendor.refreshes = [RUNNING] * 9
+    schedules.go_to("2026-01-05T17:00:00+00:00")
+    schedules.fire(schedule_id, "2026-01-05T17:00:00Z")
+    schedules.go_to("2026-01-05T23:00:00+00:00")
+    told: list[str | None] = []
+
+    def tick() -> None:
+        schedules.fire(schedule_id, "2026-01-05T23:00:00Z")
+        told.append(occurrences(schedules, schedule_id)[1][2])
+
+    if when == "while its rows go out":
+        schedules.vendor.during["publish"] = tick
+    else:
+        schedules.services.exports.repairs.see_to = lambda job: tick()  # type: ignore[method-assign]
+    while "start_refresh" not in schedules.vendor.calls:
+        schedules.work_once()
+    for _ in range(2):
+        schedules.minute()
+    told.append(occurrences(schedules, schedule_id)[1][2])
+    assert schedules.vendor.calls.count("cancel_refresh") == 1
+    assert ["which cannot be cancelled yet: the job" in str(told[0]), "is being cancelled" in str(told[1])] == [
+        True
+    ] * 2
 
 
 def test_a_failure_that_stays_is_recorded_and_answered_200(schedules: World) -> None:
