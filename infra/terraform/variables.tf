@@ -66,12 +66,22 @@ variable "operators" {
   type        = list(string)
   description = "E-mail addresses that may export, refresh and schedule."
   default     = []
+
+  validation {
+    condition     = alltrue([for address in var.operators : can(regex("^[^@:, ]+@[^@:, ]+$", address))])
+    error_message = "operators holds plain e-mail addresses, without `user:`."
+  }
 }
 
 variable "viewers" {
   type        = list(string)
   description = "E-mail addresses that may read."
   default     = []
+
+  validation {
+    condition     = alltrue([for address in var.viewers : can(regex("^[^@:, ]+@[^@:, ]+$", address))])
+    error_message = "viewers holds plain e-mail addresses, without `user:`."
+  }
 }
 
 variable "invokers" {
@@ -151,6 +161,11 @@ variable "audit_retention_days" {
   type        = number
   description = "Days for which nobody can delete an exported audit record."
   default     = 400
+
+  validation {
+    condition     = var.audit_retention_days >= 1 && var.audit_retention_days <= 36500 && floor(var.audit_retention_days) == var.audit_retention_days
+    error_message = "audit_retention_days is a whole number from 1 to 36500: a locked bucket keeps them for as long, whatever you do."
+  }
 }
 
 variable "audit_locked" {
@@ -189,6 +204,11 @@ variable "notify" {
   type        = list(string)
   description = "E-mail addresses that alerts go to."
   default     = []
+
+  validation {
+    condition     = alltrue([for address in var.notify : can(regex("^[^@:, ]+@[^@:, ]+$", address))])
+    error_message = "notify holds plain e-mail addresses, without `user:`."
+  }
 }
 
 variable "billing_account" {
@@ -201,6 +221,11 @@ variable "monthly_budget" {
   type        = number
   description = "Budget of the whole project in the billing account's currency; it tells people (at half, 90 % and all of it), it stops nothing."
   default     = 50
+
+  validation {
+    condition     = var.monthly_budget >= 1 && floor(var.monthly_budget) == var.monthly_budget
+    error_message = "monthly_budget is a whole number of at least 1, in the billing account's currency."
+  }
 }
 
 variable "trace_export" {

@@ -1,0 +1,55 @@
+"""What a deployment is described with is refused where it could only fail later, or mean something else than was meant."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+
+from infra.check.terraform import ROOT
+
+TEXT = (ROOT / "infra" / "terraform" / "variables.tf").read_text()
+
+
+def condition(name: str) -> str:
+    """Return what Terraform holds the variable to, as it is written."""
+    block = TEXT.partition(f'variable "{name}" {{\n')[2].partition("\n}\n")[0]
+    (found,) = re.findall(r"^    condition     = (.*)$", block, re.MULTILINE)
+    return str(found)
+
+
+@pytest.mark.parametrize("name", ["admins", "operators", "viewers", "notify"])
+@pytest.mark.parametrize(
+    ("address", "taken"),
+    [
+        ("ada@example.org", True),
+        ("robot@p.iam.gserviceaccount.com", True),
+        ("user:ada@example.org", False),
+        ("ada@example.org, bo@example.org", False),
+        ("ada", False),
+        ("@example.org", False),
+    ],
+)
+def test_people_are_plain_addresses(name: str, address: str, taken: bool) -> None:
+    (pattern,) = re.findall(rf'for address in var\.{name} : can\(regex\("(.*)", address\)\)', condition(name))
+    assert (re.search(pattern, address) is not None) is taken
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "taken"),
+    [
+        ("audit_retention_days", 1, True),
+        ("audit_retention_days", 36500, True),
+        ("audit_retention_days", 0, False),
+        ("audit_retention_days", 36501, False),
+        ("audit_retention_days", 1.5, False),
+        ("monthly_budget", 1, True),
+        ("monthly_budget", 0, False),
+        ("monthly_budget", 49.5, False),
+    ],
+)
+def test_numbers_are_whole_and_in_bounds(name: str, value: float, taken: bool) -> None:
+    """The condition is of comparisons alone, which mean the same in Python."""
+    written = condition(name).replace(f"var.{name}", "value").replace("&&", "and")
+    assert eval(written, {"value": value, "floor": math.floor, "__builtins__": {}}) is taken
