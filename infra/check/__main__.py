@@ -18,7 +18,9 @@ from typing import Any
 
 from infra.check import guide, real
 from infra.check.gcloud import lint, urls_of_script
-from infra.check.mutants import MUTANTS, Mutant, survivor
+from infra.check.mutants import MUTANTS, SCRIPT_MUTANTS, Mutant, script_survivor, survivor
+from infra.check.plan import Plan
+from infra.check.planned import outcome_of_plan
 from infra.check.policies import POLICIES, violations
 from infra.check.terraform import ROOT, SOURCE, CheckError, Terraform, copy_of, find
 
@@ -62,7 +64,8 @@ def main(arguments: list[str]) -> int:
         except CheckError as error:
             sys.stderr.write(f"{error}\n")
             return 1
-    said = f"{len(_created(session.plan))} resources planned, {len(POLICIES)} policies hold, {len(MUTANTS)}/{len(MUTANTS)} mutants caught"
+    mutants = len(MUTANTS) + len(SCRIPT_MUTANTS)
+    said = f"{len(_created(session.plan))} resources planned, {len(POLICIES)} policies hold, {mutants}/{mutants} mutants caught"
     sys.stdout.write(
         f"infra-check: {said}, {time.monotonic() - started:.0f} s. Applied to Google Cloud: never from here.\n"
     )
@@ -122,9 +125,11 @@ def _mutated(session: Session) -> str:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         shares = pool.map(_survivors, [session] * AT_ONCE, places, (MUTANTS[n::AT_ONCE] for n in range(AT_ONCE)))
         found = [sentence for share in shares for sentence in share]
+    planned = outcome_of_plan(Plan(session.plan))
+    found += [script_survivor(planned, session.folder, mutant) for mutant in SCRIPT_MUTANTS]
     if survived := [sentence for sentence in found if sentence]:
         raise CheckError("mistakes that nothing caught:\n" + "\n".join(survived))
-    return f"{len(MUTANTS)} of {len(MUTANTS)} mistakes caught"
+    return f"{len(found)} of {len(found)} mistakes caught, {len(SCRIPT_MUTANTS)} of them in gcloud.sh"
 
 
 def _twin(session: Session, root: Path, number: int) -> Path:

@@ -5,6 +5,7 @@ prefix         = "bi"
 
 admins          = ["ada@example.org"]
 operators       = ["bob@example.org"]
+viewers         = ["cleo@example.org"]
 invokers        = ["group:bi@example.org"]
 warehouse_hosts = ["10.0.0.5"]
 notify          = ["oncall@example.org"]

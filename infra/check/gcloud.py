@@ -23,6 +23,10 @@ ARGUMENTS = ("example-project", "europe-west1", "bi", "ada@example.org")
 _NOTES = r"""
 gcloud() {
   { printf 'gcloud'; printf ' %q' "$@"; echo; } >>"$NOTES"
+  local word
+  for word in "$@"; do
+    case $word in --lifecycle-file=*) { printf '%s ' "${word#*=}"; cat "${word#*=}"; } >>"$FILES" ;; esac
+  done
   case "$*" in
     "projects describe"*) echo 123456789012 ;;
     *"value(deleted)"*) [ "$MISSING" = 1 ] || echo True ;;
@@ -52,14 +56,26 @@ def urls_of_script(arguments: tuple[str, ...]) -> set[str]:
     return {url for word in words for url in re.findall(r"_URL=(https://[^,]+)", word)}
 
 
+def commands_and_files(script: Path = SCRIPT) -> tuple[list[str], dict[str, str]]:
+    """What the script would run on an empty project, and the text of each lifecycle file that it names."""
+    return _run_with_files(script, ARGUMENTS, {"MISSING": "1"})
+
+
 def _run(script: Path, arguments: tuple[str, ...], environment: dict[str, str]) -> list[str]:
-    with tempfile.NamedTemporaryFile("r", suffix=".txt") as notes:
+    return _run_with_files(script, arguments, environment)[0]
+
+
+def _run_with_files(
+    script: Path, arguments: tuple[str, ...], environment: dict[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    with tempfile.NamedTemporaryFile("r", suffix=".txt") as notes, tempfile.NamedTemporaryFile("r") as files:
         done = subprocess.run(
             ["bash", "-c", f'{_NOTES}\nsource "$0" "$@"', str(script), *arguments],
             cwd=ROOT,
             env={
                 "PATH": os.environ.get("PATH", os.defpath),
                 "NOTES": notes.name,
+                "FILES": files.name,
                 "GRANTS": "",
                 "ROLES": "",
                 **environment,
@@ -71,7 +87,8 @@ def _run(script: Path, arguments: tuple[str, ...], environment: dict[str, str]) 
         )
         if done.returncode:
             raise CheckError(f"infra/{script.name} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        return notes.read().splitlines()
+        named = [line.partition(" ")[::2] for line in files.read().splitlines()]
+        return notes.read().splitlines(), dict(named)
 
 
 def removal_of_all() -> list[str]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.check.plan import Plan
-from infra.check.terraform import ROOT, CheckError, Terraform
+from infra.check.terraform import ROOT, CheckError, Terraform, run_to_the_end
 
 GUIDE = ROOT / "infra" / "DEPLOY.md"
 NEVER_APPLIED = "What was never applied"
@@ -31,6 +31,7 @@ EXECUTED = {name: shutil.which(name) for name in ("cat", "date", "rm", "sed", "t
 }
 """What runs as it is: it only reads and writes files of the walk, or tells the day."""
 
+WALK_S = 60
 IDENTITY = "an-identity-token"
 """What gcloud answers for one, below."""
 
@@ -147,15 +148,9 @@ def walk(found: list[Step]) -> Walk:
         script = "set -eu\n" + "".join(
             f"printf '# %s\\n' {index} >>\"$NOTES\"\n{step.commands}" for index, step in enumerate(found)
         )
-        done = subprocess.run(
-            [shutil.which("bash") or "bash", "-c", script],
-            cwd=place,
-            env={"PATH": str(folder / "bin"), "NOTES": str(notes), "HOME": name, "LC_ALL": "C"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        environment = {"PATH": str(folder / "bin"), "NOTES": str(notes), "HOME": name, "LC_ALL": "C"}
+        bash = [shutil.which("bash") or "bash", "-c", script]
+        done = run_to_the_end(bash, place, environment, WALK_S, "a walk through infra/DEPLOY.md")
         noted = notes.read_text(encoding="utf-8") if notes.exists() else ""
         if done.returncode:
             last = found[int(re.findall(r"^# (\d+)$", noted, re.MULTILINE)[-1])].title if noted else "bash"

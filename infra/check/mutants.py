@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.check.gcloud import SCRIPT
+from infra.check.outcome import Outcome, outcome_of_script
 from infra.check.policies import violations
+from infra.check.sameness import differences
 from infra.check.terraform import SOURCE, CheckError, Terraform
 
 
@@ -60,12 +63,86 @@ MUTANTS = (
     Mutant("an alert is forgotten", "alerts.tf", "if can(alert.burn) }", 'if can(alert.burn) && name != "objective-at-risk" }', "alerts_are_tested"),
     Mutant("an alert that no test knows", "alerts.tf", "${each.value.title}\"\n  combiner              = \"OR\"\n  severity              = each.value.severity\n  notification_channels = local.channels\n\n  conditions {\n    display_name = each.value.title\n    condition_absent", "nobody knows\"\n  combiner              = \"OR\"\n  severity              = each.value.severity\n  notification_channels = local.channels\n\n  conditions {\n    display_name = each.value.title\n    condition_absent", "alerts_are_tested"),
     Mutant("a budget over what carries a label", "budget.tf", '    projects = ["projects/${var.project_number}"]\n', '    projects = ["projects/${var.project_number}"]\n    labels   = { app = "bi-connectors" }\n', "the_budget_covers_everything"),
+    Mutant("a ready-made role on every bucket", "access.tf", "bucket = google_storage_bucket.data[each.value.place].name\n  role   = google_project_iam_custom_role.own[each.value.role].name", 'bucket = google_storage_bucket.data[each.value.place].name\n  role   = "roles/storage.objectUser"', "rights_are_those_needed"),
+    Mutant("a ready-made role on every queue", "access.tf", "location = var.region\n  role     = google_project_iam_custom_role.own[each.value.role].name", 'location = var.region\n  role     = "roles/cloudtasks.enqueuer"', "rights_are_those_needed"),
+    Mutant("one permission more in every role", "access.tf", "permissions = each.value.permissions", 'permissions = concat(each.value.permissions, ["resourcemanager.projects.get"])', "rights_are_those_needed"),
+    Mutant("a writer may not delete", "access.tf", "permissions = each.value.permissions", 'permissions = each.key == "objectWriter" ? ["storage.objects.create"] : each.value.permissions', "rights_are_those_needed"),
+    Mutant("every grant on the tables", "access.tf", "bucket = google_storage_bucket.data[each.value.place].name", 'bucket = google_storage_bucket.data["tables"].name', "rights_are_those_needed"),
+    Mutant("every bucket is register's", "access.tf", "bucket = google_storage_bucket.data[each.value.place].name\n  role   = google_project_iam_custom_role.own[each.value.role].name\n  member = google_service_account.function[each.value.function].member", 'bucket = google_storage_bucket.data[each.value.place].name\n  role   = google_project_iam_custom_role.own[each.value.role].name\n  member = google_service_account.function["register"].member', "rights_are_those_needed"),
+    Mutant("the database of others", "access.tf", "databases/${google_firestore_database.main.name}", "databases/(default)", "rights_are_those_needed"),
+    Mutant("secrets of any prefix", "access.tf", "startsWith(\\\"${local.secret_prefix}\\\")", "startsWith(\\\"projects/\\\")", "rights_are_those_needed"),
+    Mutant("the audit's writer may only read", "audit.tf", "roles/storage.objectCreator", "roles/storage.objectViewer", "rights_are_those_needed"),
+    Mutant("URLs of another region", "locals.tf", ".${var.region}.run.app", ".europe-west4.run.app", "both_ways_are_alike"),
+    Mutant("exports wait in another queue", "functions.tf", 'google_cloud_tasks_queue.work["export"].name', 'google_cloud_tasks_queue.work["refresh"].name', "both_ways_are_alike"),
+    Mutant("frozen rows lie with the exports", "functions.tf", '= google_storage_bucket.data["frozen"].name', '= google_storage_bucket.data["exports"].name', "both_ways_are_alike"),
+    Mutant("tasks call as the scheduler", "functions.tf", "TASKS_SERVICE_ACCOUNT     = google_service_account.tasks.email", "TASKS_SERVICE_ACCOUNT     = google_service_account.scheduler.email", "both_ways_are_alike"),
+    Mutant("viewers are administrators", "functions.tf", 'join(",", var.admins)', 'join(",", concat(var.admins, var.viewers))', "both_ways_are_alike"),
+    Mutant("erased rows stay for a week", "buckets.tf", "retention_duration_seconds = 0 ", "retention_duration_seconds = 604800 ", "both_ways_are_alike"),
+    Mutant("tables without versions", "buckets.tf", 'enabled = each.key == "tables"', "enabled = false", "both_ways_are_alike"),
+    Mutant("tasks are tried without an end in time", "queues.tf", 'max_retry_duration = "3600s"', 'max_retry_duration = "0s"', "both_ways_are_alike"),
+    Mutant("no function is watched", "metrics.tf", "-(register|export|export-worker|refresh)$", "-(register|exports|worker|refreshes)$", "what_is_counted_is_ours"),
+    Mutant("labels of nothing", "metrics.tf", '"EXTRACT(jsonPayload.${label})"', '"EXTRACT(json_payload.${label})"', "what_is_counted_is_ours"),
+    Mutant("alerts tell nobody", "alerts.tf", "[for channel in google_monitoring_notification_channel.email : channel.id]", "[]", "alerts_reach_somebody"),
+    Mutant("alerts when all is well", "alerts.tf", 'comparison      = "COMPARISON_GT"\n      threshold_value = each.value.above', 'comparison      = "COMPARISON_LT"\n      threshold_value = each.value.above', "alerts_reach_somebody"),
+    Mutant("our audit is not kept", "audit.tf", 'jsonPayload.message="audit"', 'jsonPayload.message="audited"', "the_audit_is_kept"),
     Mutant("an attribute that is none", "queues.tf", "max_doublings ", "max_doubling ", "terraform"),
     Mutant("a required attribute is missing", "firestore.tf", '  type                              = "FIRESTORE_NATIVE"\n', "", "terraform"),
     Mutant("a list for a number", "functions.tf", "= each.value.timeout_s", "= [each.value.timeout_s]", "terraform"),
     Mutant("a reference to nothing", "scheduler.tf", "google_service_account.scheduler.email", "google_service_account.cron.email", "terraform"),
     Mutant("a block that is none", "buckets.tf", "soft_delete_policy {", "soft_deletion {", "terraform"),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScriptMutant:
+    """One edit of infra/gcloud.sh; `said` is what the comparison with the plan must name."""
+
+    what: str
+    old: str
+    new: str
+    said: str
+
+
+_INVOKER = "invoker() {"
+SCRIPT_MUTANTS = (
+    ScriptMutant("a ready-made role for register", _INVOKER, 'gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(account register)" --role=roles/secretmanager.admin --condition=None\ninvoker() {', "has roles/secretmanager.admin on project"),
+    ScriptMutant("a ready-made role on every bucket", _INVOKER, 'for b in tables frozen exports; do gcloud storage buckets add-iam-policy-binding "gs://$(bucket $b)" --member="serviceAccount:$(account export)" --role=roles/storage.admin; done\ninvoker() {', "has roles/storage.admin on bucket"),
+    ScriptMutant("tasks are tried for ever", "--max-attempts=20", "--max-attempts=-1", "max_attempts"),
+    ScriptMutant("a token for another function", '--oidc-token-audience="$(url "$3")"', '--oidc-token-audience="$(url register)"', "audience"),
+    ScriptMutant("the worker is on the internet", "1Gi 1 900 internal-only", "1Gi 1 900 all", "ingress"),
+    ScriptMutant("several jobs in one instance", "1Gi 1 900", "1Gi 8 900", "concurrency"),
+    ScriptMutant("the worker answers as the API", '",EXPORT_ROLE=worker"', '""', "EXPORT_ROLE"),
+    ScriptMutant("frozen rows lie with the exports", "FROZEN_BUCKET=$(bucket frozen)", "FROZEN_BUCKET=$(bucket exports)", "setting frozen_bucket"),
+    ScriptMutant("a setting is forgotten", ",TABLES_BUCKET=$(bucket tables)", "", "settings are missing: TABLES_BUCKET"),
+    ScriptMutant("a setting is misspelt", ",BI_ADMINS=", ",BI_ADMIN=", "unread settings"),
+    ScriptMutant("secrets of any prefix", "/secrets/$PREFIX-", "/secrets/", "only the script grants that"),
+    ScriptMutant("Cloud Tasks may not call refresh", 'for name in export-worker refresh; do\n  invoker $name "serviceAccount:$(account tasks)"', 'for name in export-worker; do\n  invoker $name "serviceAccount:$(account tasks)"', "only Terraform grants that"),
+    ScriptMutant("a bucket may become public", " --public-access-prevention", "", "public_access_prevention"),
+    ScriptMutant("keys expire by a field that is none", "ttls update expire_at", "ttls update expires_at", "only the script makes expiry"),
+    ScriptMutant("every index ascends", "order={order.lower()}", "order=ascending", "only the script makes index"),
+    ScriptMutant("tables without versions", "--versioning ", "", "versioning"),
+    ScriptMutant("a queue is forgotten", "for name in export refresh notices; do", "for name in export refresh; do", "only Terraform makes queue bi-notices"),
+    ScriptMutant("nobody sweeps", "system_job sweep '*/5 * * * *' export-worker", "true", "only Terraform makes job bi-system-sweep"),
+)  # fmt: skip
+
+
+def script_survivor(planned: Outcome, folder: Path, mutant: ScriptMutant) -> str | None:
+    """Return how a mutant of the script got through, None if it was caught. It is written to `folder`.
+
+    Raises:
+        CheckError: the mutant's text is not in the script any more.
+    """
+    text = SCRIPT.read_text(encoding="utf-8")
+    if mutant.old not in text:
+        raise CheckError(
+            f"mutant {mutant.what!r}: gcloud.sh no longer holds {mutant.old!r}; change infra/check/mutants.py"
+        )
+    path = folder / "gcloud.sh"
+    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    found = list(differences(planned, outcome_of_script(path)))
+    if any(mutant.said in sentence for sentence in found):
+        return None
+    return f"gcloud.sh, {mutant.what}: expected {mutant.said!r}, found {found or 'nothing'}"
 
 
 def survivor(terraform: Terraform, place: Path, variables: Path, mutant: Mutant) -> str | None:

@@ -20,6 +20,7 @@ class Plan:
         self.changes = [
             c for c in plan["resource_changes"] if c["mode"] == "managed" and "create" in c["change"]["actions"]
         ]
+        self.variables: dict[str, Any] = plan.get("variables", {})
         self.configuration = plan["configuration"]["root_module"]["resources"]
 
     def of(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -8,7 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from infra.check.plan import ROOT, Plan, Violations
-from infra.check.watching import alerts_are_tested, alerts_wait_for_their_metrics, the_budget_covers_everything
+from infra.check.sameness import both_ways_are_alike, rights_are_those_needed
+from infra.check.watching import (
+    alerts_are_tested,
+    alerts_reach_somebody,
+    alerts_wait_for_their_metrics,
+    the_audit_is_kept,
+    the_budget_covers_everything,
+    what_is_counted_is_ours,
+)
 
 PRIMITIVE = frozenset({"roles/owner", "roles/editor", "roles/viewer"})
 EVERYBODY = frozenset({"allUsers", "allAuthenticatedUsers"})
@@ -324,6 +332,11 @@ POLICIES: tuple[Callable[[Plan], Violations], ...] = (
     alerts_wait_for_their_metrics,
     alerts_are_tested,
     the_budget_covers_everything,
+    what_is_counted_is_ours,
+    alerts_reach_somebody,
+    the_audit_is_kept,
+    rights_are_those_needed,
+    both_ways_are_alike,
 )
 
 

@@ -1,6 +1,6 @@
 """Stands in for a provider: serves its schema over Terraform's plugin protocol and plans what is configured.
 
-It talks to nobody. It knows shapes, not values: enumerations, formats and what forces a replacement are the real provider's.
+It talks to nobody. It knows shapes, and what follows from what is configured (`identities`), not values: enumerations, formats and what forces a replacement are the real provider's.
 Terraform starts it; `PROVIDER_SCHEMA` names the file that `schema.schema_of` made.
 """
 
@@ -22,6 +22,8 @@ from tf.gen import grpc_controller_pb2, grpc_controller_pb2_grpc, grpc_stdio_pb2
 from tf.gen import tfplugin_pb2 as pb
 from tf.gen import tfplugin_pb2_grpc as rpc
 from tf.runner import _self_signed_cert  # the handshake's certificate; the package offers it to its own runner only
+
+from infra.check.identities import named
 
 UNKNOWN = msgpack.ExtType(0, b"\x00")
 _LARGE = [("grpc.max_send_message_length", 256 << 20), ("grpc.max_receive_message_length", 256 << 20)]
@@ -64,6 +66,7 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc]  # generated code wi
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._schema = schema
+        self._project = ""
         self._answer = pb.GetProviderSchema.Response(provider=pb.Schema(version=0, block=message(schema["provider"])))
         for name, block in schema["resources"].items():
             self._answer.resource_schemas[name].CopyFrom(pb.Schema(version=0, block=message(block)))
@@ -81,6 +84,8 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc]  # generated code wi
         return pb.ValidateResourceConfig.Response()
 
     def ConfigureProvider(self, request: Any, context: Any) -> Any:
+        configured = msgpack.unpackb(request.config.msgpack, raw=False, strict_map_key=False) or {}
+        self._project = str(configured.get("project") or "")
         return pb.ConfigureProvider.Response()
 
     def UpgradeResourceState(self, request: Any, context: Any) -> Any:
@@ -94,6 +99,7 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc]  # generated code wi
         if wanted is None:
             return pb.PlanResourceChange.Response(planned_state=request.proposed_new_state)
         planned = unknown_where_computed(self._schema["resources"][request.type_name], wanted)
+        planned = named(request.type_name, planned, self._project)
         return pb.PlanResourceChange.Response(planned_state=pb.DynamicValue(msgpack=msgpack.packb(planned)))
 
     def GetFunctions(self, request: Any, context: Any) -> Any:

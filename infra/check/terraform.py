@@ -6,11 +6,13 @@ the stand-in's.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -53,15 +55,7 @@ class Terraform:
             "TF_IN_AUTOMATION": "1",
             "TF_DATA_DIR": str(place / ".terraform"),
         }
-        done = subprocess.run(
-            [*self.command, *arguments],
-            cwd=place,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        done = run_to_the_end([*self.command, *arguments], place, environment, TIMEOUT_S, f"terraform {arguments[0]}")
         if check and done.returncode:
             raise CheckError(f"terraform {' '.join(arguments)} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
         return done
@@ -71,6 +65,33 @@ class Terraform:
         self.run(place, "plan", "-input=false", "-no-color", "-refresh=false", f"-var-file={variables}", "-out=plan")
         found: dict[str, Any] = json.loads(self.run(place, "show", "-json", "plan").stdout)
         return found
+
+
+def run_to_the_end(
+    command: list[str], place: Path, environment: dict[str, str], timeout_s: float, what: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a program in a session of its own; when its time is over, end it with all that it started, and raise `CheckError`."""
+    with subprocess.Popen(
+        command,
+        cwd=place,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            raise CheckError(
+                f"{what} did not end within {timeout_s:g} s and was stopped, with all that it started; "
+                "run it again when the machine is less busy"
+            ) from error
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def find(folder: Path) -> Terraform:

@@ -1,0 +1,120 @@
+"""Policies on the whole outcome: who is granted what, and that both ways of deploying leave the same. One comparison, not one a mistake."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from infra.check.needs import asked_of, of_build_and_audit, of_callers, of_functions
+from infra.check.outcome import Outcome, Right, outcome_of_script
+from infra.check.plan import Plan, Violations
+from infra.check.planned import outcome_of_plan
+
+
+def rights_are_those_needed(plan: Plan) -> Violations:
+    """Every right in the plan is one that calls need, and every one that they need is there: by member, condition and resource."""
+    asked, planned = asked_of(plan.variables), outcome_of_plan(plan)
+    needed = of_functions(asked) | of_callers(asked) | of_build_and_audit(asked)
+    yield from planned.unread
+    yield from (f"nothing needs that {_told(right)}" for right in sorted(planned.rights - needed))
+    yield from (f"it is not planned that {_told(right)}" for right in sorted(needed - planned.rights))
+
+
+def both_ways_are_alike(plan: Plan) -> Violations:
+    """Terraform's plan and infra/gcloud.sh leave the same things with the same settings, but for what `APART` names."""
+    yield from differences(outcome_of_plan(plan), _scripted())
+
+
+@functools.cache
+def _scripted() -> Outcome:
+    return outcome_of_script()
+
+
+class Apart(NamedTuple):
+    """A setting that differs by design; things by regular expression."""
+
+    things: str
+    setting: str
+    planned: object
+    scripted: object
+    why: str
+
+
+_PEOPLE = "the script knows one administrator"
+_OPTION = "an option that example.tfvars turns on and the script does not have"
+_RATE = "the script leaves what Cloud Tasks takes by itself"
+APART = (
+    Apart("function bi-(register|export|refresh)", "ingress", "internal-and-gclb", "all", "the script makes no load balancer"),
+    Apart("function bi-register", "max_instances", "10", "20", "the script has one number for all"),
+    Apart("function .*", "setting operators", frozenset({"bob@example.org"}), frozenset(), _PEOPLE),
+    Apart("function .*", "setting viewers", frozenset({"cleo@example.org"}), frozenset(), _PEOPLE),
+    Apart("function .*", "setting warehouse_hosts", ("10.0.0.5",), (), _OPTION),
+    Apart("function .*", "setting trace_export_url", "https://telemetry.googleapis.com/v1/traces", None, _OPTION),
+    Apart("queue bi-(export|refresh)", "max_dispatches_per_second", "50", None, _RATE),
+    Apart("queue bi-notices", "max_dispatches_per_second", "20", None, _RATE),
+    Apart("queue .*", "max_doublings", "6", None, _RATE),
+    Apart("queue bi-refresh", "max_concurrent_dispatches", "50", "20", "the script has one number for all"),
+)  # fmt: skip
+"""Settings of example.tfvars and of the script's arguments in `gcloud.ARGUMENTS`."""
+
+NOT_SCRIPTED = {
+    "bucket example-project-bi-audit": "the script makes no audit sink",
+    "bucket example-project-bi-source": "gcloud uploads sources by itself",
+}
+RIGHTS_NOT_SCRIPTED = {
+    r"(group:|user:bob|user:cleo)\S+ roles/run.invoker .*": _PEOPLE,
+    r"\S+ (bigquery\.\S+|telemetry\.traces\.write) .*": _OPTION,
+    r"\S+ storage\.objects\.(get|list) .*bucket example-lake": _OPTION,
+    r"serviceAccount:writer-of-bi-audit .*": "the script makes no audit sink",
+    r"serviceAccount:bi-build@.*": "compared by role alone: the script has no repository or bucket of its own to narrow the build's to",
+}
+"""Rights of the plan alone. `rights_are_those_needed` holds each to the need."""
+
+
+def differences(planned: Outcome, scripted: Outcome) -> Iterator[str]:
+    """Yield what one way leaves and the other does not, unless it is named above; and names that no longer tell a difference."""
+    used: set[object] = set()
+    for name in sorted({*planned.things, *scripted.things}):
+        ours, theirs = planned.things.get(name), scripted.things.get(name)
+        if theirs is None and name in NOT_SCRIPTED:
+            used.add(name)
+        elif ours is None or theirs is None:
+            yield f"only {'the script' if ours is None else 'Terraform'} makes {name}"
+        else:
+            yield from _settings_apart(name, ours, theirs, used)
+    yield from _rights_apart(planned.rights, scripted.rights, used)
+    named = [*APART, *NOT_SCRIPTED, *RIGHTS_NOT_SCRIPTED]
+    yield from (f"{one} is no difference any more; take it out of sameness.py" for one in named if one not in used)
+
+
+def _settings_apart(name: str, ours: dict[str, Any], theirs: dict[str, Any], used: set[object]) -> Iterator[str]:
+    for setting in sorted({*ours, *theirs}):
+        pair = ours.get(setting), theirs.get(setting)
+        if pair[0] == pair[1]:
+            continue
+        known = next((a for a in APART if a[1:4] == (setting, *pair) and re.fullmatch(a.things, name)), None)
+        used.add(known)
+        if known is None:
+            yield f"{name}, {setting}: Terraform plans {_said(pair[0])}, the script {_said(pair[1])}"
+
+
+def _rights_apart(ours: set[Right], theirs: set[Right], used: set[object]) -> Iterator[str]:
+    for right in sorted(ours - theirs):
+        known = next((form for form in RIGHTS_NOT_SCRIPTED if re.fullmatch(form, " ".join(right))), None)
+        used.add(known)
+        if known is None:
+            yield f"only Terraform grants that {_told(right)}"
+    of_build = {right.allows for right in ours if right.member.startswith("serviceAccount:bi-build@")}
+    for right in sorted(theirs - ours):
+        if not (right.member.startswith("serviceAccount:bi-build@") and right.allows in of_build):
+            yield f"only the script grants that {_told(right)}"
+
+
+def _told(right: Right) -> str:
+    return f"{right.member} has {right.allows} on {right.on}{f' where {right.condition}' if right.condition else ''}"
+
+
+def _said(value: object) -> str:
+    return "nothing" if value is None else repr(value)
