@@ -1,4 +1,4 @@
-"""The rights that a deployment needs: those of access.json, which the calls of an end-to-end run are held to, and callers by the route table."""
+"""The rights that a deployment needs: those of access.json, which an end-to-end run holds to its calls; callers by the route table."""
 
 from __future__ import annotations
 

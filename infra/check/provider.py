@@ -1,6 +1,7 @@
 """Stands in for a provider: serves its schema over Terraform's plugin protocol and plans what is configured.
 
-It talks to nobody. It knows shapes, and what follows from what is configured (`identities`), not values: enumerations, formats and what forces a replacement are the real provider's.
+It talks to nobody. It knows shapes, and names that follow from what is configured (`identities`), not values: enumerations, formats
+and what forces a replacement are the real provider's.
 Terraform starts it; `PROVIDER_SCHEMA` names the file that `schema.schema_of` made.
 """
 

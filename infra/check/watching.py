@@ -74,13 +74,18 @@ def alerts_reach_somebody(plan: Plan) -> Violations:
         (condition,) = values["conditions"]
         for logged in condition["condition_matched_log"]:
             yield from _of_ours(plan, address, logged["filter"], said["log"])
-            wrong = [path for path in logged["label_extractors"].values() if not path.startswith("EXTRACT(jsonPayload.")]
+            wrong = [
+                path for path in logged["label_extractors"].values() if not path.startswith("EXTRACT(jsonPayload.")
+            ]
             yield from (f"{address} takes {path}, which is in no line" for path in wrong)
         for measured in (*condition["condition_threshold"], *condition["condition_absent"]):
             if measured["filter"] != (expected := _measured(plan, said)):
                 yield f"{address} measures {measured['filter']}, expected {expected}"
         for above in condition["condition_threshold"]:
-            if (above["comparison"], above["threshold_value"]) != ("COMPARISON_GT", said.get("above", said.get("burn"))):
+            if (above["comparison"], above["threshold_value"]) != (
+                "COMPARISON_GT",
+                said.get("above", said.get("burn")),
+            ):
                 yield f"{address} fires at {above['comparison']} {above['threshold_value']}"
         kinds = ("condition_threshold", "condition_absent", "condition_matched_log")
         expected_kind = kinds["absent" in said] if {"metric", "objective"} & said.keys() else kinds[2]
@@ -91,7 +96,9 @@ def alerts_reach_somebody(plan: Plan) -> Violations:
 def the_audit_is_kept(plan: Plan) -> Violations:
     """The sink takes Google's audit logs and the line that shared/services/audit.py writes, to the audit bucket."""
     written = 'log_event("audit", ' in (ROOT / "shared" / "services" / "audit.py").read_text(encoding="utf-8")
-    buckets = [f"storage.googleapis.com/{v['name']}" for a, v in plan.of("google_storage_bucket") if a.endswith(".audit")]
+    buckets = [
+        f"storage.googleapis.com/{v['name']}" for a, v in plan.of("google_storage_bucket") if a.endswith(".audit")
+    ]
     for address, values in plan.of("google_logging_project_sink"):
         logs, _, own = values["filter"].partition("\nOR ")
         expected = [f'log_id("cloudaudit.googleapis.com/{name}")' for name in ("activity", "data_access")]
@@ -105,7 +112,9 @@ def the_audit_is_kept(plan: Plan) -> Violations:
 
 
 def _listed(name: str) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = json.loads((ROOT / "infra" / "terraform" / f"{name}.json").read_text(encoding="utf-8"))
+    found: dict[str, dict[str, Any]] = json.loads(
+        (ROOT / "infra" / "terraform" / f"{name}.json").read_text(encoding="utf-8")
+    )
     return found
 
 
@@ -121,7 +130,9 @@ def _services(plan: Plan, address: str, text: str) -> Violations:
     """Hold a filter of service names to the functions planned: all of them, and none of another environment."""
     found = re.fullmatch(r'resource\.labels\.service_name=~"([^"]+)"', text)
     names = {values["name"] for _, values in plan.of("google_cloudfunctions2_function")}
-    others = {f"{name}2" for name in names} | {name.replace("-", "2-", 1) for name in names} | {f"a{name}" for name in names}
+    others = (
+        {f"{name}2" for name in names} | {name.replace("-", "2-", 1) for name in names} | {f"a{name}" for name in names}
+    )
     seen = {name for name in names | others if found and re.search(found.group(1), name)}
     if not names or seen != names:
         yield f"{address} watches {sorted(seen)} by {text}, expected {sorted(names)}"
@@ -130,7 +141,9 @@ def _services(plan: Plan, address: str, text: str) -> Violations:
 def _measured(plan: Plan, said: dict[str, Any]) -> str:
     prefix = plan.variables["prefix"]["value"]
     if "objective" in said:
-        names = [v["name"] for _, v in plan.of("google_monitoring_slo") if v["slo_id"] == f"{prefix}-{said['objective']}"]
+        names = [
+            v["name"] for _, v in plan.of("google_monitoring_slo") if v["slo_id"] == f"{prefix}-{said['objective']}"
+        ]
         return f'select_slo_burn_rate("{"".join(names)}", "{said["window"]}")'
     where = f" AND {said['where']}" if "where" in said else ""
     return f'resource.type="cloud_run_revision" AND metric.type="logging.googleapis.com/user/{prefix}/{said["metric"]}"{where}'
