@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from infra.check.gcloud import SCRIPT, commands_and_files
+from infra.check.gcloud import ARGUMENTS, SCRIPT, commands_and_files
 from infra.check.terraform import ROOT
 from shared.config import Settings, read_settings
 from shared.errors import InternalError
@@ -109,7 +109,7 @@ def _place(verb: list[str], said: Mapping[str, str]) -> str:
         case "storage", _:
             return f"bucket {what.removeprefix('gs://')}"
         case "artifacts", _:
-            return f"repository {what}"
+            return f"repository projects/{ARGUMENTS[0]}/locations/{said['location']}/repositories/{what}"
     return f"project {what}"
 
 
@@ -131,6 +131,7 @@ def _function(done: Outcome, verb: list[str], said: dict[str, str], _: Any, __: 
         ingress=said["ingress-settings"],
         account=said["service-account"],
         build_account=said["build-service-account"],
+        repository=said["docker-repository"],
         build_settings=_pairs(said["set-build-env-vars"]),
         **settings_of(_pairs(said["set-env-vars"])),
     )

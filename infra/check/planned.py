@@ -73,6 +73,7 @@ def _functions(plan: Plan, done: Outcome) -> None:
             ingress=_INGRESS.get(service["ingress_settings"], service["ingress_settings"]),
             account=service.get("service_account_email"),
             build_account=build.get("service_account"),
+            repository=build.get("docker_repository"),
             build_settings=build["environment_variables"],
             **settings_of(service["environment_variables"] or {}),
         )
