@@ -48,8 +48,8 @@ _RATE = "the script leaves what Cloud Tasks takes by itself"
 APART = (
     Apart("function bi-(register|export|refresh)", "ingress", "internal-and-gclb", "all", "the script makes no load balancer"),
     Apart("function bi-register", "max_instances", "10", "20", "the script has one number for all"),
-    Apart("function .*", "setting operators", frozenset({"bob@example.org"}), frozenset(), _PEOPLE),
-    Apart("function .*", "setting viewers", frozenset({"cleo@example.org"}), frozenset(), _PEOPLE),
+    Apart("function .*", "setting operators", ("bob@example.org",), (), _PEOPLE),
+    Apart("function .*", "setting viewers", ("cleo@example.org",), (), _PEOPLE),
     Apart("function .*", "setting warehouse_hosts", ("10.0.0.5",), (), _OPTION),
     Apart("function .*", "setting trace_export_url", "https://telemetry.googleapis.com/v1/traces", None, _OPTION),
     Apart("queue bi-(export|refresh)", "max_dispatches_per_second", "50", None, _RATE),

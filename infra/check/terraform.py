@@ -68,20 +68,21 @@ class Terraform:
 
 
 def run_to_the_end(
-    command: list[str], place: Path, environment: dict[str, str], timeout_s: float, what: str
+    command: list[str], place: Path, environment: dict[str, str], timeout_s: float, what: str, told: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run a program in a session of its own; when its time is over, end it with all that it started, and raise `CheckError`."""
     with subprocess.Popen(
         command,
         cwd=place,
         env=environment,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     ) as process:
         try:
-            out, err = process.communicate(timeout=timeout_s)
+            out, err = process.communicate(told, timeout=timeout_s)
         except BaseException as error:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -109,8 +109,8 @@ def test_a_grant_in_another_form_is_not_overlooked() -> None:
 
 def test_a_setting_is_what_the_code_makes_of_it() -> None:
     told = outcome_of_script(SCRIPT).things["function bi-export-worker"]
-    assert (told["EXPORT_ROLE"], told["setting export_queue"], told["unread settings"]) == ("worker", "bi-export", [])
-    assert settings_of({"BI_ADMIN": "ada@example.org"})["unread settings"] == ["BI_ADMIN"]
+    assert (told["EXPORT_ROLE"], told["setting export_queue"], told["unread settings"]) == ("worker", "bi-export", ())
+    assert settings_of({"BI_ADMIN": "ada@example.org"})["unread settings"] == ("BI_ADMIN",)
     assert "GOOGLE_CLOUD_PROJECT" in settings_of({})["settings"]
 
 
