@@ -169,6 +169,7 @@ class VendorUnavailableError(BIConnectorsError):
     Attributes:
         retry_after_s: seconds to wait before trying again, from the vendor's Retry-After, or None when it gave none.
         checkpoint: how far the step came that was interrupted, JSON values; it goes on from there (`DeliveryPlan.checkpoint`).
+        is_sent: False if what was to be asked did not go out, because signing in before it failed.
     """
 
     status = 503
@@ -181,6 +182,7 @@ class VendorUnavailableError(BIConnectorsError):
         super().__init__(message, code=code, **details)
         self.retry_after_s = retry_after_s
         self.checkpoint: dict[str, object] = {}
+        self.is_sent = True
 
 
 class InternalError(BIConnectorsError):

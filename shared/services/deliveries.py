@@ -153,6 +153,7 @@ class Deliveries:
             found
             and found.data["status"] == RunStatus.SUCCESS.value
             and found.data.get("refresh_key") == place.refreshed
+            and found.data["started_at"] >= job["completed_at"]  # it may be another's that ran before, taken for ours
         ):
             ended_at: datetime = found.data["ended_at"]
             return ended_at

@@ -22,6 +22,8 @@ STARTING = timedelta(
     seconds=240
 )  # our choice: longer than the call that starts a refresh may take (two time-outs of 100 s)
 NOT_CALLED = ("breaker_open", "quota_wait")
+UNANSWERED = "vendor_unreachable"
+UNKNOWN_OUTCOMES = (500, 502, 504)  # what stands in between, or broke, may answer so for a call that was applied
 MAX_FAILED_LOOKS = 8  # our choice: about two minutes out of reach give up a start; one that runs is asked to its limit
 TASK_DEADLINE_S = 300.0
 
@@ -143,10 +145,12 @@ class RefreshFollowing:
         at = now + timedelta(seconds=pause)
         waiting = f"until {at:%Y-%m-%dT%H:%M:%SZ}: {error.message}"
         fields: dict[str, Any] = {"failed_looks": failed, "polls": run["polls"] + 1, "waiting": waiting}
-        if run.get("vendor_id") is None and error.code == "vendor_unreachable":
-            fields["start_lost"] = True
-        elif run.get("start_called_at") is None and (error.code in NOT_CALLED or "vendor_status" in error.details):
-            fields["start_called_at"] = None  # it was not called, or answered that it did not start
+        status = error.details.get("vendor_status")
+        is_answered = status is not None and status not in UNKNOWN_OUTCOMES
+        if run.get("vendor_id") is None and error.is_sent and (error.code == UNANSWERED or status in UNKNOWN_OUTCOMES):
+            fields["start_lost"] = True  # it may have started: the vendor is asked before it is called again
+        elif run.get("start_called_at") is None and (error.code in NOT_CALLED or not error.is_sent or is_answered):
+            fields["start_called_at"] = None  # it was not called, or refused for now
         self._save(run, {**fields, "updated_at": now, "next_look_at": at})
 
     def _save(self, run: Mapping[str, Any], fields: Mapping[str, Any]) -> None:

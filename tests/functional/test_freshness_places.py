@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -227,6 +228,18 @@ def test_a_table_is_fresh_however_many_rows_were_sent_in_beside_it_since(
     for _ in range(3):
         schedules.fakes.clock.sleep(60)
         export(schedules, {**PEOPLE, "rows": [{"id": 1}], "mode": "append"})
+    assert of(schedules, schedule_id)["state"] == "fresh"
+
+
+def test_a_refresh_that_had_begun_before_the_export_was_published_did_not_compute_it(schedules: World) -> None:
+    """As another's does that was taken for the one after the export, whose start got no answer."""
+    schedule_id = create(schedules, MODEL)
+    before = schedules.fakes.clock.now()
+    schedules.vendor.refreshes = [replace(DONE, started_at=before)]
+    schedules.fakes.clock.sleep(20)
+    run(schedules, schedule_id)
+    assert (of(schedules, schedule_id)["state"], of(schedules, schedule_id)["refreshed_at"]) == ("unknown", None)
+    refresh(schedules)
     assert of(schedules, schedule_id)["state"] == "fresh"
 
 

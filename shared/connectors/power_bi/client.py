@@ -88,6 +88,8 @@ class Session:
     def _no_token(self, error: BIConnectorsError) -> BIConnectorsError:
         """Start anew with the next call: msal repeats a refusal from its memory for a while, but the waiting is done by us."""
         self._app = None
+        if isinstance(error, VendorUnavailableError):
+            error.is_sent = False
         return error
 
     def call(

@@ -64,8 +64,8 @@ class PowerBIConnector:
         return self._model().start(options)
 
     def find_refresh(self, run_id: str, options: Mapping[str, Json], since: datetime) -> VendorRefresh | None:  # noqa: ARG002  # contract; see start_refresh
-        """The refresh that began after `since` through the API, the earliest if there are several; it may have ended."""
-        return self._model().find(since)
+        """The refresh of that kind which began after `since`, the earliest if there are several; it may have ended."""
+        return self._model().find(options, since)
 
     def poll_refresh(self, vendor_id: str) -> VendorRefresh:
         """How that very refresh stands."""

@@ -31,7 +31,7 @@ LOOKUP_WAITS_S = (1.0, 2.0, 4.0)  # our choice: a refresh shows in the history w
 CLOCK_SKEW = timedelta(seconds=30)  # our choice: between Power BI's clock and ours
 HISTORY_ROWS = "60"  # what the API gives by default, too
 ENHANCED = "ViaEnhancedApi"
-BY_API = ("ViaApi", ENHANCED)
+STANDARD = "ViaApi"
 TIMED_OUT = "timedout"
 NEVER = datetime.min.replace(tzinfo=UTC)
 _STATUS = {
@@ -60,7 +60,7 @@ class Model:
     def start(self, options: Mapping[str, Json]) -> VendorRefresh:
         """Trigger one refresh; never sent twice, because a second one would be another refresh.
 
-        Without an answer, the refresh that now runs and began after the call is taken for it: a model runs one at a time.
+        Without an answer, the refresh of that kind which began after the call is taken for it: a model runs one at a time.
 
         Raises:
             ConflictError: code `refresh_running`.
@@ -75,7 +75,7 @@ class Model:
                 "POST", self._path, f"starting a refresh of dataset {self.dataset_id}", body=body
             )
         except VendorUnavailableError as error:
-            found = self._started_since(called_at) if error.code == "vendor_unreachable" else None
+            found = self._shown(options, called_at) if error.code == "vendor_unreachable" else None
             if found is None:
                 raise
             return VendorRefresh(found, RefreshStatus.RUNNING, "Accepted")
@@ -95,11 +95,10 @@ class Model:
             )
         )
 
-    def find(self, since: datetime) -> VendorRefresh | None:
-        """How the earliest refresh stands that began after `since` through the API; None if the history shows none."""
-        begun = [entry for entry in self.history() if entry.get("refreshType") in BY_API]
-        mine = [entry for entry in begun if (_moment(entry.get("startTime")) or NEVER) >= since - CLOCK_SKEW]
-        return self.poll(str(mine[-1].get("requestId"))) if mine else None
+    def find(self, options: Mapping[str, Json], since: datetime) -> VendorRefresh | None:
+        """How the refresh stands that a call with these options began after `since`; None if the history shows none."""
+        found = self._begun(options, since)
+        return self.poll(str(found[0].get("requestId"))) if found else None
 
     def poll(self, vendor_id: str) -> VendorRefresh:
         """How that refresh stands. Not in the history is still running: it appears there with a delay (apache/airflow#44618)."""
@@ -145,17 +144,31 @@ class Model:
                 ) from error
             raise
 
-    def _started_since(self, called_at: datetime) -> str | None:
-        """The id of the refresh in progress that began after a call without an answer; None if there is none."""
-        earliest = called_at - CLOCK_SKEW
-        for wait_s in LOOKUP_WAITS_S:
-            self.workspace.clock.sleep(wait_s)
-            for entry in self.history("5"):
-                started_at = _moment(entry.get("startTime"))
-                is_running = str(entry.get("status")).casefold() not in _STATUS
-                if is_running and started_at is not None and started_at >= earliest:
-                    return str(entry.get("requestId"))
+    def _shown(self, options: Mapping[str, Json], called_at: datetime) -> str | None:
+        """The id of the refresh in progress that a call without an answer began; None if the history does not show it soon."""
+        try:
+            for wait_s in LOOKUP_WAITS_S:
+                self.workspace.clock.sleep(wait_s)
+                for entry in self._begun(options, called_at):
+                    if str(entry.get("status")).casefold() not in _STATUS:
+                        return str(entry.get("requestId"))
+        except BIConnectorsError:
+            return None  # the caller must hear that the call got no answer, not what became of this question
         return None
+
+    def _begun(self, options: Mapping[str, Json], since: datetime) -> list[dict[str, Json]]:
+        """The refreshes, earliest first, that may be the one a call at `since` began.
+
+        Not the model's own schedule's, a person's, or one of the other kind; nor one that had ended before the call: its clock may
+        be behind ours, but then ours is not found and begun again, which is better than another's that is taken for ours.
+        """
+        kind, found = ENHANCED if _enhanced(options) else STANDARD, []
+        for entry in reversed(self.history()):
+            began_at, ended_at = _moment(entry.get("startTime")), _moment(entry.get("endTime"))
+            had_ended = ended_at is not None and ended_at <= since
+            if entry.get("refreshType") == kind and (began_at or NEVER) >= since - CLOCK_SKEW and not had_ended:
+                found.append(entry)
+        return found
 
     def _find(self, vendor_id: str) -> dict[str, Json] | None:
         for entry in self.history():

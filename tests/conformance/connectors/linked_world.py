@@ -39,11 +39,11 @@ class LinkedWorld(World):
         body = {**connector_bodies(server.accounts)[kind], **changes}
         answer = self.call("register", "POST", f"{API}/register", body)
         assert answer.status == 201, answer.body
-        self._connector = str(answer.body["name"])
+        self.connector = str(answer.body["name"])
 
     def start(self, options: dict[str, Any] | None = None, timeout: str | None = None) -> str:
         body = {"options": options or {}, **({"timeout": timeout} if timeout else {})}
-        answer = self.call("refresh", "POST", f"{API}/{self._connector}/refresh", body)
+        answer = self.call("refresh", "POST", f"{API}/{self.connector}/refresh", body)
         assert answer.status == 202, answer.body
         return str(answer.body["id"])
 
