@@ -17,7 +17,7 @@ ROWS = """
 | `column_limit` | more columns than the target takes |
 | `columns_invalid` | column names are missing, doubled or not allowed |
 | `conflict` | the present state forbids the request |
-| `connector_changed` | the connector leads to another target than when the job was accepted; export again |
+| `connector_changed` | the connector leads elsewhere than when the job or the refresh was accepted; export or refresh again |
 | `connector_changing` | somebody is changing or deleting the connector; the job goes on by itself |
 | `content_in_the_way` | other people's cells lie where new rows would go |
 | `content_overwritten` | the rows are live, and cells went that somebody filled at that very moment; they are in the version history |

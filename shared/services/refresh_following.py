@@ -15,6 +15,7 @@ from shared.ports import Document, Stores, Task, Transaction
 from shared.services.connectors import Connectors
 from shared.services.records import require
 from shared.services.refresh_ends import BY_REQUEST, end_of, ended_as, failed_by, limit_of
+from shared.services.refresh_ways import Way, not_started, not_started_again, way_of
 
 FIRST_POLL_S = 2.0
 LONGEST_POLL_S = 60.0  # our choice: a refresh takes minutes to hours; one look a minute is one task and one vendor call
@@ -57,7 +58,7 @@ class RefreshFollowing:
             self.enqueue(run_id, run["polls"], run["next_look_at"])
             return
         try:
-            self._record(*self._ask(self.open(run), run))
+            self._record(*self._ask(way_of(self._connectors, run), run))
         except VendorUnavailableError as error:
             self._look_later(run, error)
         except BIConnectorsError as error:
@@ -65,14 +66,16 @@ class RefreshFollowing:
             self._save(run, {**ended_as(status, self._stores.clock.now()), **failed_by(error, run)})
 
     def open(self, run: Mapping[str, Any]) -> Connector:
-        connector: Connector = self._connectors.open(self._connectors.get(run["connector_name"]))
+        """Return the live connector to what a run refreshes. Raises as `way_of`."""
+        connector: Connector = self._connectors.open(way_of(self._connectors, run).connector)
         return connector
 
-    def _ask(self, connector: Connector, run: Mapping[str, Any]) -> tuple[Mapping[str, Any], VendorRefresh]:
+    def _ask(self, way: Way, run: Mapping[str, Any]) -> tuple[Mapping[str, Any], VendorRefresh]:
         """Return the run and how it stands at the vendor, started if it was not, stopped (see `stopping`) if it takes too long."""
+        connector: Connector = self._connectors.open(way.connector)
         vendor_id = run.get("vendor_id")
         if vendor_id is None:
-            return run, self._begin(connector, run)
+            return run, self._begin(way, connector, run)
         overdue = self._stores.clock.now() - run["created_at"] > limit_of(run)
         if overdue or (run.get("cancel_requested") and not run.get("cancel_sent")):
             may_wait = run["failed_looks"] < MAX_FAILED_LOOKS
@@ -81,11 +84,12 @@ class RefreshFollowing:
             run = {**run, "stopping": words}
         return run, connector.poll_refresh(vendor_id)
 
-    def _begin(self, connector: Connector, run: Mapping[str, Any]) -> VendorRefresh:
+    def _begin(self, way: Way, connector: Connector, run: Mapping[str, Any]) -> VendorRefresh:
         """Start the refresh once. That we are about to call is written first: who finds it written asks the vendor instead.
 
         Raises:
-            ConflictError: code `refresh_cancelled`, before the vendor was called or where it does not show the lost call.
+            ConflictError: code `refresh_cancelled`, before the vendor was called or where it does not show the lost call; or code
+                `connector_changed`, before it was called.
         """
         now = self._stores.clock.now()
 
@@ -94,7 +98,9 @@ class RefreshFollowing:
             if found.get("start_called_at") is None:
                 if found.get("cancel_requested") or RunStatus(found["status"]).is_final:
                     raise ConflictError(BY_REQUEST, code="refresh_cancelled")
-                tx.update(f"refresh_runs/{run['id']}", {"start_called_at": now})
+                if way.has_moved:
+                    raise not_started(run)
+                tx.update(f"refresh_runs/{run['id']}", {"start_called_at": now, "started_through": way.kept()})
             return found
 
         known = self._stores.documents.transact(work)
@@ -109,6 +115,8 @@ class RefreshFollowing:
             return found
         if known.get("cancel_requested"):
             raise ConflictError(BY_REQUEST, code="refresh_cancelled")
+        if way.has_moved:
+            raise not_started_again(run, LONGEST_POLL_S)
         try:
             return connector.start_refresh(run["id"], run["options"])
         except ConflictError as error:
