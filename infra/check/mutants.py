@@ -84,6 +84,7 @@ MUTANTS = (
     Mutant("labels of nothing", "metrics.tf", '"EXTRACT(jsonPayload.${label})"', '"EXTRACT(json_payload.${label})"', "what_is_counted_is_ours"),
     Mutant("alerts tell nobody", "alerts.tf", "[for channel in google_monitoring_notification_channel.email : channel.id]", "[]", "alerts_reach_somebody"),
     Mutant("alerts when all is well", "alerts.tf", 'comparison      = "COMPARISON_GT"\n      threshold_value = each.value.above', 'comparison      = "COMPARISON_LT"\n      threshold_value = each.value.above', "alerts_reach_somebody"),
+    Mutant("failures count as good", "objectives.tf", "AND ${good_total_ratio.value.good}", "AND ${good_total_ratio.value.total}", "objectives_are_those_listed"),
     Mutant("our audit is not kept", "audit.tf", 'jsonPayload.message="audit"', 'jsonPayload.message="audited"', "the_audit_is_kept"),
     Mutant("an attribute that is none", "queues.tf", "max_doublings ", "max_doubling ", "terraform"),
     Mutant("a required attribute is missing", "firestore.tf", '  type                              = "FIRESTORE_NATIVE"\n', "", "terraform"),

@@ -7,12 +7,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from infra.check.outcome import known_settings
 from infra.check.plan import ROOT, Plan, Violations
 from infra.check.sameness import both_ways_are_alike, rights_are_those_needed
 from infra.check.watching import (
     alerts_are_tested,
     alerts_reach_somebody,
     alerts_wait_for_their_metrics,
+    objectives_are_those_listed,
     the_audit_is_kept,
     the_budget_covers_everything,
     what_is_counted_is_ours,
@@ -150,9 +152,7 @@ def the_worker_is_internal(plan: Plan) -> Violations:
 def settings_are_complete(plan: Plan) -> Violations:
     """Every function gets the settings that the code demands, and none that it does not read."""
     text = (ROOT / "shared" / "config.py").read_text(encoding="utf-8")
-    known = set(re.findall(r'"([A-Z][A-Z0-9_]{3,})"', text)) | {
-        f"{n}_URL" for n in ("REGISTER", "EXPORT", "EXPORT_WORKER", "REFRESH")
-    }
+    known = known_settings()
     listed = re.search(r"required = \((.*?)\)", text, re.DOTALL)
     required = set(re.findall(r'"([A-Z_]+)"', listed.group(1))) if listed else set()
     if not required:
@@ -334,6 +334,7 @@ POLICIES: tuple[Callable[[Plan], Violations], ...] = (
     the_budget_covers_everything,
     what_is_counted_is_ours,
     alerts_reach_somebody,
+    objectives_are_those_listed,
     the_audit_is_kept,
     rights_are_those_needed,
     both_ways_are_alike,

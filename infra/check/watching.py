@@ -93,6 +93,24 @@ def alerts_reach_somebody(plan: Plan) -> Violations:
             yield f"{address} has not the one condition {expected_kind}"
 
 
+def objectives_are_those_listed(plan: Plan) -> Violations:
+    """Each objective counts what objectives.json says, which tests hold to the code's lines, and asks as much of it."""
+    for address, values in plan.of("google_monitoring_slo"):
+        said = _listed("objectives")[re.findall(r'\["(.*)"\]', address)[0]]
+        (asked,) = values["request_based_sli"]
+        told = {name: one[f"{name}_service_filter"] for one in asked["good_total_ratio"] for name in ("good", "total")}
+        for one in asked["distribution_cut"]:
+            told["at_most"] = one["distribution_filter"]
+        measured = _measured(plan, {"metric": said["metric"]})
+        expected = {name: f"{measured} AND {said[name]}" for name in ("good", "total") if name in said}
+        expected |= {"at_most": measured} if "at_most" in said else {}
+        most = [(one["range"][0]["min"], one["range"][0]["max"]) for one in asked["distribution_cut"]]
+        if (told, values["goal"]) != (expected, said["goal"]) or most != [
+            (None, said[n]) for n in ("at_most",) if n in said
+        ]:
+            yield f"{address} asks {values['goal']} of {told} {most}, expected {said['goal']} of {expected}"
+
+
 def the_audit_is_kept(plan: Plan) -> Violations:
     """The sink takes Google's audit logs and the line that shared/services/audit.py writes, to the audit bucket."""
     written = 'log_event("audit", ' in (ROOT / "shared" / "services" / "audit.py").read_text(encoding="utf-8")
