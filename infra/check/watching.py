@@ -81,6 +81,12 @@ def alerts_reach_somebody(plan: Plan) -> Violations:
         for measured in (*condition["condition_threshold"], *condition["condition_absent"]):
             if measured["filter"] != (expected := _measured(plan, said)):
                 yield f"{address} measures {measured['filter']}, expected {expected}"
+        periods = [
+            one["alignment_period"] for above in condition["condition_threshold"] for one in above["aggregations"]
+        ]
+        periods += [absent["duration"] for absent in condition["condition_absent"]]
+        if periods != [said[name] for name in ("window", "absent") if name in said and "objective" not in said]:
+            yield f"{address} looks at {periods}"
         for above in condition["condition_threshold"]:
             if (above["comparison"], above["threshold_value"]) != (
                 "COMPARISON_GT",
