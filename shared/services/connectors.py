@@ -322,7 +322,7 @@ class Connectors:
     def _store_change(self, present: Document, fields: Mapping[str, Any], version: str, now: datetime) -> None:
         """Store another configuration, unless a job that publishes would lose its target by it, or schedules come to ask too much."""
         name, config = present.data["name"], fields["config"]
-        room_for_connector(self._stores.documents, name, present.data["config"], config)
+        room_for_connector(self._stores.documents, name, present.data["config"], config, now)
 
         def moves(job: Mapping[str, Any]) -> bool:
             return bool(target_key(kinds.place_of(config, job["table_name"], job["target"])) != job["target_key"])

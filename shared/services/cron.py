@@ -10,7 +10,9 @@ cronsim reads the fields; the walk over the days is ours, because cronsim 2.8 lo
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import islice
@@ -32,6 +34,7 @@ NAMES = {
 }
 PLAIN = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ*,-/")
 LONGEST_WAIT = timedelta(days=366 * 9)  # 29 February is at most eight years away (1896 to 1904, 2096 to 2104)
+WEEKDAYS_COME_AGAIN = 28  # years after which the days of the week fall on the same dates
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
 
@@ -78,13 +81,27 @@ class Cron:
         """Whether `moment` is one of the times."""
         return next(self.after(moment - MINUTE), None) == moment
 
-    def most_in_a_day(self) -> int:
-        """Return the largest number of times within any 24 hours.
-
-        Read in UTC: every three hours are eight a day, though the day on which clocks go forward squeezes a ninth in. Every day
-        that fires has the same times, and one day at least fires, be it 29 February; so 24 hours hold each time once at most.
-        """
+    @property
+    def times_a_day(self) -> int:
+        """How often it fires on a day that it fires on, of 24 hours."""
         return len(self._times)
+
+    def most_in_a_day(self, now: datetime) -> int:
+        """Return the largest number of times within any 24 hours of the years to come, but for those in which clocks go forward.
+
+        Every day that fires has the same times, and one day at least fires, be it 29 February; when clocks go back, a rhythm fires
+        twice at what comes twice. When they go forward, 24 hours reach into the times of the next day: that is not counted, else
+        every three hours would be nine a day in most zones.
+        """
+        most, seen = self.times_a_day, set()
+        for fold in _folds(self.zone, now.year) if self._is_rhythm else ():
+            days = [fold.day + n * DAY for n in (-1, 0, 1)]
+            alike = (fold.start, fold.end, *map(self._is_on, days))
+            if self._is_on(fold.day) and alike not in seen:
+                seen.add(alike)
+                times = sorted(found for day in days for found in self._on(day))
+                most = max([most, *(bisect_left(times, one + DAY) - n for n, one in enumerate(times))])
+        return most
 
     def words(self) -> str:
         """Return the expression in words, with the zone."""
@@ -107,7 +124,7 @@ class Cron:
 
     def _on(self, day: date) -> list[datetime]:
         """Return the times whose local date is `day`, sorted, each once."""
-        if day.month not in self._fields.months or not self._fields.match_day(day):
+        if not self._is_on(day):
             return []
         is_plain = _offsets(self.zone, day) == 1
         found: set[datetime] = set()
@@ -122,8 +139,11 @@ class Cron:
             if is_real:
                 found |= {utc, second} if self._is_rhythm else {utc}
             elif not self._is_rhythm:
-                found.add(_end_of_gap(self.zone, second, utc))
+                found.add(_change(self.zone, second, utc))
         return sorted(found)
+
+    def _is_on(self, day: date) -> bool:
+        return bool(day.month in self._fields.months and self._fields.match_day(day))
 
 
 def five_fields(expression: str) -> str:
@@ -177,7 +197,7 @@ def _offsets(zone: ZoneInfo, day: date) -> int:
     return len({moment.astimezone(zone).utcoffset() for moment in hours})
 
 
-def _end_of_gap(zone: ZoneInfo, early: datetime, late: datetime) -> datetime:
+def _change(zone: ZoneInfo, early: datetime, late: datetime) -> datetime:
     """Return the moment between two at which the zone's offset changes."""
     offset = early.astimezone(zone).utcoffset()
     while late - early > timedelta(seconds=1):
@@ -187,3 +207,41 @@ def _end_of_gap(zone: ZoneInfo, early: datetime, late: datetime) -> datetime:
         else:
             late = middle
     return late.replace(microsecond=0)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What comes twice on a day of a zone: the times of the clock from `start` on and before `end`."""
+
+    day: date
+    start: time
+    end: time
+
+
+@lru_cache(maxsize=256)
+def _folds(zone: ZoneInfo, year: int) -> tuple[Fold, ...]:
+    """Return the folds of a zone in the years from `year` on, until dates have gone through all the days of the week."""
+    found: list[Fold] = []
+    early, last = datetime(year, 1, 1, tzinfo=UTC), datetime(year + WEEKDAYS_COME_AGAIN, 1, 1, tzinfo=UTC)
+    before = _offset(early, zone)
+    while early < last:
+        late = early + DAY
+        offset = _offset(late, zone)
+        if offset < before:
+            change = _change(zone, early, late).replace(tzinfo=None)
+            found += _of_days(change + offset, change + before)
+        early, before = late, offset
+    return tuple(found)
+
+
+def _of_days(start: datetime, end: datetime) -> Iterator[Fold]:
+    """Cut what comes twice at midnight."""
+    while start.date() < end.date():
+        yield Fold(start.date(), start.time(), time.max)
+        start = datetime.combine(start.date() + DAY, time())
+    if start < end:
+        yield Fold(start.date(), start.time(), end.time())
+
+
+def _offset(moment: datetime, zone: ZoneInfo) -> timedelta:
+    return moment.astimezone(zone).utcoffset() or timedelta(0)

@@ -6,6 +6,7 @@ Every connector that refreshes the same counts: the vendor does not know through
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from shared import connectors as kinds
@@ -16,8 +17,12 @@ from shared.services.schedule_changes import refreshes
 
 WAY_OUT = "Use longer intervals; on Power BI, set capacity: premium on the connector if its workspace is on Premium, PPU or Fabric"
 
+FOLD = " when clocks go back (hours that are listed, as 0,3,6 for */3, come once on that day)"
 
-def room_for_schedule(documents: Documents, config: Mapping[str, Any], cron: Cron, own_id: str | None) -> None:
+
+def room_for_schedule(
+    documents: Documents, config: Mapping[str, Any], cron: Cron, own_id: str | None, now: datetime
+) -> None:
     """Refuse a schedule of a connector (its configuration) that asks for too much beside the others; `own_id` is not among those.
 
     Raises:
@@ -27,19 +32,22 @@ def room_for_schedule(documents: Documents, config: Mapping[str, Any], cron: Cro
     if allowed is None or refreshed is None:
         return
     names = _that_refresh(documents, refreshed)
-    others = sum(one.most_in_a_day() for name in names for one in _crons_of(documents, name, own_id))
-    wanted = cron.most_in_a_day()
+    others = sum(one.most_in_a_day(now) for name in names for one in _crons_of(documents, name, own_id))
+    wanted = cron.most_in_a_day(now)
     if wanted + others > allowed:
         more = f" beside {others} of other schedules that refresh the same" if others else ""
+        fold = FOLD if wanted > cron.times_a_day else ""
         shown_as = f"more than {allowed}" if wanted > allowed else str(wanted)
         raise InvalidRequestError(
-            f"cron_expression asks for {shown_as} refreshes in 24 hours{more}; the vendor allows {allowed}. {WAY_OUT}",
+            f"cron_expression asks for {shown_as} refreshes in 24 hours{fold}{more}; the vendor allows {allowed}. {WAY_OUT}",
             field="cron_expression",
             code="refresh_quota",
         )
 
 
-def room_for_connector(documents: Documents, name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+def room_for_connector(
+    documents: Documents, name: str, before: Mapping[str, Any], after: Mapping[str, Any], now: datetime
+) -> None:
     """Refuse another configuration of a connector if its schedules would come to ask for too much by it, alone or beside others.
 
     Raises:
@@ -48,9 +56,9 @@ def room_for_connector(documents: Documents, name: str, before: Mapping[str, Any
     allowed, refreshed = _limit_of(after)
     if allowed is None or refreshed is None or _limit_of(before) == (allowed, refreshed):
         return
-    own = sum(one.most_in_a_day() for one in _crons_of(documents, name))
+    own = sum(one.most_in_a_day(now) for one in _crons_of(documents, name))
     names = [one for one in _that_refresh(documents, refreshed) if one != name]
-    others = sum(one.most_in_a_day() for other in names for one in _crons_of(documents, other)) if own else 0
+    others = sum(one.most_in_a_day(now) for other in names for one in _crons_of(documents, other)) if own else 0
     if own and own + others > allowed:
         more = f" beside {others} of other connectors' schedules that refresh the same" if others else ""
         raise InvalidRequestError(

@@ -324,7 +324,8 @@ class Schedules:
         else:
             export = self._checked_export(request, connector)
         if request.enabled and (request.action is ScheduleAction.REFRESH or (export and export.refresh_after)):
-            room_for_schedule(self._stores.documents, connector.data["config"], cron, own_id)
+            now = self._stores.clock.now()
+            room_for_schedule(self._stores.documents, connector.data["config"], cron, own_id, now)
         fields: dict[str, Any] = to_builtins(msgspec.structs.replace(request, export=export))
         return {**fields, "description": cron.words()}
 

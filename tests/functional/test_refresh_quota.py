@@ -73,6 +73,14 @@ def test_a_new_credential_of_a_refused_change_is_not_kept(two: World) -> None:
     assert two.fakes.documents.get("connectors/second") == before
 
 
+def test_a_rhythm_that_asks_for_too_much_when_clocks_go_back_is_refused(schedules: World) -> None:
+    havana = {**SCHEDULE, "timezone": "America/Havana"}  # its clocks go from 1:00 back to midnight
+    answer = schedules.call("refresh", "POST", f"{API}/schedules", {**havana, "cron_expression": EIGHT_A_DAY})
+    assert (answer.status, answer.body.get("code")) == (400, "refresh_quota")
+    assert "more than 8 refreshes in 24 hours when clocks go back (hours that are listed" in answer.body["detail"]
+    create(schedules, havana, cron_expression="0 0,3,6,9,12,15,18,21 * * *")
+
+
 def test_a_repeated_request_for_a_schedule_is_not_its_own_rival(schedules: World) -> None:
     body = {**SCHEDULE, "cron_expression": EIGHT_A_DAY}
     first, again = (
