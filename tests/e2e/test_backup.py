@@ -89,7 +89,7 @@ def test_what_was_backed_up_is_there_again_after_everything_was_lost_and_a_job_g
     api, sandbox, journey = (
         Api(lone.endpoints["gateway"]),
         Sandbox(lone.endpoints["sandbox"]["admin"]),
-        Journey(lone, documents),
+        Journey(lone, documents, documents),
     )
     for body in connector_bodies(lone.accounts).values():
         api.register(body)
