@@ -124,11 +124,24 @@ def _put(tx: Transaction, path: str, data: Mapping[str, Any]) -> None:
 
 def _read(source: Iterable[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(source, 1):
+        problem = f"line {number} is not one of a backup; is the file whole?"
         try:
             path, data = json.loads(line, object_hook=_decoded)
         except (TypeError, ValueError) as exc:
-            raise InvalidRequestError(f"line {number} is not one of a backup; is the file whole?") from exc
+            raise InvalidRequestError(problem) from exc
+        if not (_is_kept(path) and isinstance(data, dict)):
+            raise InvalidRequestError(problem)
         yield path, data
+
+
+def _is_kept(path: Any) -> bool:
+    """Whether it is the path of a document that a backup holds."""
+    match path.split("/") if isinstance(path, str) else ():
+        case [collection, identifier]:
+            return collection in COLLECTIONS and bool(identifier)
+        case [collection, identifier, below, last]:
+            return BELOW.get(collection) == below and bool(identifier and last)
+    return False
 
 
 def _after(documents: Documents, collection: str, page: list[Document], at: datetime | None) -> list[Document]:

@@ -127,7 +127,21 @@ def test_a_restore_that_replaces_leaves_what_the_backup_holds_and_nothing_else(
     registered.sweep()
 
 
-@pytest.mark.parametrize("content", [b"", b'["connectors/one", {}]\nnull\n'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b'["connectors/one", {}]\nnull\n',
+        b'{"id": 1, "name": "x"}\n',
+        b'"ab"\n',
+        b"[1, 2]\n",
+        b'["connectors/one", 5]\n',
+        b'["connectors", {}]\n',
+        b'["connectors/", {}]\n',
+        b'["connectors/one/chunks/0", {}]\n',
+        b'["nothing/x", {"a": 1}]\n',
+    ],
+)
 def test_a_backup_that_is_not_whole_replaces_nothing(registered: World, tmp_path: Path, content: bytes) -> None:
     place = tmp_path / "backup.jsonl"
     place.write_bytes(content)
