@@ -174,7 +174,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exports", type=int, default=500)
     parser.add_argument("--connectors", type=int, default=20)
-    parser.add_argument("--niceness", type=int, default=19, help="of the worker; 0 where others keep the machine busy")
+    parser.add_argument("--niceness", type=int, default=10, help="of the worker; 0 where others keep the machine busy")
     options = parser.parse_args()
     started = time.monotonic()
     with running() as cloud:
