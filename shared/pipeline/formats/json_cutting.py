@@ -191,13 +191,21 @@ def _taker(cells: _Cells, are_texts: Numbers) -> _Taker | None:
 
 def _escapes(letters: Numbers) -> Numbers:
     """Where the backslashes stand that take the meaning of the next letter: every other one of a run."""
-    found = np.flatnonzero(letters == _BACKSLASH)
+    found = rare(letters == _BACKSLASH)
     if not len(found):
         return found
     numbers = np.arange(len(found))
     firsts = np.where(np.diff(found, prepend=-2) != 1, numbers, 0)
     escapes: Numbers = found[(numbers - np.maximum.accumulate(firsts)) % 2 == 0]
     return escapes
+
+
+def rare(are_there: Numbers) -> Numbers:
+    """Where a few of many flags are set: only eights that have one are looked at, which takes half of the time of `np.flatnonzero`."""
+    whole = len(are_there) // 8 * 8
+    eights = np.flatnonzero(are_there[:whole].view(np.uint64) != 0)
+    inside = np.flatnonzero(are_there[:whole].reshape(-1, 8)[eights])
+    return np.concatenate((eights[inside // 8] * 8 + inside % 8, whole + np.flatnonzero(are_there[whole:])))
 
 
 def _with_decoded(cells: _Cells, escapes: Numbers, texts: pa.Array, places: Numbers) -> _Taker | None:

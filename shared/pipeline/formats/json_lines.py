@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.pipeline.formats.json_native import count_objects
-from shared.pipeline.formats.json_reading import READ_BYTES, RowsReader, RowsWriter, refuse_long_row
+from shared.pipeline.formats.json_reading import RowsReader, RowsWriter, refuse_long_row
 from shared.pipeline.formats.json_values import Chunk
 
 if TYPE_CHECKING:
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from shared.pipeline.formats.encoding import Utf8Stream
 
-_FIRST_BYTES = 1 << 16
+_FIRST_BYTES, _GROWTH, _MOST_BYTES = 1 << 14, 16, 1 << 22
 
 
 def _lines(stream: Utf8Stream) -> Iterator[Chunk]:
-    """Yield the complete lines of each block, without blank ones. The first block is short: its columns are not known yet."""
+    """Yield the complete lines of each block, without blank ones. The first is short, for its columns are not known yet."""
     rest: list[bytes] = []
     held = 0
     size = _FIRST_BYTES
@@ -29,7 +29,7 @@ def _lines(stream: Utf8Stream) -> Iterator[Chunk]:
         rest.append(data[end:])
         held += len(data) - end
         refuse_long_row(held)
-        size = READ_BYTES
+        size = min(size * _GROWTH, _MOST_BYTES)
 
 
 def _chunk(text: bytes) -> Chunk:

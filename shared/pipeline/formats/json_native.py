@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from shared.pipeline.formats.column_types import BOOL, DOUBLE, EXACT_INT, INT, STRING, cast_column
-from shared.pipeline.formats.json_cutting import cut
+from shared.pipeline.formats.json_cutting import cut, rare
 from shared.pipeline.formats.json_spelling import may_be_inexact
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _BRACE, _CLOSING, _NEWLINE = b"{}\n"
 def count_objects(text: bytes) -> int:
     """How many lines a text has, if each may be one object; else 0. Then each is one, if a parser finds as many."""
     letters = np.frombuffer(text, np.uint8)
-    ends = np.flatnonzero(letters == _NEWLINE)
+    ends = rare(letters == _NEWLINE)
     if not len(ends) or ends[-1] != len(text) - 1 or letters[0] != _BRACE:
         return 0
     is_clean = (letters[ends - 1] == _CLOSING).all() and (letters[ends[:-1] + 1] == _BRACE).all()
