@@ -25,6 +25,7 @@ from infra.check.policies import POLICIES, violations
 from infra.check.terraform import ROOT, SOURCE, CheckError, Terraform, copy_of, find
 
 EXAMPLE = ROOT / "infra" / "check" / "example.tfvars"
+PLAIN = ROOT / "infra" / "check" / "plain.tfvars"
 AT_ONCE = 2
 """Mistakes judged at once; each plan keeps about one core busy."""
 
@@ -112,11 +113,21 @@ def _policies(session: Session) -> str:
     return f"{len(POLICIES)} hold"
 
 
+def _plainly(session: Session) -> str:
+    plan = session.terraform.plan(session.place, PLAIN)
+    if found := violations(plan):
+        raise CheckError("policies are broken without any option:\n" + "\n".join(found))
+    return f"{len(_created(plan))} resources without any option, for which all policies hold"
+
+
 def _tested(session: Session) -> str:
-    done = session.terraform.run(session.place, "test", "-no-color", check=False)
-    if done.returncode:
-        raise CheckError(f"terraform test failed:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
-    return done.stdout.strip().splitlines()[-1]
+    said = []
+    for folder in (session.place, session.place / "bootstrap"):
+        done = session.terraform.run(folder, "test", "-no-color", check=False)
+        if done.returncode:
+            raise CheckError(f"terraform test failed:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
+        said.append(done.stdout.strip().splitlines()[-1])
+    return " ".join(said)
 
 
 def _mutated(session: Session) -> str:
@@ -210,6 +221,7 @@ STEPS: tuple[Callable[[Session], str], ...] = (
     _planned,
     _inventory,
     _policies,
+    _plainly,
     _tested,
     _checkov,
     _gcloud,

@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,7 +26,7 @@ gcloud() {
   { printf 'gcloud'; printf ' %q' "$@"; echo; } >>"$NOTES"
   local word
   for word in "$@"; do
-    case $word in --lifecycle-file=*) { printf '%s ' "${word#*=}"; cat "${word#*=}"; } >>"$FILES" ;; esac
+    case $word in --lifecycle-file=* | --policy=*) { printf '%s ' "${word#*=}"; cat "${word#*=}"; } >>"$FILES" ;; esac
   done
   case "$*" in
     "projects describe"*) echo 123456789012 ;;
@@ -37,7 +38,16 @@ gcloud() {
     *describe*) return "$MISSING" ;;
   esac
 }
+command_not_found_handle() {
+  { printf '%q ' "$@"; echo; } >>"$NOTES"
+  echo "$1: nothing here reads what that does" >&2
+  return 127
+}
 """
+_PROGRAMS = {name: shutil.which(name) or f"/bin/{name}" for name in ("cat", "mktemp", "rm", "tee")} | {
+    "python3": str(Path(sys.executable).resolve()),
+}
+"""What the scripts may run as it is; any other program is noted like gcloud."""
 
 
 def commands_of_script(*, missing: bool, admin: str = ARGUMENTS[-1]) -> list[str]:
@@ -56,9 +66,9 @@ def urls_of_script(arguments: tuple[str, ...]) -> set[str]:
     return {url for word in words for url in re.findall(r"_URL=(https://[^,]+)", word)}
 
 
-def commands_and_files(script: Path = SCRIPT) -> tuple[list[str], dict[str, str]]:
-    """What the script would run on an empty project, and the text of each lifecycle file that it names."""
-    return _run_with_files(script, ARGUMENTS, {"MISSING": "1"})
+def commands_and_files(script: Path = SCRIPT, *, missing: bool = True) -> tuple[list[str], dict[str, str]]:
+    """What the script would run (see `commands_of_script`), and the text of each file that it names."""
+    return _run_with_files(script, ARGUMENTS, {"MISSING": "1" if missing else "0"})
 
 
 def _run(script: Path, arguments: tuple[str, ...], environment: dict[str, str]) -> list[str]:
@@ -68,12 +78,18 @@ def _run(script: Path, arguments: tuple[str, ...], environment: dict[str, str]) 
 def _run_with_files(
     script: Path, arguments: tuple[str, ...], environment: dict[str, str]
 ) -> tuple[list[str], dict[str, str]]:
-    with tempfile.NamedTemporaryFile("r", suffix=".txt") as notes, tempfile.NamedTemporaryFile("r") as files:
+    with (
+        tempfile.NamedTemporaryFile("r", suffix=".txt") as notes,
+        tempfile.NamedTemporaryFile("r") as files,
+        tempfile.TemporaryDirectory() as programs,
+    ):
+        for name, path in _PROGRAMS.items():
+            (Path(programs) / name).symlink_to(path)
         done = subprocess.run(
-            ["bash", "-c", f'{_NOTES}\nsource "$0" "$@"', str(script), *arguments],
+            [shutil.which("bash") or "/bin/bash", "-c", f'{_NOTES}\nsource "$0" "$@"', str(script), *arguments],
             cwd=ROOT,
             env={
-                "PATH": os.environ.get("PATH", os.defpath),
+                "PATH": programs,
                 "NOTES": notes.name,
                 "FILES": files.name,
                 "GRANTS": "",

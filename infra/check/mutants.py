@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.check.gcloud import SCRIPT
-from infra.check.outcome import Outcome, outcome_of_script
+from infra.check.outcome import Outcome
 from infra.check.policies import violations
 from infra.check.sameness import differences
+from infra.check.scripted import outcome_of_script
 from infra.check.terraform import SOURCE, CheckError, Terraform
 
 
@@ -124,6 +125,21 @@ SCRIPT_MUTANTS = (
     ScriptMutant("tables without versions", "--versioning ", "", "versioning"),
     ScriptMutant("a queue is forgotten", "for name in export refresh notices; do", "for name in export refresh; do", "only Terraform makes queue bi-notices"),
     ScriptMutant("nobody sweeps", "system_job sweep '*/5 * * * *' export-worker", "true", "only Terraform makes job bi-system-sweep"),
+    ScriptMutant("another way to let somebody in", _INVOKER, 'gcloud functions add-invoker-policy-binding "$PREFIX-export" --region="$REGION" --member=allUsers\ninvoker() {', "nothing here reads `gcloud functions add-invoker-policy-binding"),
+    ScriptMutant("a whole policy on a bucket", _INVOKER, 'gcloud storage buckets set-iam-policy "gs://$(bucket frozen)" policy.json\ninvoker() {', "nothing here reads `gcloud storage buckets set-iam-policy"),
+    ScriptMutant("a bucket is opened afterwards", _INVOKER, 'gcloud storage buckets update "gs://$(bucket frozen)" --no-public-access-prevention\ninvoker() {', "nothing here reads --no-public-access-prevention"),
+    ScriptMutant("an access list on a bucket", _INVOKER, 'gcloud storage buckets update "gs://$(bucket exports)" --add-acl-grant=entity=AllUsers,role=READER\ninvoker() {', "nothing here reads --add-acl-grant="),
+    ScriptMutant("the database loses its protection", _INVOKER, 'gcloud firestore databases update --database="$DATABASE" --no-delete-protection\ninvoker() {', "nothing here reads `gcloud firestore databases update"),
+    ScriptMutant("a service without its check", _INVOKER, 'gcloud run services update "$PREFIX-export" --region="$REGION" --no-invoker-iam-check\ninvoker() {', "nothing here reads `gcloud run services update"),
+    ScriptMutant("Cloud Run does not check", "--no-allow-unauthenticated", "--allow-unauthenticated", "nothing here reads --allow-unauthenticated"),
+    ScriptMutant("a secret in a function", "--trigger-http ", "--trigger-http --set-secrets=KEY=key:latest ", "nothing here reads --set-secrets="),
+    ScriptMutant("a flag with a blank", '--member="$2"', '--member "$2"', "nothing here reads --member;"),
+    ScriptMutant("another program", _INVOKER, 'gsutil iam ch allUsers:objectViewer "gs://$(bucket tables)" || true\ninvoker() {', "runs gsutil, which nothing here reads"),
+    ScriptMutant("a role that widens when it is there", 'gcloud iam roles undelete "${PREFIX}_$role" --project="$PROJECT"', 'permissions+=,storage.buckets.delete', "run again, makes something else of"),
+    ScriptMutant("queues that change when they are there", 'queues update "$PREFIX-$name" "${limits[@]}"', 'queues update "$PREFIX-$name" "${limits[@]}" --max-doublings=1', "run again, makes something else of queue bi-export"),
+    ScriptMutant("images are kept for ever", '"type":"Delete"},"condition":{"olderThan"', '"type":"Keep"},"condition":{"olderThan"', "clean_up"),
+    ScriptMutant("a function runs another's code", '--source="build/$2"', '--source="build/export"', "package"),
+    ScriptMutant("an API is not enabled", " secretmanager.googleapis.com", "", "only Terraform makes api secretmanager"),
 )  # fmt: skip
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
-from infra.check.outcome import Outcome, rule, settings_of
+from infra.check.outcome import Outcome, plain, rule, settings_of
 from infra.check.plan import Plan
 
 PLACES = {
@@ -35,6 +36,7 @@ def outcome_of_plan(plan: Plan) -> Outcome:
     _queues_and_buckets(plan, done)
     _documents(plan, done)
     _callers(plan, done)
+    _of_the_project(plan, done)
     return done
 
 
@@ -65,6 +67,7 @@ def _functions(plan: Plan, done: Outcome) -> None:
             location=values["location"],
             runtime=build["runtime"],
             entry_point=build["entry_point"],
+            package=re.sub(r"-[0-9a-f]{64}\.zip$", "", build["source"][0]["storage_source"][0]["object"]),
             memory=service["available_memory"],
             cpu=service["available_cpu"],
             concurrency=_text(service["max_instance_request_concurrency"]),
@@ -136,6 +139,15 @@ def _callers(plan: Plan, done: Outcome) -> None:
         )
     for _, values in plan.of("google_service_account"):
         done.add(f"account {values['account_id']}")
+
+
+def _of_the_project(plan: Plan, done: Outcome) -> None:
+    for _, values in plan.of("google_project_service"):
+        done.add(f"api {values['service']}")
+    for _, values in plan.of("google_artifact_registry_repository"):
+        policies = {one["id"]: plain({**one, "id": None}) for one in values["cleanup_policies"]}
+        name = f"repository {values['repository_id']}"
+        done.add(name, location=values["location"], format=values["format"], clean_up=policies)
 
 
 def _text(value: Any) -> str:

@@ -33,6 +33,11 @@ variable "firestore_location" {
   type        = string
   description = "Location of the Firestore database; it can never change. A multi-region such as eur3, or null for `region`."
   default     = null
+
+  validation {
+    condition     = var.firestore_location == null || can(regex("^([a-z]{3,4}[0-9]|[a-z]+-[a-z]+[0-9]+)$", var.firestore_location))
+    error_message = "firestore_location is a region such as europe-west1 or a multi-region such as eur3, not a zone; it can never change."
+  }
 }
 
 variable "prefix" {
@@ -99,6 +104,11 @@ variable "warehouse_hosts" {
   type        = list(string)
   description = "Hosts, addresses or networks that a Looker connector's warehouse may be at."
   default     = []
+
+  validation {
+    condition     = alltrue([for host in var.warehouse_hosts : can(cidrhost(host, 0)) || can(cidrhost("${host}/32", 0)) || can(cidrhost("${host}/128", 0)) || can(regex("^[.]?([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?[.])*[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?$", host))])
+    error_message = "warehouse_hosts are names, `.suffixes` of names, addresses, or networks such as 10.0.0.0/8: without scheme, port or path."
+  }
 }
 
 variable "settings" {
@@ -129,8 +139,8 @@ variable "worker_memory" {
   default     = "1Gi"
 
   validation {
-    condition     = can(regex("^[0-9]+(Mi|Gi)$", var.worker_memory))
-    error_message = "worker_memory is like 512Mi or 2Gi."
+    condition     = try(tonumber(regex("^([0-9]+)(?:Mi|Gi)$", var.worker_memory)[0]) * (endswith(var.worker_memory, "Gi") ? 1024 : 1) >= 512, false) && try(tonumber(regex("^([0-9]+)(?:Mi|Gi)$", var.worker_memory)[0]) * (endswith(var.worker_memory, "Gi") ? 1024 : 1) <= 4096, false)
+    error_message = "worker_memory is like 512Mi or 2Gi, and from 512Mi to 4Gi: all that one CPU may have."
   }
 }
 
@@ -138,12 +148,22 @@ variable "source_datasets" {
   type        = list(string)
   description = "BigQuery datasets of this project that exports may read."
   default     = []
+
+  validation {
+    condition     = alltrue([for name in var.source_datasets : can(regex("^[A-Za-z0-9_]+$", name))])
+    error_message = "source_datasets are ids of datasets of this project, as `sales`: letters, digits and underscores, without the project."
+  }
 }
 
 variable "source_buckets" {
   type        = list(string)
   description = "Buckets beside our own tables bucket that exports may read."
   default     = []
+
+  validation {
+    condition     = alltrue([for name in var.source_buckets : can(regex("^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$", name))])
+    error_message = "source_buckets are names of buckets, as `my-lake`: without gs:// and without a path."
+  }
 }
 
 variable "rows_retention_days" {
@@ -152,8 +172,8 @@ variable "rows_retention_days" {
   default     = 9
 
   validation {
-    condition     = var.rows_retention_days >= 9 && var.rows_retention_days <= 90
-    error_message = "rows_retention_days is 9 to 90: jobs can be retried and republished for 7 days."
+    condition     = var.rows_retention_days >= 9 && var.rows_retention_days <= 90 && floor(var.rows_retention_days) == var.rows_retention_days
+    error_message = "rows_retention_days is a whole number from 9 to 90: jobs can be retried and republished for 7 days."
   }
 }
 
@@ -189,8 +209,13 @@ variable "private_network" {
   default     = null
 
   validation {
-    condition     = var.private_network == null || can(regex("/28$", var.private_network.cidr))
-    error_message = "private_network.cidr is a /28, which is what a VPC connector takes."
+    condition     = var.private_network == null || try(endswith(var.private_network.cidr, "/28") && cidrhost(var.private_network.cidr, 0) == split("/", var.private_network.cidr)[0], false)
+    error_message = "private_network.cidr is a /28, which is what a VPC connector takes, from its first address on: 10.8.0.0/28, 10.8.0.16/28."
+  }
+
+  validation {
+    condition     = var.private_network == null || try(can(regex("^(projects/[^/]+/global/networks/)?[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", var.private_network.network)), false)
+    error_message = "private_network.network is a network's name, as `default`, or projects/…/global/networks/…."
   }
 }
 
@@ -198,6 +223,11 @@ variable "domain" {
   type        = string
   description = "A domain name of yours that puts all functions under one origin, through a load balancer (which costs while idle). Null: each function has its own URL."
   default     = null
+
+  validation {
+    condition     = var.domain == null || (can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?[.])+[a-z][a-z0-9-]{0,61}[a-z0-9]$", var.domain)) && length(coalesce(var.domain, "-")) <= 63)
+    error_message = "domain is a name such as bi.example.org, in lower case, of at most 63 characters: without scheme, port, path, wildcard or a dot at the end."
+  }
 }
 
 variable "notify" {
@@ -215,6 +245,11 @@ variable "billing_account" {
   type        = string
   description = "Billing account for a budget over all that the project costs, other environments and services in it included, e.g. 012345-6789AB-CDEF01. Null: no budget."
   default     = null
+
+  validation {
+    condition     = var.billing_account == null || can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
+    error_message = "billing_account is an id such as 012345-6789AB-CDEF01, as `gcloud billing accounts list` tells it."
+  }
 }
 
 variable "monthly_budget" {

@@ -17,12 +17,22 @@ provider "google" {
 variable "project_id" {
   type        = string
   description = "The Google Cloud project."
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "project_id is a project's id (6 to 30 lower-case letters, digits and hyphens), not its name or number."
+  }
 }
 
 variable "location" {
   type        = string
   description = "Location of the state bucket."
   default     = "EU"
+
+  validation {
+    condition     = can(regex("^(EU|US|ASIA|EUR[0-9]|NAM[0-9]|ASIA[0-9]|[a-z]+-[a-z]+[0-9]+)$", var.location))
+    error_message = "location is EU, US, ASIA, a pair of regions such as EUR4, or a region such as europe-west1."
+  }
 }
 
 resource "google_storage_bucket" "state" {

@@ -10,10 +10,11 @@ import pytest
 from infra.check.gcloud import ARGUMENTS, SCRIPT
 from infra.check.identities import named
 from infra.check.needs import Deployment, of_functions
-from infra.check.outcome import Outcome, Right, outcome_of_script, rule, settings_of
+from infra.check.outcome import Outcome, Right, rule, settings_of
 from infra.check.plan import Plan
 from infra.check.planned import outcome_of_plan
-from infra.check.sameness import APART, NOT_SCRIPTED, RIGHTS_NOT_SCRIPTED, RIGHTS_SCRIPTED, differences
+from infra.check.sameness import APART, NOT_SCRIPTED, RIGHTS_NOT_SCRIPTED, RIGHTS_SCRIPTED, differences, known_of
+from infra.check.scripted import outcome_of_script
 from tests.e2e.permissions.granted import granted, roles
 
 ASKED = Deployment(project=ARGUMENTS[0], number="123456789012", prefix=ARGUMENTS[2], region=ARGUMENTS[1])
@@ -50,6 +51,50 @@ def test_another_right_of_a_function_is_seen(old: str, new: str, tmp_path: Path)
     changed = tmp_path / "gcloud.sh"
     changed.write_text(text.replace(old, new))
     assert rights_of_functions(changed) != of_functions(ASKED)
+
+
+NOT_UNDERSTOOD = {
+    "gcloud functions add-invoker-policy-binding f --member=allUsers": "`gcloud functions add-invoker-policy-binding f",
+    "gcloud storage buckets set-iam-policy gs://b p.json": "`gcloud storage buckets set-iam-policy",
+    "gcloud firestore databases update --database=d --no-delete-protection": "`gcloud firestore databases update",
+    "gcloud beta tasks queues create q": "`gcloud beta tasks queues",
+    "gcloud iam service-accounts create a1 --project=p": "create a1: nothing here reads --project=",
+    "gcloud iam service-accounts create a2 b": "create a2: names a2 b; expected 1",
+    "gcloud iam service-accounts create a3 -q": "create a3: nothing here reads -q",
+    "gcloud projects add-iam-policy-binding p --member=user:a --role=r": "lacks --condition=",
+    "gcloud iam roles update r --project=p --permissions=a --permissions=b": "says --permissions= twice",
+    "gsutil ls || true": "runs gsutil, which nothing here reads",
+    '[ "$(gcloud iam roles describe x --format="value(deleted)")" != True ] || gcloud iam service-accounts create later': (
+        "run again, makes something else of account later"
+    ),
+}
+"""A line more in the script, and what is said of it. The last does something only where the project holds what the script made."""
+
+
+def test_what_is_not_understood_of_the_script_is_told(tmp_path: Path) -> None:
+    """Also where it would show in nothing that is compared."""
+    changed = tmp_path / "gcloud.sh"
+    changed.write_text("\n".join([SCRIPT.read_text(), *NOT_UNDERSTOOD]))
+    outcome = outcome_of_script(changed)
+    assert [told for told in NOT_UNDERSTOOD.values() if not any(told in one for one in outcome.unread)] == []
+    assert set(outcome.unread) <= set(differences(outcome, outcome))
+
+
+def test_all_of_the_script_is_understood() -> None:
+    assert outcome_of_script(SCRIPT).unread == []
+
+
+def test_what_is_by_design_with_options_is_none_without() -> None:
+    """A difference that only an option makes is not forgiven a plan that has none."""
+    apart = Outcome(), Outcome()
+    for outcome, hosts in zip(apart, (("10.0.0.5",), ()), strict=True):
+        outcome.add("function bi-export", **{"setting warehouse_hosts": hosts})
+    (optional,) = (one for one in APART if one.setting == "setting warehouse_hosts")
+    bare = Plan({"resource_changes": [], "configuration": {"root_module": {"resources": []}}})
+    assert optional not in known_of(bare).settings
+    (told, *_) = differences(*apart, known_of(bare))
+    assert told.startswith("function bi-export, setting warehouse_hosts: Terraform plans")
+    assert not [one for one in differences(*apart) if one.startswith("function bi-export")]
 
 
 def test_the_need_is_that_of_the_calls_of_the_end_to_end_run() -> None:

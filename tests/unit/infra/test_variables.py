@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,11 @@ def test_people_are_plain_addresses(name: str, address: str, taken: bool) -> Non
         ("audit_retention_days", 0, False),
         ("audit_retention_days", 36501, False),
         ("audit_retention_days", 1.5, False),
+        ("rows_retention_days", 9, True),
+        ("rows_retention_days", 90, True),
+        ("rows_retention_days", 8, False),
+        ("rows_retention_days", 91, False),
+        ("rows_retention_days", 9.5, False),
         ("monthly_budget", 1, True),
         ("monthly_budget", 0, False),
         ("monthly_budget", 49.5, False),
@@ -53,3 +59,20 @@ def test_numbers_are_whole_and_in_bounds(name: str, value: float, taken: bool) -
     """The condition is of comparisons alone, which mean the same in Python."""
     written = condition(name).replace(f"var.{name}", "value").replace("&&", "and")
     assert eval(written, {"value": value, "floor": math.floor, "__builtins__": {}}) is taken
+
+
+FOLDERS = (ROOT / "infra" / "terraform", ROOT / "infra" / "terraform" / "bootstrap")
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_variable_is_held_to_something_and_seen_to_refuse(folder: Path) -> None:
+    """`make infra-check` runs the refusals by `terraform test`."""
+    text = "\n".join(path.read_text() for path in folder.glob("*.tf"))
+    blocks = dict(re.findall(r'^variable "(\w+)" \{\n(.*?)^\}', text, re.MULTILINE | re.DOTALL))
+    free = {name for name, block in blocks.items() if "  type        = bool\n" in block}
+    assert {name for name, block in blocks.items() if "  validation {\n" not in block} == free
+    tests = "\n".join(path.read_text() for path in (folder / "tests").glob("*.tftest.hcl"))
+    refused = {
+        name for names in re.findall(r"expect_failures = \[(.*?)\]", tests) for name in re.findall(r"var\.(\w+)", names)
+    }
+    assert refused == blocks.keys() - free
