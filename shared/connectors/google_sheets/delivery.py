@@ -23,7 +23,7 @@ from shared.connectors.google_sheets.layout import (
     derived_id,
     staging_title,
 )
-from shared.connectors.google_sheets.placing import place
+from shared.connectors.google_sheets.placing import order_of, place
 from shared.connectors.google_sheets.publish import (
     Marks,
     Placement,
@@ -232,7 +232,8 @@ class SheetsDelivery:
             )
         if self._plan.mode is Mode.UPSERT and area is not None:
             owned = replace(token.owned, top=area.top, left=area.left)
-            block = keys.of_target(tab.title, owned, area.bottom - area.top - 1)
+            order = order_of(self._client, tab, owned, self._plan)
+            block = keys.of_target(tab.title, owned, area.bottom - area.top - 1, order)
             keys.Key(self._plan.schema, self._plan.key).read(self._client, block)
 
     def _owned_after(self, placement: Placement) -> Owned:

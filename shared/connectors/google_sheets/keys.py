@@ -39,7 +39,8 @@ class Move:
 class Block:
     """`rows` data rows of a tab, and how messages speak of it: the first one is called `first` there.
 
-    The header above them begins at `top` and `left`, zero-based.
+    The header above them begins at `top` and `left`, zero-based. `order` says where each column of the source stands there, empty
+    where in the same order.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Block:
     advice: str
     top: int = 0
     left: int = 0
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ class Key:
         Raises:
             TargetError: codes `key_empty`, `key_twice`, naming the columns and the rows.
         """
-        indices = [self.schema.get_field_index(name) for name in self.names]
+        order = block.order or range(len(self.schema))
+        indices = [order[self.schema.get_field_index(name)] for name in self.names]
         page, parts = max(1, PAGE_CELLS // len(indices)), []
         for top in range(1, block.rows + 1, page):
             bottom = min(block.rows + 1, top + page)
@@ -112,13 +115,14 @@ class Key:
         )
 
 
-def moves(staged: Digests, live: Digests) -> tuple[tuple[Move, ...], int]:
+def moves(staged: Digests, live: Digests, pieces: int = 1) -> tuple[tuple[Move, ...], int]:
     """Return where the staged rows go, in as few moves as their order allows, and how many of them are new to the target.
 
-    A row whose key is live replaces that row in place; the others go below the live rows in the source's order.
+    A row whose key is live replaces that row in place; the others go below the live rows in the source's order. A move takes as
+    many copies as there are `pieces` of columns that stand side by side on both tabs.
 
     Raises:
-        TargetError: code `too_scattered`, more than `MAX_MOVES` moves.
+        TargetError: code `too_scattered`, more than `MAX_MOVES` copies.
     """
     if not staged.size:
         return (), 0
@@ -129,16 +133,17 @@ def moves(staged: Digests, live: Digests) -> tuple[tuple[Move, ...], int]:
     if live.size:
         target = np.where(is_old, order[at], target)
     starts = np.concatenate(([0], np.flatnonzero(np.diff(target) != 1) + 1))
-    if starts.size > MAX_MOVES:
+    if (copies := int(starts.size) * pieces) > MAX_MOVES:
         raise TargetError(
-            f"the {staged.size:,} rows of this upsert go to {starts.size:,} separate places of the sheet, and one atomic batch "
-            f"takes {MAX_MOVES:,}; sort the source as the sheet is, send fewer rows at once, or replace the table",
+            f"the {staged.size:,} rows of this upsert go to {copies:,} separate places of the sheet, and one atomic batch "
+            f"takes {MAX_MOVES:,}; sort rows and columns of the source as the sheet has them, send fewer rows at once, or replace "
+            "the table",
             code="too_scattered",
-            moves=int(starts.size),
+            moves=copies,
         )
     ends = np.concatenate((starts[1:], [staged.size]))
-    pieces = zip(starts.tolist(), ends.tolist(), target[starts].tolist(), strict=True)
-    return tuple(Move(start + 1, to + 1, end - start) for start, end, to in pieces), int((~is_old).sum())
+    runs = zip(starts.tolist(), ends.tolist(), target[starts].tolist(), strict=True)
+    return tuple(Move(start + 1, to + 1, end - start) for start, end, to in runs), int((~is_old).sum())
 
 
 def of_source(staging_title: str, rows: int) -> Block:
@@ -146,9 +151,9 @@ def of_source(staging_title: str, rows: int) -> Block:
     return Block(staging_title, rows, "the source", 1, "make them one in the mapping or at the source")
 
 
-def of_target(title: str, owned: Owned, rows: int) -> Block:
+def of_target(title: str, owned: Owned, rows: int, order: tuple[int, ...]) -> Block:
     """The live rows, spoken of by the numbers that people see; the first one is below the header."""
-    place = (owned.top + 2, "mend the tab, or replace the table once", owned.top, owned.left)
+    place = (owned.top + 2, "mend the tab, or replace the table once", owned.top, owned.left, order)
     return Block(title, rows, f"the tab {title!r}", *place)
 
 

@@ -61,10 +61,11 @@ def place(
     if not is_keyed or owned is None:
         return placement
     key = keys.Key(plan.schema, plan.key)
-    live = key.read(client, keys.of_target(tab.title, owned, top - 1))
+    live = key.read(client, keys.of_target(tab.title, owned, top - 1, placement.order))
     if staging is None:
         return placement
-    moves, added = keys.moves(key.read(client, keys.of_source(staging.title, plan.rows)), live)
+    staged = key.read(client, keys.of_source(staging.title, plan.rows))
+    moves, added = keys.moves(staged, live, len(placement.pieces))
     placement = replace(placement, rows=added, moves=moves)
     _check_empty(client, tab, placement.newly_covered())
     return placement
@@ -150,19 +151,28 @@ def _adopt(client: SheetsClient, tab: Tab, plan: DeliveryPlan) -> tuple[Owned | 
     return Owned(height, area.right), order
 
 
+def order_of(client: SheetsClient, tab: Tab, owned: Owned, plan: DeliveryPlan) -> Order:
+    """The order of the columns of a range whose rows are live (`Placement.order`); one call where it is not the source's."""
+    if header_digest(plan.schema.names) == owned.header:
+        return ()
+    head = replace(owned.area, bottom=owned.area.top + 1)
+    (cells,) = client.read_values([head.a1(tab.title)], formulas=True)
+    return _order(tab, [str(column[0]) if column else "" for column in cells], plan)
+
+
 def _order(tab: Tab, present: list[str], plan: DeliveryPlan) -> Order:
-    """Where the columns of an append stand, matched by name; empty where in the same order. Raises `TargetError` if not the same."""
+    """Where the columns of added rows stand, matched by name; empty where in the same order. Raises `TargetError` if not the same."""
     names = list(plan.schema.names)
     if present == names:
         return ()
-    if plan.mode is Mode.APPEND and sorted(present) == sorted(names):
+    if sorted(present) == sorted(names):
         return tuple(map(present.index, names))
     missing = [name for name in names if name not in present]
     unknown = [name for name in present if name not in names]
     parts = [f"missing in the tab: {missing}"] * bool(missing) + [f"only in the tab: {unknown}"] * bool(unknown)
     raise TargetError(
-        f"rows cannot be appended to {tab.title!r}: its header is not the table's "
-        f"({'; '.join(parts) or 'the same columns in another order'}); replace the table once, or map its columns",
+        f"rows cannot be added to {tab.title!r}: its header is not the table's ({'; '.join(parts) or 'a name stands there twice'}); "
+        "replace the table once, or map its columns",
         code="header_drift",
         missing=missing,
         unknown=unknown,

@@ -86,6 +86,13 @@ class Placement:
         inside = [self.at(part).within(self.tab.rows, self.tab.columns) for part in parts]
         return [part for part in inside if not part.is_empty]
 
+    @property
+    def pieces(self) -> tuple[tuple[int, int], ...]:
+        """The source's columns, first and behind the last, in pieces that stand side by side on the tab too."""
+        order = self.order or range(self.columns)
+        starts = [index for index, place in enumerate(order) if not index or place != order[index - 1] + 1]
+        return tuple(zip(starts, [*starts[1:], len(order)], strict=True))
+
     def all_moves(self) -> tuple[Move, ...]:
         """Which staged rows go where; the staged header goes with them where the table starts anew."""
         if self.moves is not None:
@@ -175,11 +182,9 @@ def formats_of(schema: pa.Schema) -> dict[int, str]:
 
 def _copies(move: Move, placement: Placement, staging_id: int) -> Iterator[Request]:
     """Copy staged rows: columns that stand side by side on both tabs at once."""
-    order = placement.order or tuple(range(placement.columns))
-    starts = [index for index, place in enumerate(order) if not index or place != order[index - 1] + 1]
-    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
-        left, right = order[start], order[start] + end - start
-        target = placement.at(Area(move.target, move.target + move.rows, left, right))
+    for start, end in placement.pieces:
+        left = placement.order[start] if placement.order else start
+        target = placement.at(Area(move.target, move.target + move.rows, left, left + end - start))
         yield {
             "copyPaste": {
                 "source": Area(move.staged, move.staged + move.rows, start, end).grid_range(staging_id),

