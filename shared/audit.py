@@ -47,8 +47,9 @@ def record(
     after: Mapping[str, Any] | None = None,
     outcome: str = "done",
     actor: str | None = None,
-) -> None:
-    """Add one entry to the transaction.
+    note: str | None = None,
+) -> str:
+    """Add one entry to the transaction; return its path.
 
     Args:
         action: `<noun>.<verb>`, e.g. `connector.change`.
@@ -56,6 +57,7 @@ def record(
         before, after: what the document held and holds; only digests of them are stored, and of no secret among them.
         outcome: `done`, `taken_back` for a change that could not be told to Cloud Scheduler, or how a run ended.
         actor: who it is, if not the caller of this request; e.g. who asked for the job that ends now.
+        note: what else an auditor needs, in words; no secret and no value of a row.
     """
     present = _ACTOR.get()
     entry_id = new_id(now)
@@ -71,7 +73,10 @@ def record(
         "before": digest(before),
         "after": digest(after),
     }
+    if note is not None:
+        entry["note"] = redact(note)
     tx.create(f"audit/{entry_id}", entry)
+    return f"audit/{entry_id}"
 
 
 def digest(content: Mapping[str, Any] | None) -> str | None:

@@ -6,15 +6,17 @@ Reaches Firestore and the buckets as whoever runs it (application default creden
 from __future__ import annotations
 
 import argparse
+import os
+import pwd
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from shared.bootstrap import Services, services
-from shared.data import backup, erasure, migration
-from shared.errors import BIConnectorsError, ConflictError, NotFoundError
+from shared.data import backup, erasure, migration, restore
+from shared.errors import BIConnectorsError, ConflictError, InvalidRequestError, NotFoundError
 from shared.ports import Objects
 
 
@@ -35,23 +37,31 @@ def _run(parsed: argparse.Namespace, own: Services) -> str:
     stores = own.stores
     match parsed.command:
         case "backup":
-            count = 0
             with _sink(stores.objects, parsed.place) as sink:
+                count = -1  # the closing line is no document
                 for line in backup.lines(stores.documents):
                     sink.write(line)
                     count += 1
             return f"{count} documents in {parsed.place}"
         case "restore":
-            if parsed.replace:
-                with _source(stores.objects, parsed.place) as source:
-                    backup.checked(source)
             with _source(stores.objects, parsed.place) as source:
-                return f"{backup.restore(stores.documents, source, replace=parsed.replace)} documents restored"
+                backup.checked(source, unclosed=parsed.unclosed)
+            how = restore.How(parsed.place, _runs_as(), parsed.replace, parsed.unclosed)
+            with _source(stores.objects, parsed.place) as source:
+                return f"{restore.restore(stores.documents, source, how)} documents restored"
         case "resume":
-            backup.resume(stores.documents)
+            restore.resume(stores.documents, _runs_as())
             return "the functions take and do work again"
         case _:
             return f"{migration.migrate(stores.documents, own.exports.lifting)} jobs lifted"
+
+
+def _runs_as() -> str:
+    """Who runs this, for the audit log: the account of the machine. Google's own audit log says whose credentials were used."""
+    number = os.getuid()
+    with suppress(KeyError):
+        return f"shared.data as {pwd.getpwuid(number).pw_name}"
+    return f"shared.data as {number}"
 
 
 def _erase(parsed: argparse.Namespace, own: Services) -> int:
@@ -86,6 +96,10 @@ def _source(objects: Objects, place: str) -> Iterator[BinaryIO]:
         return
     if not Path(place).exists():
         raise missing
+    if not Path(place).is_file():
+        raise InvalidRequestError(
+            f"{place} is no file; a backup is read twice, so it comes from no pipe: store it first"
+        )
     with Path(place).open("rb") as handle:
         yield handle
 
@@ -97,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=does)
         command.add_argument("place", help="a path, or gs://bucket/name")
     command.add_argument("--replace", action="store_true", help="delete what the database holds first")
+    command.add_argument("--unclosed", action="store_true", help="take a file whose end is missing, as far as it goes")
     commands.add_parser("resume", help="let the functions work again after a restore that failed and is given up")
     commands.add_parser("migrate", help="bring every document to the present form")
     erase = commands.add_parser("erase", help="erase what jobs of a table keep if it holds such a row")

@@ -1,23 +1,22 @@
-"""Documents as lines of JSON, and back: one line a document, nothing held in memory but a page.
+"""Documents as lines of JSON, and what such lines hold: one line a document, nothing held in memory but a page.
 
-A backup is of one moment, that of its beginning, whatever is written while it runs. A restore keeps the functions from working on
-half of the documents (`services.restoring`).
+A backup is of one moment, that of its beginning, whatever is written while it runs. Its last line says how many documents come
+before and what their lines hash to, so that a file that was cut, even between two lines, or lost one is not taken for a whole one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from shared.errors import ConflictError, InvalidRequestError
-from shared.models import SCHEMA, utc
-from shared.ports import Document, Documents, Query, Transaction
-from shared.services.restoring import MARK
+from shared.models import utc
+from shared.ports import Document, Documents, Query
 
 COLLECTIONS = (
     "connectors",
@@ -38,17 +37,36 @@ COLLECTIONS = (
 BELOW = {"export_jobs": "chunks"}
 PAGE = 300  # our choice: documents in memory at once
 _TIME = "$time"
+_END = "$end"
 _MARK = re.compile(r"\$+time")
 
 
+@dataclass(frozen=True)
+class Whole:
+    """What the closing line says of the lines before it: how many there are, and `sha256:…` of their bytes."""
+
+    documents: int
+    sha256: str
+
+
 def lines(documents: Documents) -> Iterator[bytes]:
-    """Yield every document as a line that `restore` takes, by collection and path."""
+    """Yield every document as a line, by collection and path, and the closing line."""
+    digest, count = hashlib.sha256(), 0
+    for line in map(_line, _documents(documents)):
+        digest.update(line)
+        count += 1
+        yield line
+    end = {"documents": count, "sha256": f"sha256:{digest.hexdigest()}"}
+    yield json.dumps({_END: end}).encode() + b"\n"
+
+
+def _documents(documents: Documents) -> Iterator[Document]:
     at = documents.moment()
     for collection in COLLECTIONS:
         for document in every(documents, collection, at):
-            yield _line(document)
+            yield document
             if collection in BELOW:
-                yield from map(_line, every(documents, f"{document.path}/{BELOW[collection]}", at))
+                yield from every(documents, f"{document.path}/{BELOW[collection]}", at)
 
 
 def every(documents: Documents, collection: str, at: datetime | None = None) -> Iterator[Document]:
@@ -62,76 +80,76 @@ def every(documents: Documents, collection: str, at: datetime | None = None) -> 
         page = _after(documents, collection, page, at) if len(page) == PAGE else []
 
 
-def restore(documents: Documents, source: Iterable[bytes], *, replace: bool = False) -> int:
-    """Create the documents of these lines; return how many. The same again changes nothing.
+class Reading:
+    """The documents of a backup's lines, path and content; once they are all read, `whole` says what they were.
 
-    The functions refuse work from the first line on until the last is written: if it raises, until it is done again with success,
-    or `resume` is called. With `replace`, what the database holds goes first: have the lines `checked` before.
+    With `unclosed`, lines without a closing one are taken for whole ones.
 
-    Raises:
-        ConflictError: a document of that path holds something else; those before it are restored.
-        InvalidRequestError: a line is none that `lines` wrote.
+    Raises, while it is read:
+        InvalidRequestError: a line is none that `lines` wrote, or the closing line is missing or says something else.
     """
-    with suppress(ConflictError):
-        documents.create(MARK, {"schema": SCHEMA})
-    if replace:
-        for collection in COLLECTIONS:
-            _delete_all(documents, collection)
-    count = _create_all(documents, source, replace=replace)
-    resume(documents)
-    return count
+
+    def __init__(self, source: Iterable[bytes], *, unclosed: bool = False) -> None:
+        self._source = source
+        self._unclosed = unclosed
+        self.whole = Whole(0, "")
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        digest, count, told = hashlib.sha256(), 0, None
+        for number, line in enumerate(self._source, 1):
+            if told is not None:
+                raise InvalidRequestError(
+                    f"line {number} comes after the closing line of this backup; restore an unchanged one"
+                )
+            found = _parsed(line, number)
+            if isinstance(found, Whole):
+                told = found
+                continue
+            digest.update(line)
+            count += 1
+            yield found
+        self.whole = Whole(count, f"sha256:{digest.hexdigest()}")
+        self._compare(told)
+
+    def _compare(self, told: Whole | None) -> None:
+        if told is None and not self._unclosed:
+            message = (
+                f"after its {self.whole.documents} documents this backup has no closing line, so its end is missing; take a whole "
+                "one, or with --unclosed what there is of this one"
+            )
+            raise InvalidRequestError(message)
+        if told is not None and told != self.whole:
+            message = (
+                f"this backup was made of {told.documents} documents, {told.sha256}, and now holds {self.whole.documents}, "
+                f"{self.whole.sha256}: lines were lost or changed; take a whole one"
+            )
+            raise InvalidRequestError(message)
 
 
-def checked(source: Iterable[bytes]) -> int:
-    """Return how many documents these lines are. Raises `InvalidRequestError`: none, or a line is none that `lines` wrote."""
-    count = sum(1 for _ in _read(source))
-    if count == 0:
-        raise InvalidRequestError("there is no line in this backup; name one that holds documents")
-    return count
+def checked(source: Iterable[bytes], *, unclosed: bool = False) -> Whole:
+    """Return what these lines are, having read them all. Raises `InvalidRequestError`: as `Reading`, or there is no document."""
+    reading = Reading(source, unclosed=unclosed)
+    for _ in reading:
+        pass
+    if reading.whole.documents == 0:
+        raise InvalidRequestError("there is no document in this backup; name one that holds some")
+    return reading.whole
 
 
-def resume(documents: Documents) -> None:
-    """Let the functions work again. Repeatable."""
-    documents.delete(MARK)
+def _parsed(line: bytes, number: int) -> tuple[str, dict[str, Any]] | Whole:
+    try:
+        match json.loads(line, object_hook=_decoded):
+            case {"$end": {"documents": int(documents), "sha256": str(sha256)}}:
+                return Whole(documents, sha256)
+            case [path, dict(data)] if _is_kept(path):
+                return path, data
+    except (TypeError, ValueError) as exc:
+        raise InvalidRequestError(_no_line(number)) from exc
+    raise InvalidRequestError(_no_line(number))
 
 
-def _delete_all(documents: Documents, collection: str) -> None:
-    while page := documents.query(Query(collection, limit=PAGE)):
-        for document in page:
-            if collection in BELOW:
-                _delete_all(documents, f"{document.path}/{BELOW[collection]}")
-            documents.delete(document.path)
-
-
-def _create_all(documents: Documents, source: Iterable[bytes], *, replace: bool) -> int:
-    count = 0
-    for path, data in _read(source):
-        try:
-            documents.create(path, data)
-        except ConflictError as exc:
-            if replace:  # of a job that was under way, or below a document that went before
-                documents.transact(partial(_put, path=path, data=data))
-            elif (found := documents.get(path)) is None or found.data != data:
-                message = f"{path} holds something else already; restore into an empty database, or with --replace"
-                raise ConflictError(message) from exc
-        count += 1
-    return count
-
-
-def _put(tx: Transaction, path: str, data: Mapping[str, Any]) -> None:
-    tx.set(path, data)
-
-
-def _read(source: Iterable[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(source, 1):
-        problem = f"line {number} is not one of a backup; is the file whole?"
-        try:
-            path, data = json.loads(line, object_hook=_decoded)
-        except (TypeError, ValueError) as exc:
-            raise InvalidRequestError(problem) from exc
-        if not (_is_kept(path) and isinstance(data, dict)):
-            raise InvalidRequestError(problem)
-        yield path, data
+def _no_line(number: int) -> str:
+    return f"line {number} is not one of a backup; is the file whole?"
 
 
 def _is_kept(path: Any) -> bool:

@@ -8,7 +8,10 @@ import msgspec
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One change or one run's end. `before` and `after` are digests; `outcome` is `done` or how a run ended."""
+    """One change or one run's end. `before` and `after` are digests; `outcome` is `done` or how a run ended.
+
+    `note` says in words what a restore of all documents did, null on all other entries.
+    """
 
     id: str
     at: datetime
@@ -19,6 +22,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     before: str | None = None
     after: str | None = None
+    note: str | None = None
 
 
 class AuditPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
+import json
+import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ from .permissions.journey import API, Journey
 from .test_restart import BIG, ROW_COUNT, wait_for_progress
 
 PLACE = f"gs://{BUCKETS['EXPORTS_BUCKET']}/backups/one.jsonl"
+PADDING = 3000
+"""Documents more in the restore that is held in its middle: some seconds of it."""
 LISTS = (
     "",
     "/tables",
@@ -55,11 +58,18 @@ def documents(lone: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def run(cloud: LocalCloud, *words: str) -> str:
     """Run `python -m shared.data` as the guide does, with the export worker's settings; return what it says."""
+    process = started(cloud, *words)
+    said, problem = process.communicate(timeout=240)
+    assert process.returncode == 0, problem
+    return said.splitlines()[-1]
+
+
+def started(cloud: LocalCloud, *words: str) -> subprocess.Popen[str]:
     environment = {**function_environment(cloud.layout, "export_worker"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "shared.data", *words]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()[-1]
+    return subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def listed(cloud: LocalCloud) -> dict[str, Any]:
@@ -126,20 +136,25 @@ def test_what_was_backed_up_is_there_again_after_everything_was_lost_and_a_job_g
 
 
 def _restore_slowly(lone: LocalCloud, journey: Journey, documents: Any, folder: Path) -> None:
-    """Restore from a pipe that stops in the middle; meanwhile people and Cloud Scheduler are sent away, and readers are not."""
-    pipe = folder / "backup"
-    os.mkfifo(pipe)
-    said: list[str] = []
-    restoring = threading.Thread(target=lambda: said.append(run(lone, "restore", str(pipe))))
-    restoring.start()
-    lines = read(lone).splitlines(keepends=True)
-    with pipe.open("wb") as sink:
-        sink.writelines(lines[: len(lines) // 2])
-        sink.flush()
+    """Hold a restore in its middle; meanwhile people and Cloud Scheduler are sent away, and readers are not."""
+    file = folder / "backup"
+    many = [
+        *read(lone).splitlines(keepends=True)[:-1],
+        *(b'["file_links/%04d", {"n": 1}]\n' % n for n in range(PADDING)),
+    ]
+    digest = hashlib.sha256(b"".join(many)).hexdigest()
+    file.write_bytes(
+        b"".join(many) + json.dumps({"$end": {"documents": len(many), "sha256": f"sha256:{digest}"}}).encode()
+    )
+    restoring = started(lone, "restore", str(file))
+    try:
         deadline = time.monotonic() + JOB_TIMEOUT_S
         while not documents.document("maintenance/restore").get().exists:
+            assert restoring.poll() is None, restoring.communicate()
             assert time.monotonic() < deadline
-            time.sleep(0.1)
+            time.sleep(0.02)
+        restoring.send_signal(signal.SIGSTOP)
+        assert documents.document("maintenance/restore").get().exists
         refused = journey.call(
             "POST", "/export", {"connector_name": "looker", "table_name": "x", "rows": ROWS}, status=503
         )
@@ -147,6 +162,7 @@ def _restore_slowly(lone: LocalCloud, journey: Journey, documents: Any, folder: 
         assert "connectors" in journey.call("GET", "")
         with pytest.raises(AssertionError, match="503"):
             journey.run_cron("bi-system-freshness")
-        sink.writelines(lines[len(lines) // 2 :])
-    restoring.join(timeout=240)
-    assert said == [f"{len(lines)} documents restored"]
+    finally:
+        restoring.send_signal(signal.SIGCONT)
+        said, problem = restoring.communicate(timeout=240)
+    assert (said, problem) == (f"{len(many)} documents restored\n", "")

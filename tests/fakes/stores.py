@@ -51,6 +51,7 @@ class InMemoryDocuments:
 
     def __init__(self, *, indexed: bool = True) -> None:
         self._indexed = indexed
+        self.clock = FakeClock()
         self._documents: dict[str, tuple[dict[str, Any], int]] = {}
         self._moments: dict[datetime, dict[str, tuple[dict[str, Any], int]]] = {}
         """What there was whenever somebody asked for the moment; what is stored is replaced, never changed."""
@@ -97,7 +98,7 @@ class InMemoryDocuments:
 
     def moment(self) -> datetime:
         with self._lock:
-            at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(microseconds=len(self._moments))
+            at = self.clock.now() + timedelta(microseconds=len(self._moments))
             self._moments[at] = dict(self._documents)
             return at
 
@@ -343,6 +344,7 @@ class InMemoryStores:
     clock: FakeClock = field(default_factory=FakeClock)
 
     def __post_init__(self) -> None:
+        self.documents.clock = self.clock
         self.objects.clock = self.clock
         self.secrets.clock = self.clock
         self.warehouse = InMemoryWarehouse(self.objects, self.clock)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import pwd
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.connectors._base import Check, RefreshStatus, VendorRefresh
-from shared.errors import VendorUnavailableError
+from shared.data.__main__ import main
+from shared.data.backup import lines
+from shared.data.restore import How, restore
+from shared.errors import InvalidRequestError, VendorUnavailableError
 from shared.services.audit import _hash
 from tests.functional.conftest import POWER_BI, SHEETS, World
 
@@ -111,6 +117,54 @@ def test_the_test_of_a_connector_is_audited_with_who_asked_and_how_it_ended(regi
         ("all", "connectors/ymca_sheets", "developer@localhost", "failed"),
         ("one", "connectors/ymca_powerbi", "developer@localhost", "failed"),
     ]
+
+
+def verified(world: World) -> dict[str, Any]:
+    answer = world.call("register", "GET", f"{API}/audit:verify")
+    assert answer.status == 200, answer.body
+    assert answer.body["ok"], answer.body["problems"]
+    return dict(answer.body)
+
+
+def restores(world: World) -> list[dict[str, Any]]:
+    """The entries of restores and of what ends them, by action."""
+    return sorted((one for one in entries(world) if one["resource"] == "database"), key=lambda one: one["action"])
+
+
+def test_a_restore_takes_entries_away_and_leaves_its_own_behind_those_that_it_brought(
+    registered: World, tmp_path: Path
+) -> None:
+    place = str(tmp_path / "backup.jsonl")
+    brought = verified(sealed(registered))
+    assert main(["backup", place], registered.services) == 0
+    registered.call("register", "DELETE", f"{API}/ymca_sheets")
+    lost = verified(sealed(registered))
+    assert main(["restore", "--replace", place], registered.services) == 0
+
+    assert "connector.delete" not in dict(actions(registered))
+    begun, done = restores(registered)
+    assert (begun["action"], done["action"]) == ("database.begin_restore", "database.restore")
+    assert begun["note"] == f"from {place}, in place of what there is; its last seal: {lost['head']}"
+    *before, end = Path(place).read_bytes().splitlines(keepends=True)
+    digest = hashlib.sha256(b"".join(before)).hexdigest()
+    assert done["note"].startswith(f"from {place}, {len(before)} documents restored, sha256:{digest}; ")
+    assert json.loads(end)["$end"] == {"documents": len(before), "sha256": f"sha256:{digest}"}
+    assert {one["actor"] for one in (begun, done)} == {f"shared.data as {pwd.getpwuid(os.getuid()).pw_name}"}
+    assert verified(registered)["head"] == brought["head"]
+    after = verified(sealed(registered))
+    assert (after["seals"], after["entries"]) == (brought["seals"] + 1, brought["entries"] + 2)
+
+
+def test_every_attempt_to_restore_and_its_end_are_told(registered: World, tmp_path: Path) -> None:
+    saved = list(lines(registered.fakes.documents))
+    for _ in range(2):
+        with pytest.raises(InvalidRequestError):
+            restore(registered.fakes.documents, saved[:-1], How("one", "rina", replace=True))
+    assert [(one["actor"], one["action"]) for one in restores(registered)] == [("rina", "database.begin_restore")] * 2
+    assert main(["resume"], registered.services) == 0
+    assert main(["resume"], registered.services) == 0
+    assert [one["action"] for one in restores(registered)][2:] == ["database.resume"]
+    verified(sealed(registered))
 
 
 def test_a_difference_that_was_not_mended_leaves_no_entry(registered: World) -> None:

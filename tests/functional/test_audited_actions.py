@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -211,6 +215,38 @@ def _(world: World) -> Entry:
     of = done(world)
     assert main(["erase", "people", "mail", "rina@example.org"], world.services) == 0
     return Entry(of, actor="shared.data", request="")
+
+
+def runs_as() -> str:
+    return f"shared.data as {pwd.getpwuid(os.getuid()).pw_name}"
+
+
+def restored(world: World, *, changed: bool = False) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "backup"
+        assert main(["backup", str(place)], world.services) == 0
+        if changed:
+            world.fakes.documents.update("connectors/ymca_sheets", {"name": "changed"})
+        return main(["restore", str(place)], world.services)
+
+
+@drives("database.begin_restore by restore")
+def _(world: World) -> Entry:
+    assert restored(world) == 0
+    return Entry("database", actor=runs_as(), request="")
+
+
+@drives("database.restore by restore")
+def _(world: World) -> Entry:
+    assert restored(world) == 0
+    return Entry("database", actor=runs_as(), request="")
+
+
+@drives("database.resume by restore")
+def _(world: World) -> Entry:
+    assert restored(world, changed=True) == 1
+    assert main(["resume"], world.services) == 0
+    return Entry("database", actor=runs_as(), request="")
 
 
 @drives("job.link_file by file_links")

@@ -17,9 +17,6 @@ ACCOUNT = "shared/connectors/google_sheets/account.py"
 _KEYS = "tests/unit/connectors/test_google_sheets_account.py::"
 _REGISTER = "tests/functional/test_connectors.py::"
 _LOST = "tests/functional/test_credentials.py::test_a_database_that_lost_its_documents_keeps_its_credentials_until_they_are_restored"
-_RESTORE = (
-    "tests/functional/test_backup.py::test_nothing_is_taken_or_done_between_the_first_line_of_a_restore_and_its_last"
-)
 _COMMIT = _AUDIT + "test_an_entry_is_written_in_the_commit_of_the_change_that_it_tells_of"
 
 SECRETS = (
@@ -43,27 +40,6 @@ SECRETS = (
         "if not used or is_restoring(self._stores.documents):",
         "if not used:",
         _LOST,
-    ),
-    Guard(
-        "nothing is done while documents are restored",
-        "shared/api/dispatch.py",
-        'if route.method != "GET" and not route.reads_mark:',
-        "if False:",
-        _RESTORE,
-    ),
-    Guard(
-        "nothing is exported while documents are restored",
-        "shared/services/exports.py",
-        "        refuse_while_restoring(mark)\n",
-        "",
-        _RESTORE,
-    ),
-    Guard(
-        "a backup is of one moment",
-        "shared/data/backup.py",
-        "    at = documents.moment()\n",
-        "    at = None\n",
-        "tests/functional/test_backup.py::test_a_backup_is_of_the_moment_when_it_began",
     ),
     Guard(
         "no digest of a secret is kept with an idempotency key",

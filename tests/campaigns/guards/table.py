@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.campaigns.guards.access import ACCESS, CONTRACT
 from tests.campaigns.guards.audited import ENTRIES
+from tests.campaigns.guards.backups import BACKUPS
 from tests.campaigns.guards.calls import CALLS, NAMES, PLACES
 from tests.campaigns.guards.data import BOUNDS, FORMULAS
 from tests.campaigns.guards.forms import FORMS
@@ -19,6 +20,7 @@ GUARDS = (
     *ACCESS,
     *FRONTS,
     *SECRETS,
+    *BACKUPS,
     *AUDITED,
     *ENTRIES,
     *CALLS,
