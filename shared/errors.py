@@ -27,9 +27,13 @@ and `retryable` in its record.
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
-from shared.redaction import redact, redact_value
+from shared.redaction import hinted, redact, redact_value
+
+_QUOTED = re.compile(r"(Invalid value|Invalid enum value|Object contains unknown field) (['`])(.*)\2", re.DOTALL)
+"""What msgspec says with a text of the sender's in it."""
 
 
 class BIConnectorsError(Exception):
@@ -58,6 +62,19 @@ class InvalidRequestError(BIConnectorsError):
 
     status = 400
     default_code = "invalid_request"
+
+
+def not_of_the_form(refusal: Exception, what: str = "", field: str | None = None) -> InvalidRequestError:
+    """Return the error for what msgspec refused: where it is and what was expected, and no text of the sender's beyond a hint.
+
+    Args:
+        what: what was refused, put before; e.g. `the changed schedule is not valid`.
+        field: its JSON path, if not the one that msgspec tells.
+    """
+    said, _, where = str(refusal).partition(" - at `")
+    pointer = where.rstrip("`") or "$"
+    said = _QUOTED.sub(lambda found: f"{found[1]} {found[2]}{hinted(found[3])}{found[2]}", said)
+    return InvalidRequestError(f"{what}{': ' if what else ''}{said} (at {pointer})", field=field or pointer)
 
 
 class UnauthenticatedError(BIConnectorsError):

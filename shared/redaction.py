@@ -159,6 +159,11 @@ def redact(text: str) -> str:
     return TOKEN.sub(MASK, _known.redact(text))
 
 
+def hinted(text: str) -> str:
+    """Return what may be told of a text that came where it does not belong: people paste secrets there."""
+    return text if len(text) < SHORTEST else f"{text[:2]}… ({len(text)} characters)"
+
+
 def without_word(path: str) -> str:
     """Return a path for a log, without the word of a link to a kept file: whoever has the word has the file."""
     return LINK_WORD.sub("…", path)

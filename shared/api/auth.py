@@ -68,7 +68,7 @@ class Authenticator:
                 raise ForbiddenError(
                     f"{host!r} is no name of this machine's own; call http://localhost or http://127.0.0.1"
                 )
-            if origin is not None and urlsplit(origin).hostname not in LOOPBACK:
+            if origin is not None and _name_in(origin.partition("//")[2]) not in LOOPBACK:
                 raise ForbiddenError(f"a page of {origin} may not act as the developer of this machine")
             return Caller("developer@localhost", Permission.ADMIN)
         if route.permission in RANKS:

@@ -23,8 +23,8 @@ from shared.api.auth import Authenticator, Caller
 from shared.api.paths import CONVERTERS, rule
 from shared.api.problems import MEDIA_TYPE, of_error, problem
 from shared.api.routes import ROUTES, Parameter, Route
-from shared.errors import BIConnectorsError, InvalidRequestError
-from shared.redaction import without_word
+from shared.errors import BIConnectorsError, InvalidRequestError, not_of_the_form
+from shared.redaction import hinted, without_word
 from shared.services.records import Idempotency
 from shared.services.restoring import MARK, refuse_while_restoring
 from shared.telemetry import bind, clear, log_event, request_span
@@ -276,9 +276,7 @@ def _body(request: flask.Request, route: Route) -> Any:
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as exc:
-        message, _, where = str(exc).partition(" - at `")
-        pointer = where.rstrip("`") or "$"
-        raise InvalidRequestError(f"{message} (at {pointer})", field=pointer) from exc
+        raise not_of_the_form(exc) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise InvalidRequestError(f"the body is not JSON: {exc}", field="$") from exc
 
@@ -291,9 +289,7 @@ def _converted(value: Any, kind: Any) -> Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as exc:
-        message, _, where = str(exc).partition(" - at `")
-        pointer = where.rstrip("`") or "$"
-        raise InvalidRequestError(f"{message} (at {pointer})", field=pointer) from exc
+        raise not_of_the_form(exc) from exc
 
 
 def _query(request: flask.Request, route: Route) -> dict[str, Any]:
@@ -302,7 +298,9 @@ def _query(request: flask.Request, route: Route) -> dict[str, Any]:
     for name, text in request.args.items():
         if name not in known:
             expected = ", ".join(known) or "none"
-            raise InvalidRequestError(f"unknown query parameter {name!r}; this route takes {expected}", field=name)
+            raise InvalidRequestError(
+                f"unknown query parameter {hinted(name)!r}; this route takes {expected}", field="query"
+            )
         values[name] = _parse(known[name], text)
     return values
 
@@ -317,7 +315,7 @@ def _parse(parameter: Parameter, text: str) -> Any:
     if parameter.kind == "string" and text:
         return text
     expected = EXPECTED[parameter.kind]
-    raise InvalidRequestError(f"{parameter.name} is {text!r}; expected {expected}", field=parameter.name)
+    raise InvalidRequestError(f"{parameter.name} is {hinted(text)!r}; expected {expected}", field=parameter.name)
 
 
 def _response(reply: Reply, route: Route) -> flask.Response:

@@ -9,6 +9,10 @@ from typing import Any
 import yaml
 
 from shared.errors import InvalidRequestError
+from shared.redaction import hinted
+
+QUOTED = re.compile(r"(['\"])(.+?)\1", re.DOTALL)
+"""What PyYAML quotes of the body when it refuses it, e.g. a tag."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -60,5 +64,7 @@ def decode(raw: bytes) -> Any:
     except (yaml.YAMLError, RecursionError, ValueError) as exc:
         mark = getattr(exc, "problem_mark", None)
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        said = getattr(exc, "problem", None) or str(exc)
+        said = QUOTED.sub(
+            lambda found: f"{found[1]}{hinted(found[2])}{found[1]}", getattr(exc, "problem", None) or str(exc)
+        )
         raise InvalidRequestError(f"the body is not YAML as taken here: {said}{where}", field="$") from exc

@@ -61,8 +61,8 @@ class Outgoing:
         host = self._host(url)
         if host is None:
             raise TargetError(
-                f"{_shown(url)} may not be called; expected https://<host name>/…, without user name, on port "
-                f"{' or '.join(map(str, sorted(self.ports)))}",
+                f"this URL may not be called, and is not repeated, for it may hold a secret; expected https://<host name>/…, without "
+                f"user name, on port {' or '.join(map(str, sorted(self.ports)))}",
                 code="url_not_allowed",
             )
         for entry in (item.strip().lower() for item in self.hosts):
@@ -165,9 +165,3 @@ class Bounded:
             self._raw.close()
             raise TargetError(f"the answer of {self._host} is too large; it was not read", code="answer_too_large")
         return part
-
-
-def _shown(url: str) -> str:
-    """Return scheme and host of a URL for a message: the rest may hold a secret."""
-    scheme, host = re.findall(r"^([A-Za-z][\w+.-]*://)?([^/?#]*)", url)[0]
-    return repr(f"{scheme}{host.rpartition('@')[2]}"[:100])

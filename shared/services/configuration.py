@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from shared import audit
-from shared.errors import BIConnectorsError, ConflictError, InvalidRequestError
+from shared.errors import BIConnectorsError, ConflictError, InvalidRequestError, not_of_the_form
 from shared.models import (
     Action,
     Applied,
@@ -103,7 +103,7 @@ class Configurations:
                 seen.add(name)
                 yield plan(name, item)
             except msgspec.ValidationError as exc:
-                yield _Step(kind, name, None, error=InvalidRequestError(f"{kind} {name!r}: {exc}"))
+                yield _Step(kind, name, None, error=not_of_the_form(exc, f"{kind} {name!r}"))
             except BIConnectorsError as error:
                 yield _Step(kind, name, None, error=error)
 

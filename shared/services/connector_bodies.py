@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from shared import connectors as kinds
-from shared.errors import InvalidRequestError
+from shared.errors import InvalidRequestError, TargetError, not_of_the_form
 
 SECRET_VERSION = re.compile(r"projects/[a-z0-9:.-]+/secrets/[A-Za-z0-9_-]{1,255}/versions/[1-9][0-9]{0,17}", re.ASCII)
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MAX_PAYLOAD_BYTES = 65_536  # of one version: cloud.google.com/secret-manager/quotas
 
 
@@ -24,7 +25,29 @@ def split_secrets(body: msgspec.Struct) -> tuple[dict[str, Any], dict[str, Any]]
         config.pop(name, None)
     declared = kinds.DECLARATIONS[config["connector_type"]]
     secrets = {field: config.pop(field) for field in declared.SECRET_FIELDS if field in config}
+    require_lines(config)
     return config, {field: _parsed(value) for field, value in secrets.items()}
+
+
+def require_lines(fields: Mapping[str, Any], place: str = "") -> None:
+    """Raise `InvalidRequestError` if a text holds a line feed, as a copied one may at its end, or another control character."""
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            require_lines(value, f"{place}{name}.")
+        elif isinstance(value, str) and CONTROL.search(value):
+            raise InvalidRequestError(
+                f"{place}{name} holds a line break or another control character; send it without",
+                field=f"{place}{name}",
+            )
+
+
+def stored_config(connector: Mapping[str, Any]) -> Any:
+    """Return the configuration that a connector's document holds. Raises `TargetError` if no such one would be taken now."""
+    try:
+        return msgspec.convert(connector["config"], kinds.DECLARATIONS[connector["connector_type"]].Config)
+    except msgspec.ValidationError as exc:
+        what = f"connector {connector['name']!r} is stored with a configuration that cannot be used, change it"
+        raise TargetError(not_of_the_form(exc, what).message) from exc
 
 
 def decode_secrets(payload: bytes, reference: str) -> dict[str, Any]:

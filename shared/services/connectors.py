@@ -22,6 +22,7 @@ from shared.errors import (
     InvalidRequestError,
     NotFoundError,
     UnsupportedError,
+    not_of_the_form,
 )
 from shared.models import RESERVED_NAMES, CheckResult, Connector, ConnectorPage, TestAllResult, TestResult
 from shared.pipeline.lease import target_key
@@ -34,6 +35,7 @@ from shared.services.connector_bodies import (
     encode_secrets,
     merge_patch,
     split_secrets,
+    stored_config,
 )
 from shared.services.credentials import delete_unless_named, former_credentials
 from shared.services.publish_holds import PublishHolds, refuse_held, refuse_while_used, still_held
@@ -128,7 +130,7 @@ class Connectors:
         try:
             config, secrets = split_secrets(msgspec.convert(merged, declared.Config))
         except msgspec.ValidationError as exc:
-            raise InvalidRequestError(f"the changed configuration is not valid: {exc}") from exc
+            raise not_of_the_form(exc, "the changed configuration is not valid") from exc
         now = self._stores.clock.now()
         fields: dict[str, Any] = {"config": config, "updated_at": now}
         if secrets:
@@ -228,10 +230,8 @@ class Connectors:
             )
 
     def open(self, document: Document) -> Any:
-        """Return the live connector of a document, guarded. Raises `CredentialError` if its credentials are gone."""
-        declared = kinds.DECLARATIONS[document.data["connector_type"]]
-        config = msgspec.convert(document.data["config"], declared.Config)
-        connector = self._load(config, self._read_secrets(document), self._runtime)
+        """Return the live connector of a document, guarded. Raises as `stored_config`; `CredentialError` if its credentials are gone."""
+        connector = self._load(stored_config(document.data), self._read_secrets(document), self._runtime)
         return self._runtime.guard(document.data["name"], connector)
 
     def open_for(self, job: Mapping[str, Any]) -> Any:
@@ -283,7 +283,7 @@ class Connectors:
         try:
             checked = msgspec.to_builtins(msgspec.convert(dict(options), kinds.DECLARATIONS[kind].RefreshOptions))
         except msgspec.ValidationError as exc:
-            raise InvalidRequestError(f"options are not of the form that {kind} takes: {exc}", field="options") from exc
+            raise not_of_the_form(exc, f"options are not of the form that {kind} takes", "options") from exc
         return {key: value for key, value in checked.items() if value is not None}
 
     def require_refresh(self, document: Document) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from shared import audit
-from shared.errors import InvalidRequestError
+from shared.errors import not_of_the_form
 from shared.models import ScheduleAction, ScheduleRequest
 from shared.ports import Document, Transaction
 from shared.services.connector_bodies import merge_patch
@@ -48,4 +48,4 @@ def asked_by(schedule: Mapping[str, Any], changes: Mapping[str, Any]) -> Schedul
     try:
         return msgspec.convert(merge_patch(asked, changes), ScheduleRequest)
     except msgspec.ValidationError as exc:
-        raise InvalidRequestError(f"the changed schedule is not valid: {exc}") from exc
+        raise not_of_the_form(exc, "the changed schedule is not valid") from exc

@@ -32,6 +32,7 @@ from shared.models import (
     new_id,
 )
 from shared.ports import CronJob, Document, Query, Stores, Transaction
+from shared.services.connector_bodies import require_lines
 from shared.services.connectors import Connectors
 from shared.services.cron import Cron
 from shared.services.freshness import end_watch
@@ -313,6 +314,7 @@ class Schedules:
 
     def _checked(self, request: ScheduleRequest, own_id: str | None) -> dict[str, Any]:
         """Return the fields of a valid request as they are stored."""
+        require_lines({"cron_expression": request.cron_expression})
         cron = Cron(request.cron_expression, request.timezone)
         connector = self._connectors.get(request.connector_name)
         export = request.export

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from shared.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from shared.models import BigQuerySource, ExportFormat, FirestoreSource, Source
 from shared.models import Mapping as RowMapping
 from shared.ports import ObjectInfo, Objects
+from shared.redaction import hinted
 
 MAX_FILES = 1_000  # our choice: one table's files; their list stays small and is frozen within a few boxes of work
 MAX_LISTED = 10_000  # our choice: names looked at under a pattern's prefix
@@ -28,6 +28,8 @@ TABLE = re.compile(r"(?:(?P<project>[a-z][a-z0-9.:-]{4,62})\.)?(?P<dataset>\w{1,
 PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]*")
 """An id; a project's number would name our own project by another word."""
 DATABASE = re.compile(r"\(default\)|(?![0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$)[a-z][a-z0-9-]{2,62}")
+URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]*)/([^\r\n]+)")
+MAX_NAME_BYTES = 1024  # cloud.google.com/storage/docs/objects#naming; neither does a name hold a line break
 ENDINGS = {"ndjson": "jsonl", "tsv": "csv"}
 
 
@@ -230,11 +232,11 @@ def is_many(name: str) -> bool:
 
 def parse_uri(uri: str) -> tuple[str, str]:
     """Return (bucket, name) of a `gs://` URI. Raises `InvalidRequestError`."""
-    parts = urlsplit(uri)
-    name = uri.removeprefix(f"gs://{parts.netloc}/")
-    if parts.scheme != "gs" or not parts.netloc or not name or name == uri:
-        raise InvalidRequestError(f"source.uri is {uri!r}; expected gs://bucket/name", field="source.uri")
-    return parts.netloc, name
+    found = URI.fullmatch(uri)
+    if found is None or len(found[2].encode()) > MAX_NAME_BYTES:
+        expected = f"gs://bucket/name, the name of at most {MAX_NAME_BYTES} bytes and one line"
+        raise InvalidRequestError(f"source.uri is {hinted(uri)!r}; expected {expected}", field="source.uri")
+    return found[1], found[2]
 
 
 def source_format(declared: ExportFormat | None, uri: str) -> ExportFormat:
@@ -246,7 +248,7 @@ def source_format(declared: ExportFormat | None, uri: str) -> ExportFormat:
         return ExportFormat(ENDINGS.get(ending, ending))
     except ValueError as exc:
         raise InvalidRequestError(
-            f"{uri} does not end in a known format ({', '.join(ExportFormat)}); say source.format",
+            f"source.uri does not end in a known format ({', '.join(ExportFormat)}); say source.format",
             field="source.format",
         ) from exc
 

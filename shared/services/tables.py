@@ -11,10 +11,11 @@ import msgspec
 
 from shared import audit
 from shared import connectors as kinds
-from shared.errors import InvalidRequestError, NotFoundError, PreconditionFailedError
+from shared.errors import InvalidRequestError, NotFoundError, PreconditionFailedError, not_of_the_form
 from shared.models import ExportFormat, ExportRequest, Mode, Source, Table, TableBody, TableDefaults, TablePage
 from shared.pipeline.preparing.checks import check_rules
 from shared.ports import Document, Query, Stores
+from shared.redaction import hinted
 from shared.services.records import Page, find, from_record, list_page, require, to_record
 from shared.services.sources import Sources
 
@@ -94,14 +95,12 @@ class Tables:
             if kind not in kinds.DECLARATIONS:
                 known = ", ".join(kinds.DECLARATIONS)
                 raise InvalidRequestError(
-                    f"{kind!r} is no connector type; expected {known}", field=f"defaults.target.{kind}"
+                    f"{hinted(kind)!r} is no connector type; expected {known}", field="defaults.target"
                 )
             try:
                 msgspec.convert(options, kinds.DECLARATIONS[kind].TargetOptions)
             except msgspec.ValidationError as exc:
-                raise InvalidRequestError(
-                    f"not of the form that {kind} takes: {exc}", field=f"defaults.target.{kind}"
-                ) from exc
+                raise not_of_the_form(exc, f"not of the form that {kind} takes", f"defaults.target.{kind}") from exc
 
     def get(self, name: str) -> Document:
         return require(self._stores.documents, f"tables/{name}", f"table {name!r}")
@@ -180,6 +179,6 @@ def target_options(chosen: Choices, kind: str) -> dict[str, Any]:
     try:
         options = msgspec.convert(dict(chosen.target), kinds.DECLARATIONS[kind].TargetOptions)
     except msgspec.ValidationError as exc:
-        raise InvalidRequestError(f"target is not of the form that {kind} takes: {exc}", field="target") from exc
+        raise not_of_the_form(exc, f"target is not of the form that {kind} takes", "target") from exc
     checked: dict[str, Any] = msgspec.to_builtins(options)
     return {key: value for key, value in checked.items() if value is not None}

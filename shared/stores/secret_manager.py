@@ -10,7 +10,7 @@ import google_crc32c
 from google.api_core import exceptions as google
 from google.cloud import secretmanager
 
-from shared.errors import CredentialError
+from shared.errors import CredentialError, InvalidRequestError
 from shared.ports import SecretVersion
 from shared.stores._channel import local_client
 
@@ -33,7 +33,7 @@ class SecretManagerSecrets:
         checksum = google_crc32c.value(payload)
         version = {"parent": name, "payload": {"data": payload, "data_crc32c": checksum}}
         try:
-            return str(self._client.add_secret_version(request=version).name)
+            return self._add_version(version)
         except google.NotFound:
             pass
         try:
@@ -41,11 +41,25 @@ class SecretManagerSecrets:
             self._client.create_secret(request={"parent": self._parent, "secret_id": secret_id, "secret": secret})
         except google.AlreadyExists:
             pass  # another request made it between the two calls
-        return str(self._client.add_secret_version(request=version).name)
+        except google.InvalidArgument as exc:
+            raise InvalidRequestError(f"Secret Manager keeps no secret of this name: {exc.message}") from exc
+        return self._add_version(version)
+
+    def _add_version(self, version: dict[str, Any]) -> str:
+        try:
+            return str(self._client.add_secret_version(request=version).name)
+        except google.InvalidArgument as exc:
+            raise InvalidRequestError(f"Secret Manager does not keep these credentials: {exc.message}") from exc
 
     def read(self, version_name: str) -> bytes:
         try:
             payload = self._client.access_secret_version(request={"name": version_name}).payload
+        except google.InvalidArgument as exc:  # the name is not repeated: people paste secrets where it belongs
+            raise CredentialError(
+                "the credentials are kept under a name that Secret Manager does not take; send those of the connector or channel "
+                "again, or name projects/PROJECT/secrets/SECRET/versions/NUMBER",
+                code="credential_missing",
+            ) from exc
         except (google.NotFound, google.FailedPrecondition) as exc:
             raise CredentialError(
                 f"the credentials in {version_name} are gone or disabled; send those of the connector or channel again",
@@ -71,8 +85,8 @@ class SecretManagerSecrets:
     def destroy(self, version_name: str) -> None:
         try:
             self._client.destroy_secret_version(request={"name": version_name})
-        except (google.NotFound, google.FailedPrecondition):
-            pass  # gone or destroyed already, which is what was asked
+        except (google.NotFound, google.FailedPrecondition, google.InvalidArgument):
+            pass  # gone or destroyed already, or never there, which is what was asked
 
     def delete(self, secret_id: str) -> None:
         try:

@@ -214,7 +214,7 @@ class InMemorySecrets:
 
     def add(self, secret_id: str, payload: bytes) -> str:
         if len(payload) > 65_536 or not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", secret_id):
-            raise ValueError("Secret Manager takes at most 64 KiB, and names of letters, digits, `_` and `-`")
+            raise InvalidRequestError("Secret Manager takes at most 64 KiB, and names of letters, digits, `_` and `-`")
         prefix = f"projects/fake/secrets/{secret_id}/versions/"
         number = 1 + sum(name.startswith(prefix) for name in self.payloads)
         self.payloads[prefix + str(number)] = payload
@@ -229,7 +229,7 @@ class InMemorySecrets:
 
     def read(self, version_name: str) -> bytes:
         if not re.fullmatch(r"projects/[^/]+/secrets/[^/]+/versions/[^/]+", version_name):
-            raise ValueError(f"{version_name!r} is no version of Secret Manager")  # which the server refuses too
+            raise CredentialError("this is no name of a version", code="credential_missing")  # as the server says
         payload = self.payloads.get(version_name)
         if payload is None:
             raise CredentialError(f"{version_name} is gone", code="credential_missing")

@@ -217,7 +217,7 @@ def test_an_item_that_fails_when_it_is_tried_stops_no_other(world: World) -> Non
     [
         ({"connectors": [{"name": "a", "connector_type": "google_sheets", "spreadsheet_id": "1"}]}, "only by credentials_secret"),
         ({"connectors": [{**CONFIGURATION["connectors"][0], "service_account_key": {"a": 1}}]}, "only by credentials_secret"),
-        ({"connectors": [{**CONFIGURATION["connectors"][0], "no_such": 1}]}, "no_such"),
+        ({"connectors": [{**CONFIGURATION["connectors"][0], "no_such": 1}]}, "unknown field `no… (7 characters)`"),
         ({"connectors": CONFIGURATION["connectors"] * 2}, "is there twice"),
         ({"tables": [{"source": {"uri": "gs://a/b.csv"}}]}, "table 1 has no name"),
         ({"schedules": [{"name": "s", "connector_name": "x"}]}, "cron_expression"),
@@ -251,7 +251,7 @@ def test_yaml_is_the_same_configuration(world: World) -> None:
     [
         ("tables: &a [1]\nconnectors: *a\n", "aliases are not taken (line 2"),
         ("tables: [\n", "line 2"),
-        ("tables: []\ntables: []\n", "'tables' is there twice"),
+        ("tables: []\ntables: []\n", "is there twice (line 1"),
         ("tables: !!python/object/apply:os.system [id]\n", "could not determine a constructor"),
         ("- 1\n", "Expected `object`"),
         ("tabels: []\n", "unknown field"),

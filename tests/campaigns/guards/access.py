@@ -270,7 +270,7 @@ ACCESS = (
     Guard(
         "the developer's identity is for no page of another origin",
         AUTH,
-        "if origin is not None and urlsplit(origin).hostname not in LOOPBACK:",
+        'if origin is not None and _name_in(origin.partition("//")[2]) not in LOOPBACK:',
         "if False:",
         _ACCESS + "test_a_page_of_another_origin_cannot_use_the_developers_identity",
     ),

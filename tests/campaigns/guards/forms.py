@@ -8,7 +8,45 @@ _SSRF = "tests/unit/connectors/test_outgoing.py::"
 _REJECTS = "tests/functional/test_mapping.py::test_rejects_are_listed_in_pages"
 _LINE_FEED = "tests/functional/test_contract.py::test_no_pattern_takes_a_last_line_feed_that_its_published_form_refuses"
 
+_PASTED, _STORED = "tests/functional/test_pasted.py::", "tests/functional/test_stored_forms.py::"
+BODIES = "shared/services/connector_bodies.py"
+
 FORMS = (
+    Guard(
+        "what the sender wrote is told by a hint alone",
+        "shared/redaction.py",
+        "return text if len(text) < SHORTEST else",
+        "return text if text else",
+        _PASTED + "test_what_was_pasted_is_neither_told_nor_logged",
+    ),
+    Guard(
+        "what msgspec quotes of the sender's is told by a hint alone",
+        "shared/errors.py",
+        "    said = _QUOTED.sub(",
+        "    _QUOTED.sub(",
+        _PASTED + "test_what_was_pasted_is_neither_told_nor_logged",
+    ),
+    Guard(
+        "a text of a configuration is one line",
+        BODIES,
+        "    require_lines(config)\n",
+        "",
+        _STORED + "test_a_text_of_a_configuration_is_one_line",
+    ),
+    Guard(
+        "an expression is one line",
+        "shared/services/schedules.py",
+        '        require_lines({"cron_expression": request.cron_expression})\n',
+        "",
+        _STORED + "test_an_expression_is_one_line",
+    ),
+    Guard(
+        "a configuration that is stored in no valid form is refused in words",
+        BODIES,
+        "        raise TargetError(not_of_the_form(exc, what).message) from exc",
+        "        raise",
+        _STORED + "test_a_job_through_a_connector_that_is_stored_in_no_valid_form_fails_in_words",
+    ),
     Guard(
         "what is no reference is not repeated",
         BODIES,

@@ -16,10 +16,10 @@ NOTICES = (
         _CHANNELS + "test_a_url_that_may_not_be_called_is_refused_and_nothing_kept",
     ),
     Guard(
-        "a refusal repeats no path of a URL",
+        "a refusal repeats nothing of a URL",
         "shared/connectors/_outgoing.py",
-        '([^/?#]*)", url)[0]',
-        '(.*)", url)[0]',
+        'f"this URL may not be called, and is not repeated',
+        'f"{url} may not be called, and is not repeated',
         _CHANNELS + "test_a_refusal_does_not_repeat_the_path_which_may_be_a_secret",
     ),
     Guard(

@@ -236,8 +236,20 @@ def cron_job(job_id: str = "01kb" + "a" * 22, **more: Any) -> CronJob:
 
 def test_a_payload_that_secret_manager_does_not_keep_is_refused(secrets: Secrets) -> None:
     secrets.add("bi-connector-x", b"x" * 65_536)
-    with pytest.raises(Exception, match=r"64 KiB|65537 bytes"):
+    with pytest.raises(InvalidRequestError, match=r"64 KiB|65537 bytes"):
         secrets.add("bi-connector-x", b"x" * 65_537)
+    with pytest.raises(InvalidRequestError, match="name"):
+        secrets.add("no secret's name", b"x")
+
+
+def test_a_name_that_secret_manager_does_not_take_is_one_without_credentials_and_is_not_repeated(
+    secrets: Secrets,
+) -> None:
+    with pytest.raises(CredentialError) as refused:
+        secrets.read("pasted-by-mistake")
+    assert refused.value.code == "credential_missing"
+    assert "pasted" not in refused.value.message
+    secrets.destroy("pasted-by-mistake")
 
 
 def test_cron_jobs_are_put_listed_and_deleted(cron_jobs: CronJobs) -> None:
