@@ -7,9 +7,7 @@ _REGISTER = "tests/functional/test_connectors.py::"
 _SSRF = "tests/unit/connectors/test_outgoing.py::"
 _REJECTS = "tests/functional/test_mapping.py::test_rejects_are_listed_in_pages"
 _LINE_FEED = "tests/functional/test_contract.py::test_no_pattern_takes_a_last_line_feed_that_its_published_form_refuses"
-
 _PASTED, _STORED = "tests/functional/test_pasted.py::", "tests/functional/test_stored_forms.py::"
-BODIES = "shared/services/connector_bodies.py"
 
 FORMS = (
     Guard(
