@@ -114,6 +114,13 @@ deploy export export 512Mi 8 120 all ""
 deploy export-worker export 1Gi 1 900 internal-only ",EXPORT_ROLE=worker"
 deploy refresh refresh 512Mi 8 300 all ""
 
+# As in infra/terraform/exclusions.tf: the path of a link to a kept file leads to the file, so no log keeps it.
+links="name=$PREFIX-links,filter=httpRequest.requestUrl=~\"^https?://[^/]+/files/\" AND (resource.labels.service_name=\"$PREFIX-export\" OR resource.labels.url_map_name=\"$PREFIX-origin\")"
+case ";$(gcloud logging sinks describe _Default --format='value(exclusions[].name)');" in
+  *";$PREFIX-links;"*) gcloud logging sinks update _Default --update-exclusion="$links" ;;
+  *) gcloud logging sinks update _Default --add-exclusion="$links" ;;
+esac
+
 invoker() { gcloud run services add-iam-policy-binding "$PREFIX-$1" --region="$REGION" --member="$2" --role=roles/run.invoker; }
 case $ADMIN in
   *.gserviceaccount.com) admin="serviceAccount:$ADMIN" ;;

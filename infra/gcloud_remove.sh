@@ -40,6 +40,10 @@ if gcloud firestore databases describe --database="$DATABASE" >/dev/null 2>&1; t
   gcloud firestore databases delete --database="$DATABASE"
 fi
 
+case ";$(gcloud logging sinks describe _Default --format='value(exclusions[].name)');" in
+  *";$PREFIX-links;"*) gcloud logging sinks update _Default --remove-exclusions="$PREFIX-links" ;;
+esac
+
 # Grants on the project outlive their account; those on a queue, bucket or account went with it.
 gcloud projects get-iam-policy "$PROJECT" --flatten='bindings[].members' --format='csv[no-heading,separator="|"](bindings.role, bindings.members)' |
   while IFS='|' read -r role member; do

@@ -19,7 +19,7 @@ from infra.check import listing
 from infra.check.guide import gcloud_of_guide
 from infra.check.terraform import ROOT, CheckError
 
-SCRIPT, REMOVAL = ROOT / "infra" / "gcloud.sh", ROOT / "infra" / "gcloud_remove.sh"
+SCRIPT, REMOVAL, MOMENT = (ROOT / "infra" / f"{name}.sh" for name in ("gcloud", "gcloud_remove", "gcloud_moment"))
 ARGUMENTS = ("example-project", "europe-west1", "bi", "ada@example.org")
 _NOTES = r"""
 gcloud() {
@@ -31,6 +31,9 @@ gcloud() {
   case "$*" in
     "projects describe"*) echo 123456789012 ;;
     *"value(deleted)"*) [ "$MISSING" = 1 ] || echo True ;;
+    "logging sinks describe"*) [ "$MISSING" = 1 ] || echo bi-links ;;
+    "firestore backups list"*) echo "${BACKUP-}" ;;
+    "firestore operations list"*) echo "${STATE-}" ;;
     "projects get-iam-policy"*) printf '%s\n' "$GRANTS" ;;
     "iam roles list"*) echo "$ROLES" ;;
     "scheduler jobs list"*) echo bi-schedule-01ke70ehg0txapbgjgxdvk3037 ;;
@@ -38,6 +41,7 @@ gcloud() {
     *describe*) return "$MISSING" ;;
   esac
 }
+sleep() { :; }
 command_not_found_handle() {
   { printf '%q ' "$@"; echo; } >>"$NOTES"
   echo "$1: nothing here reads what that does" >&2
@@ -58,6 +62,12 @@ def commands_of_script(*, missing: bool, admin: str = ARGUMENTS[-1]) -> list[str
 def commands_of_removal(grants: str, roles: str) -> list[str]:
     """What the removal would run where everything is there: `grants` as lines `role|member`, `roles` as names between spaces."""
     return _run(REMOVAL, ARGUMENTS[:-1], {"MISSING": "0", "GRANTS": grants, "ROLES": roles})
+
+
+def commands_of_moment(*, backup: str, state: str, missing: bool = True) -> list[str]:
+    """What taking a moment of Firestore's backups would run: `backup` is the newest, empty for none, `state` how its restore stands."""
+    told = {"MISSING": "1" if missing else "0", "BACKUP": backup, "STATE": state}
+    return _run(MOMENT, (ARGUMENTS[0], ARGUMENTS[2]), told)
 
 
 def urls_of_script(arguments: tuple[str, ...]) -> set[str]:
@@ -129,6 +139,7 @@ def left_behind() -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
 
 
 _GRANT = ["projects", "add-iam-policy-binding"]
+_EXCLUSION = ["logging", "sinks", "update", "_Default"]
 _KINDS = (
     "functions",
     "scheduler jobs",
@@ -144,6 +155,8 @@ _KINDS = (
 def _made(words: list[str]) -> tuple[str, str] | None:
     if words[1:3] == _GRANT:
         return "grant", f"{_flag(words, 'role')} {_flag(words, 'member')}"
+    if words[1:5] == _EXCLUSION:
+        return "exclusion", _flag(words, "add-exclusion").partition(",")[0].removeprefix("name=")
     for kind in _KINDS:
         verb = [*kind.split(), "deploy" if kind == "functions" else "create"]
         if words[1 : 1 + len(verb)] == verb:
@@ -156,6 +169,8 @@ def _made(words: list[str]) -> tuple[str, str] | None:
 def _removed(words: list[str]) -> tuple[str, str] | None:
     if words[1:3] == ["projects", "remove-iam-policy-binding"]:
         return "grant", f"{_flag(words, 'role')} {_flag(words, 'member')}"
+    if words[1:5] == _EXCLUSION:
+        return "exclusion", _flag(words, "remove-exclusions")
     if words[1:3] == ["storage", "rm"]:
         return "storage buckets", words[3]
     for kind in (*_KINDS, "secrets"):
@@ -172,7 +187,8 @@ def _flag(words: list[str], name: str) -> str:
 def lint() -> str:
     """Say how many commands gcloud knows. Raises `CheckError` with gcloud's own complaint about the first that it does not."""
     of_scripts = {*commands_of_script(missing=True), *commands_of_script(missing=False), *removal_of_all()}
-    every = sorted({*of_scripts, *gcloud_of_guide()})
+    of_moment = commands_of_moment(backup=f"{listing.PLACE}/backups/b", state="SUCCESSFUL")
+    every = sorted({*of_scripts, *of_moment, *gcloud_of_guide()})
     commands = list({_form(command): command for command in every}.values())
     program = shutil.which("gcloud")
     if program is None:

@@ -26,7 +26,7 @@ from infra.check.terraform import ROOT, CheckError, Terraform, run_to_the_end
 GUIDE = ROOT / "infra" / "DEPLOY.md"
 NEVER_APPLIED = "What was never applied"
 WITHOUT = "## Without Terraform\n"
-EXECUTED = {name: shutil.which(name) for name in ("cat", "date", "rm", "sed", "tee", "tr")} | {
+EXECUTED = {name: shutil.which(name) for name in ("cat", "date", "grep", "rm", "sed", "tee", "tr")} | {
     "python3": str(Path(sys.executable).resolve()),
 }
 """What runs as it is: it only reads and writes files of the walk, or tells the day."""
@@ -36,16 +36,15 @@ IDENTITY = "an-identity-token"
 """What gcloud answers for one, below."""
 
 IN_A_SENTENCE = re.compile(r"`(?:make|git|gcloud|terraform|curl|python3?|infra/\S+|GET|POST|PUT|PATCH|DELETE) [^`]+`")
-SCRIPTS = ("infra/gcloud.sh", "infra/gcloud_remove.sh")
+SCRIPTS = ("infra/gcloud.sh", "infra/gcloud_moment.sh", "infra/gcloud_remove.sh")
 STAND_INS = ("make", "git", "gcloud", "terraform", "curl", ".venv/bin/python", *SCRIPTS)
 ANSWERS = r"""
 [ "$NAME" != .venv/bin/python ] || : "${LOCATION:?the settings of the export worker are missing}"
 case "$NAME $*" in
   "gcloud projects describe"*projectNumber*) echo 123456789012 ;;
   "gcloud auth print-identity-token"*) echo an-identity-token ;;
-  "gcloud firestore operations list"*"value(done)"*) echo True ;;
+  "terraform "*" output -json origin") echo '{"url": "https://bi.example.org", "address": "203.0.113.7"}' ;;
   "gcloud functions describe"*) echo '{"serviceConfig": {"environmentVariables": {"LOCATION": "europe-west1"}}}' ;;
-  "gcloud firestore backups list"*) echo projects/my-project/locations/europe-west1/backups/b ;;
   ".venv/bin/python "*" erase "*) printf '%s\n' 'silenced: none' 'erased: none' 'running: 01ke70ehg0txapbgjgxdvk3037' 'unread: 01, 02' ;;
   "make "*) /bin/chmod +x .venv/bin/python ;;
 esac
@@ -240,6 +239,8 @@ def of_environments(seen: Walk, terraform: Terraform, place: Path) -> set[str]:
         variables.write_text(seen.files[name], encoding="utf-8")
         plan = terraform.plan(place, variables)
         known |= set(plan["planned_values"]["outputs"]["urls"]["value"].values())
+        if domain := plan["variables"]["domain"].get("value"):
+            known.add(f"https://{domain}")
         kept[Path(name).stem] = outlives_destroy(plan)
     if kept != (left_out := left_out_of_destroy(seen)):
         raise CheckError(

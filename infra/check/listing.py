@@ -28,7 +28,10 @@ PLACE = f"{PROJECT}/locations/europe-west1"
 OWN, FOREIGN = "bi", "bi2"
 """Prefixes: of the environment that is listed, and of its neighbour, of which no line may tell."""
 
-APIS = "cloudbilling cloudfunctions cloudresourcemanager cloudscheduler cloudtasks firestore iam run secretmanager"
+APIS = (
+    "artifactregistry cloudbilling cloudfunctions cloudresourcemanager cloudscheduler cloudtasks firestore iam logging "
+    "run secretmanager"
+)
 RECORDS: dict[str, tuple[str, tuple[str, ...]]] = {
     r"/functions": ("functions", (f"{PLACE}/functions/{{}}-register",)),
     r"/jobs": ("jobs", (f"{PLACE}/jobs/{{}}-schedule-01ke70ehg0txapbgjgxdvk3037",)),
@@ -39,6 +42,9 @@ RECORDS: dict[str, tuple[str, tuple[str, ...]]] = {
     r"/backups": ("backups", (f"{PLACE}/backups/{{}}",)),
     r"/serviceAccounts": ("accounts", (f"{PROJECT}/serviceAccounts/{{}}-build@my-project.iam.gserviceaccount.com",)),
     r"/b": ("items", ("my-project-{}-tables",)),
+    r"/repositories": ("repositories", (f"{PLACE}/repositories/{{}}-functions",)),
+    r"/metrics": ("metrics", ("{}/jobs",)),
+    r"/sinks": ("sinks", ("{}-audit",)),
     r"/roles": ("roles", (f"{PROJECT}/roles/{{}}_tracer",)),
 }
 """By the end of an address: the name of the list, and the names in it, once of ours and once of the neighbour."""
@@ -47,6 +53,10 @@ DESCRIBED: dict[str, tuple[dict[str, Any], str]] = {
     r"/v1/projects/my-project": ({"projectId": "my-project", "projectNumber": "123456789012"}, "123456789012"),
     r"/v1/projects/my-project/billingInfo": ({"billingEnabled": True}, "True"),
     r"/v1/projects/my-project/roles/bi_\w+": ({"name": f"{PROJECT}/roles/bi_tracer", "deleted": True}, "True"),
+    r"/v2/projects/my-project/sinks/_Default": (
+        {"name": "_Default", "exclusions": [{"name": "bi-links"}, {"name": "bi2-links"}]},
+        "bi-links;bi2-links",
+    ),
     r"/v2/" + PLACE + r"/functions/bi-export-worker": (
         {
             "name": f"{PLACE}/functions/bi-export-worker",
@@ -96,7 +106,7 @@ def _lists(command: str) -> bool:
 
 def _alike(command: str) -> str:
     """Scripts and guide name their examples differently, the scripts name the project by a variable, the guide two environments."""
-    alike = re.sub(r"(?<=[/^:-])test(?=[-_])", OWN, command.replace("example-project", "my-project"))
+    alike = re.sub(r"(?<=[/^:.-])test(?=[-_/.])", OWN, command.replace("example-project", "my-project"))
     words = shlex.split(re.sub(rf"(?<=describe ){OWN}_\w+", f"{OWN}_tracer", alike))
     named = any("my-project" in word for word in words if word.startswith("--project") or not word.startswith("-"))
     return shlex.join(words if named else [*words, "--project=my-project"])
@@ -135,7 +145,7 @@ def _wrong_in(folder: str, program: str, command: str, port: int) -> str | None:
         return None if any(wanted in said for _, wanted in DESCRIBED.values()) else f"prints {said or 'nothing'}"
     if not done.stdout.strip():
         return "lists nothing, though there is something of ours"
-    if "--filter" in command and re.search(rf"\b{FOREIGN}[-_]", done.stdout):
+    if "--filter" in command and re.search(rf"\b{FOREIGN}(?![a-z0-9])", done.stdout):
         return f"lists what is not of this environment: {done.stdout.strip()[-300:]}"
     if "secrets" in command and not all(f"{OWN}-{name}" in done.stdout for name in ("connector", "channel")):
         return f"does not list every credential: {done.stdout.strip()[-300:]}"

@@ -87,6 +87,8 @@ MUTANTS = (
     Mutant("alerts when all is well", "alerts.tf", 'comparison      = "COMPARISON_GT"\n      threshold_value = each.value.above', 'comparison      = "COMPARISON_LT"\n      threshold_value = each.value.above', "alerts_reach_somebody"),
     Mutant("failures count as good", "objectives.tf", "AND ${good_total_ratio.value.good}", "AND ${good_total_ratio.value.total}", "objectives_are_those_listed"),
     Mutant("our audit is not kept", "audit.tf", 'jsonPayload.message="audit"', 'jsonPayload.message="audited"', "the_audit_is_kept"),
+    Mutant("links stand in the log", "exclusions.tf", "/files/", "/file/", "links_are_not_logged"),
+    Mutant("exports leave no log", "exclusions.tf", "[^/]+/files/", "", "links_are_not_logged"),
     Mutant("an attribute that is none", "queues.tf", "max_doublings ", "max_doubling ", "terraform"),
     Mutant("a required attribute is missing", "firestore.tf", '  type                              = "FIRESTORE_NATIVE"\n', "", "terraform"),
     Mutant("a list for a number", "functions.tf", "= each.value.timeout_s", "= [each.value.timeout_s]", "terraform"),
@@ -139,6 +141,7 @@ SCRIPT_MUTANTS = (
     ScriptMutant("queues that change when they are there", 'queues update "$PREFIX-$name" "${limits[@]}"', 'queues update "$PREFIX-$name" "${limits[@]}" --max-doublings=1', "run again, makes something else of queue bi-export"),
     ScriptMutant("images are kept for ever", '"type":"Delete"},"condition":{"olderThan"', '"type":"Keep"},"condition":{"olderThan"', "clean_up"),
     ScriptMutant("a function runs another's code", '--source="build/$2"', '--source="build/export"', "package"),
+    ScriptMutant("links stand in the log", "[^/]+/files/", "[^/]+/file/", "exclusion bi-links of _Default, filter"),
     ScriptMutant("an API is not enabled", " secretmanager.googleapis.com", "", "only Terraform makes api secretmanager"),
 )  # fmt: skip
 

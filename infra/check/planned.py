@@ -144,6 +144,8 @@ def _callers(plan: Plan, done: Outcome) -> None:
 def _of_the_project(plan: Plan, done: Outcome) -> None:
     for _, values in plan.of("google_project_service"):
         done.add(f"api {values['service']}")
+    for _, values in plan.of("google_logging_project_exclusion"):
+        done.add(f"exclusion {values['name']} of _Default", filter=values["filter"])
     for _, values in plan.of("google_artifact_registry_repository"):
         policies = {one["id"]: plain({**one, "id": None}) for one in values["cleanup_policies"]}
         name = f"repository {values['repository_id']}"

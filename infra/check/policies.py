@@ -14,6 +14,7 @@ from infra.check.watching import (
     alerts_are_tested,
     alerts_reach_somebody,
     alerts_wait_for_their_metrics,
+    links_are_not_logged,
     objectives_are_those_listed,
     the_audit_is_kept,
     the_budget_covers_everything,
@@ -336,6 +337,7 @@ POLICIES: tuple[Callable[[Plan], Violations], ...] = (
     alerts_reach_somebody,
     objectives_are_those_listed,
     the_audit_is_kept,
+    links_are_not_logged,
     rights_are_those_needed,
     both_ways_are_alike,
 )

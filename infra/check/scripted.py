@@ -217,6 +217,12 @@ def _job(done: Outcome, it: Command) -> None:
     )
 
 
+def _exclusion(done: Outcome, it: Command) -> None:
+    (said,) = it.said.values()
+    name, _, text = said.partition(",filter=")
+    done.add(f"exclusion {name.removeprefix('name=')} of {it.names[0]}", filter=text)
+
+
 def _nothing(_: Outcome, __: Command) -> None:
     """What it does shows in what follows."""
 
@@ -255,6 +261,7 @@ FORMS = {
     "firestore fields ttls update": Form(_expiry, "database= collection-group= enable-ttl", "async"),
     "scheduler jobs create http": Form(_job, f"{_JOB} headers="),
     "scheduler jobs update http": Form(_job, f"{_JOB} update-headers="),
+    "logging sinks update": Form(_exclusion, takes="add-exclusion= update-exclusion="),
 }  # fmt: skip
 """The first words of a command that changes something, and how it is read."""
 
@@ -268,5 +275,6 @@ READING = (
     "storage buckets describe",
     "tasks queues describe",
     "scheduler jobs describe",
+    "logging sinks describe",
 )
 """The first words of a command that changes nothing."""

@@ -135,6 +135,25 @@ def the_audit_is_kept(plan: Plan) -> Violations:
             yield from _services(plan, address, found.group(1))
 
 
+def links_are_not_logged(plan: Plan) -> Violations:
+    """Requests for a kept file by its link, and no others, are left out of the logs, whichever way they come."""
+    prefix = plan.variables["prefix"]["value"]
+    wanted = {f'service_name="{prefix}-export"', f'url_map_name="{prefix}-origin"'}
+    for _, values in plan.of("google_logging_project_exclusion"):
+        found = re.fullmatch(r'httpRequest\.requestUrl=~"(\S+)" AND \((.*)\)', values["filter"])
+        places = {one.removeprefix("resource.labels.") for one in found.group(2).split(" OR ")} if found else set()
+        seen = [
+            path for path in LOGGED if found and re.search(found.group(1), f"https://{prefix}-export-1.run.app{path}")
+        ]
+        if places == wanted and seen == ["/files/01ke70ehg0"] and not values.get("disabled"):
+            return
+    yield "the log of requests keeps links to files, or loses what is none"
+
+
+LOGGED = ("/files/01ke70ehg0", "/health", "/api/bi-connectors/export-jobs/files:linkFile", "/api/bi-connectors/files/x")
+"""Paths: the first is the route of a link (a test holds it to the table), the others are none."""
+
+
 def _listed(name: str) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = json.loads(
         (ROOT / "infra" / "terraform" / f"{name}.json").read_text(encoding="utf-8")

@@ -27,7 +27,7 @@ from .permissions.journey import Journey
 from .permissions.recorder import Call, Recorder
 
 SIGN_BLOB = re.compile(r"/v1/projects/-/serviceAccounts/bi-([a-z-]+)@local-project\.iam\.gserviceaccount\.com:signBlob")
-BY_HAND_STEP = "Let exports read more than the tables bucket"
+BY_HAND_STEP = "Optional: let functions read documents and secrets of yours"
 RUNS_AS_ITSELF = "export"
 """The only function that is handed a key of its own service account, so a call as that account is its."""
 

@@ -7,8 +7,8 @@ import shlex
 
 import pytest
 
-from infra.check.gcloud import commands_of_script, left_behind, removal_of_all
-from infra.check.terraform import ROOT
+from infra.check.gcloud import commands_of_moment, commands_of_script, left_behind, removal_of_all
+from infra.check.terraform import ROOT, CheckError
 from tests.e2e.permissions.granted import granted, roles
 
 NOT_OFFERED = {"queries", "datasets", "traces"}
@@ -83,6 +83,31 @@ def test_an_administrator_is_granted_as_what_he_is(admin: str, member: str) -> N
     grants = [line for line in commands_of_script(missing=True, admin=admin) if f":{admin}" in line]
     assert len(grants) == 3
     assert all(f"--member={member}" in shlex.split(line) for line in grants)
+
+
+BACKUP = "projects/example-project/locations/europe-west1/backups/b"
+
+
+def test_the_newest_backup_is_restored_once() -> None:
+    first = commands_of_moment(backup=BACKUP, state="SUCCESSFUL")
+    again = commands_of_moment(backup=BACKUP, state="SUCCESSFUL", missing=False)
+    restore = f"gcloud firestore databases restore --source-backup={BACKUP} --destination-database=bi-restored"
+    assert (first.count(restore), again.count(restore)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("backup", "state", "complaint"),
+    [
+        ("", "SUCCESSFUL", "no backup of bi-connectors that is ready"),
+        (BACKUP, "PROCESSING", "not whole after four hours"),
+        (BACKUP, "FAILED", "could not be restored"),
+        (BACKUP, "CANCELLED", "could not be restored"),
+    ],
+)
+def test_a_moment_that_cannot_be_taken_ends_by_itself_and_says_why(backup: str, state: str, complaint: str) -> None:
+    """Without an end, or on the first day, nobody would know what the command waits for."""
+    with pytest.raises(CheckError, match=complaint):
+        commands_of_moment(backup=backup, state=state)
 
 
 def test_what_one_script_makes_the_other_takes_away_and_nothing_else() -> None:

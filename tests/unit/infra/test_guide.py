@@ -16,6 +16,8 @@ from shared.data.erasure import Erased
 
 TERRAFORM, GCLOUD = 0, 1
 """The two ways of the guide."""
+ORIGIN = "bi.example.org"
+"""Under which all functions are, once the guide has put them there."""
 URLS = {f"bi-{name}-123456789012.europe-west1.run.app": name for name in ("register", "export", "refresh")}
 
 
@@ -30,10 +32,10 @@ def seen(ways: list[guide.Walk]) -> guide.Walk:
 
 
 def test_every_line_runs_and_programs_take_what_they_are_asked(ways: list[guide.Walk]) -> None:
-    assert [guide.of_make(way) for way in ways] == [12, 3]
-    assert [guide.of_script(way) for way in ways] == [2, 3]
+    assert [guide.of_make(way) for way in ways] == [15, 3]
+    assert [guide.of_script(way) for way in ways] == [3, 3]
     assert [real.of_git(way) for way in ways] == [1, 1]
-    assert [real.of_curl(way) for way in ways] == [11, 10]
+    assert [real.of_curl(way) for way in ways] == [12, 10]
 
 
 def test_a_program_that_is_not_there_is_told(ways: list[guide.Walk], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +50,7 @@ def test_every_step_is_walked_on_one_way_at_least() -> None:
     assert walked == {step.title for step in guide.steps(text)}
 
 
-@pytest.mark.parametrize(("way", "count"), [(TERRAFORM, 11), (GCLOUD, 10)])
+@pytest.mark.parametrize(("way", "count"), [(TERRAFORM, 12), (GCLOUD, 10)])
 def test_every_address_is_a_route_of_the_function_that_is_called(ways: list[guide.Walk], way: int, count: int) -> None:
     asked = list(ways[way].of("curl"))
     for one in asked:
@@ -59,7 +61,7 @@ def test_every_address_is_a_route_of_the_function_that_is_called(ways: list[guid
             route
             for route in ROUTES
             if route.method == verb
-            and route.function in ("*", URLS[url.netloc])
+            and (url.netloc == ORIGIN or route.function in ("*", URLS[url.netloc]))
             and re.fullmatch(re.sub(r"\{\w+\}", r"[\\w-]+", route.path), url.path)
         ], one
     assert len(asked) == count
@@ -72,6 +74,26 @@ def test_an_address_of_no_function_is_found(ways: list[guide.Walk]) -> None:
     guide.of_addresses(ways[GCLOUD], urls)
     with pytest.raises(CheckError, match="'Call it': no function of ours is at https://bi-register-"):
         guide.of_addresses(ways[GCLOUD], {url for url in urls if "register" not in url})
+
+
+def test_every_environment_that_is_described_is_upgraded_and_destroyed(seen: guide.Walk) -> None:
+    """In that order: the one that owns what a project has once goes last."""
+    asked = [one.words for one in seen.of("make")]
+    after = seen.asked[[one.words for one in seen.asked].index(("git", "pull")) :]
+    upgraded = [
+        one.words[2] for one in after if one.words[:2] == ("make", "deploy") and one.step == "Deploy the new release"
+    ]
+    assert upgraded == ["ENV=prod", "ENV=test"]
+    assert [words[2] for words in asked if words[1] == "destroy"] == ["ENV=test", "ENV=prod"]
+    removed = [one.words[3] for one in seen.of("infra/gcloud_remove.sh")]
+    assert sorted(removed) == ["bi", "test"]
+
+
+def test_no_line_of_the_guide_waits_for_ever() -> None:
+    """What may never come true is tried for an hour at most, and then says so."""
+    commands = "".join(step.commands for step in guide.steps(guide.GUIDE.read_text()))
+    assert not re.findall(r"\b(?:until|while)\b", commands)
+    assert 'echo "gave up after an hour: $*" >&2; return 1' in commands
 
 
 def test_our_own_commands_take_what_they_are_asked(seen: guide.Walk) -> None:
@@ -169,12 +191,12 @@ def judge(text: str) -> None:
         ("infra/gcloud.sh $PROJECT $REGION $PREFIX", "infra/gcloud.sh $PROJECT $REGION", "infra/gcloud.sh takes"),
         ("gcloud_remove.sh $PROJECT $REGION $PREFIX", "gcloud_remove.sh $PROJECT $REGION", "infra/gcloud_remove.sh takes"),
         ("$PREFIX $ADMIN\n", "$PREFIX $NOBODY\n", "NOBODY: unbound variable"),
-        ("BACKUPS=..\n", "HERE=..\n", "BACKUPS: unbound variable"),
-        ("*Call it*,", "", "leaves one out|EXPORT: unbound variable"),
+        ("FILE=$BACKUPS/$PREFIX-$(date +%F).jsonl\n", "", "FILE: unbound variable"),
+        ("*Name what will be there*,", "", "REGISTER: unbound variable"),
         (" *Take the settings of the export worker*,", "", "the settings of the export worker are missing"),
         ("*Back up*,", "*Back it up*,", "names no step, or leaves one out"),
         ("*Keep backups beside the checkout*, ", "", "names no step, or leaves one out"),
-        ("```sh\ngit pull\nmake infra-check\nmake deploy ENV=prod\n```\n", "Pull and deploy.\n", "is a step and has commands"),
+        ("```sh\ngit pull\nmake package\ninfra/gcloud.sh $PROJECT $REGION $PREFIX $ADMIN\n```\n", "Pull it.\n", "is a step and has"),
         ("What each was of,", "Look with `GET …/export-jobs/{id}`: what each was of,", "stands in a sentence"),
         ("## What was never applied\n", "## Notes\n", "needs one section"),
     ],
@@ -191,13 +213,15 @@ def test_what_a_step_makes_by_hand_a_later_step_takes_away(seen: guide.Walk) -> 
     assert left_by_hand(seen) == set()
     kept = tuple(one for one in seen.asked if "databases delete" not in " ".join(one.words))
     assert left_by_hand(guide.Walk(kept, seen.files)) == {"database bi-restored"}
+    kept = tuple(one for one in seen.asked if "record-sets delete" not in " ".join(one.words))
+    assert left_by_hand(guide.Walk(kept, seen.files)) == {"record bi.example.org. in my-zone"}
     kept = tuple(one for one in seen.asked if "service-accounts delete" not in " ".join(one.words))
     assert len(left_by_hand(guide.Walk(kept, seen.files))) == 2
 
 
 def left_by_hand(seen: guide.Walk) -> set[str]:
     left: set[str] = set()
-    for one in seen.of("gcloud"):
+    for one in seen.asked:
         named = dict(word.removeprefix("--").split("=", 1) for word in one.words if re.match(r"--[\w-]+=", word))
         if (verb := next((word for word in one.words if word.endswith("-iam-policy-binding")), "")) != "":
             on = one.words[one.words.index(verb) + 1]
@@ -207,8 +231,12 @@ def left_by_hand(seen: guide.Walk) -> set[str]:
             left |= {f"account {one.words[4]}"}
         elif one.words[1:4] == ("iam", "service-accounts", "delete"):
             left -= {f"account {one.words[4].partition('@')[0]}"} | {own for own in left if own.endswith(one.words[4])}
-        elif one.words[1:4] == ("firestore", "databases", "restore"):
-            left |= {f"database {named['destination-database']}"}
+        elif one.words[0] == "infra/gcloud_moment.sh":
+            left |= {f"database {one.words[2]}-restored"}
+        elif one.words[1:4] == ("dns", "record-sets", "create"):
+            left |= {f"record {one.words[4]} in {named['zone']}"}
+        elif one.words[1:4] == ("dns", "record-sets", "delete"):
+            left -= {f"record {one.words[4]} in {named['zone']}"}
         elif one.words[1:4] == ("firestore", "databases", "delete"):
             left -= {f"database {named['database']}"}
     return left

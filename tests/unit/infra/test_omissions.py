@@ -21,6 +21,7 @@ MADE = {
     "google_firestore_database": "gcloud firestore databases create",
     "google_firestore_field": "gcloud firestore fields ttls update",
     "google_firestore_index": "gcloud firestore indexes composite create",
+    "google_logging_project_exclusion": "gcloud logging sinks update _Default --add-exclusion",
     "google_project_iam_custom_role": "gcloud iam roles create",
     "google_project_iam_member": "gcloud projects add-iam-policy-binding",
     "google_project_service": "gcloud services enable",

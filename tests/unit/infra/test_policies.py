@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from infra.check.policies import Plan, callers_are_checked
+from infra.check.watching import LOGGED, links_are_not_logged
+from shared.api.routes import ROUTES
 
 FUNCTION = "google_cloudfunctions2_function"
 
@@ -53,3 +56,32 @@ def test_invokers_with_a_name_are_none() -> None:
 def test_a_function_that_believes_no_token_of_cloud_runs_is_found(settings: dict[str, str]) -> None:
     (found,) = callers_are_checked(planned(function(**settings)))
     assert "CLOUD_RUN_CHECKS_CALLERS" in found
+
+
+LINKS = 'httpRequest.requestUrl=~"^https?://[^/]+/files/" AND '
+PLACES = '(resource.labels.service_name="bi-export" OR resource.labels.url_map_name="bi-origin")'
+
+
+def test_the_path_that_no_log_keeps_is_that_of_a_link() -> None:
+    matched = [
+        [route.path for route in ROUTES if re.fullmatch(re.sub(r"\{\w+\}", "[^/:]+", route.path), path)]
+        for path in LOGGED
+    ]
+    assert matched[0] == ["/files/{id}"]
+    assert ["/files/{id}"] not in matched[1:]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        (LINKS + PLACES, 0),
+        (LINKS.replace("^https?://[^/]+", "") + PLACES, 1),
+        (LINKS.replace("/files/", "/file/") + PLACES, 1),
+        (LINKS + PLACES.replace("bi-export", "bi2-export"), 1),
+        (LINKS + PLACES.partition(" OR")[0] + ")", 1),
+    ],
+)
+def test_a_filter_that_keeps_links_or_loses_others_is_found(text: str, count: int) -> None:
+    plan = planned(("google_logging_project_exclusion", {"filter": text}))
+    plan.variables = {"prefix": {"value": "bi"}}
+    assert len(list(links_are_not_logged(plan))) == count
