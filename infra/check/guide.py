@@ -43,6 +43,7 @@ ANSWERS = r"""
 case "$NAME $*" in
   "gcloud projects describe"*projectNumber*) echo 123456789012 ;;
   "gcloud auth print-identity-token"*) echo an-identity-token ;;
+  "gcloud firestore backups list"*) echo projects/my-project/locations/europe-west1/backups/b ;;
   "terraform "*" output -json origin") echo '{"url": "https://bi.example.org", "address": "203.0.113.7"}' ;;
   "gcloud functions describe"*) echo '{"serviceConfig": {"environmentVariables": {"LOCATION": "europe-west1"}}}' ;;
   ".venv/bin/python "*" erase "*) printf '%s\n' 'silenced: none' 'erased: none' 'running: 01ke70ehg0txapbgjgxdvk3037' 'unread: 01, 02' ;;
