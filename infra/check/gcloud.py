@@ -17,9 +17,10 @@ from pathlib import Path
 
 from infra.check import listing
 from infra.check.guide import gcloud_of_guide
-from infra.check.terraform import ROOT, CheckError
+from infra.check.terraform import ROOT, CheckError, run_to_the_end
 
 SCRIPT, REMOVAL, MOMENT = (ROOT / "infra" / f"{name}.sh" for name in ("gcloud", "gcloud_remove", "gcloud_moment"))
+SCRIPT_S = 180
 ARGUMENTS = ("example-project", "europe-west1", "bi", "ada@example.org")
 _NOTES = r"""
 gcloud() {
@@ -95,22 +96,9 @@ def _run_with_files(
     ):
         for name, path in _PROGRAMS.items():
             (Path(programs) / name).symlink_to(path)
-        done = subprocess.run(
-            [shutil.which("bash") or "/bin/bash", "-c", f'{_NOTES}\nsource "$0" "$@"', str(script), *arguments],
-            cwd=ROOT,
-            env={
-                "PATH": programs,
-                "NOTES": notes.name,
-                "FILES": files.name,
-                "GRANTS": "",
-                "ROLES": "",
-                **environment,
-            },
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        bash = [shutil.which("bash") or "/bin/bash", "-c", f'{_NOTES}\nsource "$0" "$@"', str(script), *arguments]
+        told = {"PATH": programs, "NOTES": notes.name, "FILES": files.name, "GRANTS": "", "ROLES": "", **environment}
+        done = run_to_the_end(bash, ROOT, told, SCRIPT_S, f"infra/{script.name}")
         if done.returncode:
             raise CheckError(f"infra/{script.name} ended with {done.returncode}:\n{done.stderr[-2000:]}")
         named = [line.partition(" ")[::2] for line in files.read().splitlines()]
