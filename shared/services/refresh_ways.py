@@ -44,7 +44,7 @@ def way_of(connectors: Connectors, run: Mapping[str, Any]) -> Way:
     if run.get("start_called_at") is None:
         return Way(found, has_moved=True)
     kept, is_the_same = run.get("started_through"), found.data["created_at"] <= run["created_at"]
-    if kept is None or not is_one_kind or not is_the_same:
+    if kept is None or not is_the_same:
         raise ConflictError(
             f"connector {run['connector_name']!r} leads to something else now; look at the vendor how it ended",
             code=CHANGED,

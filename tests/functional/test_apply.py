@@ -240,6 +240,23 @@ def test_a_schedule_left_without_its_name_by_a_crash_is_taken_up(world: World) -
     assert [path for path in everything(world) if path.startswith("schedules/")] == [path]
 
 
+def test_one_that_refreshes_after_its_export_and_lost_its_name_is_taken_up(world: World) -> None:
+    """What is stored of it says more than what was asked for."""
+    from tests.functional.conftest import POWER_BI
+
+    assert world.call("register", "POST", f"{API}/register", POWER_BI).status == 201
+    export = {"connector_name": "ymca_powerbi", "table_name": "volunteers", "target": {}}
+    schedule = {**CONFIGURATION["schedules"][0], "connector_name": "ymca_powerbi", "export": export}
+    apply(world, {"schedules": [schedule]})
+    (path,) = [path for path in everything(world) if path.startswith("schedules/")]
+    record = world.fakes.documents.get(path)
+    assert record is not None
+    bare = {key: value for key, value in record.data.items() if key != "applied_as"}
+    world.fakes.documents.transact(lambda tx: tx.set(path, bare))
+    assert told(apply(world, {"schedules": [schedule]})) == [("schedule", "nightly", "unchanged", "done")]
+    assert [path for path in everything(world) if path.startswith("schedules/")] == [path]
+
+
 def test_yaml_is_the_same_configuration(world: World) -> None:
     status, body = apply_yaml(world, YAML)
     assert (status, body["ok"]) == (200, True)

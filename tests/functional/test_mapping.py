@@ -11,6 +11,7 @@ import pytest
 from shared.pipeline.freezing import frozen_before
 from shared.pipeline.preparing import job as preparing
 from tests.functional.conftest import World
+from tests.functional.test_turns import lead_elsewhere
 
 JOBS = "/api/bi-connectors/export-jobs"
 ROWS = [
@@ -229,6 +230,13 @@ def test_a_failed_replay_that_is_retried_cannot_be_replayed_beside_it(registered
     assert retry.status == 202
     refused = registered.call("export", "POST", url)
     assert (refused.status, refused.body["code"]) == (409, "replayed")
+
+
+def test_rejects_are_not_replayed_where_the_connector_leads_by_now(registered: World) -> None:
+    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
+    lead_elsewhere(registered)
+    refused = registered.call("export", "POST", f"{JOBS}/{job['id']}:replayRejects")
+    assert (refused.status, refused.body["code"]) == (409, "connector_changed")
 
 
 def test_a_replay_after_a_later_publish_must_be_forced(registered: World) -> None:

@@ -64,3 +64,26 @@ def test_a_job_through_a_connector_that_is_stored_in_no_valid_form_fails_in_word
     assert "$.warehouse.port" in job["error_message"]
     tested = world.call("register", "POST", f"{API}/{LOOKER['name']}/test").body
     assert (tested["ok"], "$.warehouse.port" in tested["checks"][0]["message"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "gs://[x/y.csv",
+        "gs://x]/y.csv",
+        "gs://a\u2100b/y.csv",
+        "gs://tables/y\n.csv",
+        "gs://tables/" + "y" * 1025 + ".csv",
+    ],
+)
+def test_an_address_that_no_bucket_has_is_refused(registered: World, uri: str) -> None:
+    table = registered.call("export", "PUT", f"{API}/tables/people", {"source": {"uri": uri}})
+    assert (table.status, table.body["field"]) == (400, "source.uri")
+    export = {"connector_name": "ymca_sheets", "table_name": "people", "source": {"uri": uri}}
+    assert registered.call("export", "POST", f"{API}/export", export).status == 400
+
+
+@pytest.mark.parametrize("origin", ["http://[x", "http://x]", "null", ""])
+def test_an_origin_that_is_no_address_is_not_this_machine(registered: World, origin: str) -> None:
+    answer = registered.call("register", "GET", API, Host="localhost", Origin=origin)
+    assert (answer.status, answer.body["code"]) == (403, "forbidden")

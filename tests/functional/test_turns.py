@@ -66,7 +66,7 @@ def test_rows_that_one_connector_published_are_guarded_against_another_that_empt
 
 def test_a_job_whose_connector_leads_elsewhere_by_now_touches_nothing(registered: World) -> None:
     job_id = start(registered)
-    _lead_elsewhere(registered)
+    lead_elsewhere(registered)
     registered.work()
     ended = job(registered, job_id)
     assert (ended["status"], ended["error"]["code"]) == ("failed", "connector_changed")  # type: ignore[index]
@@ -76,7 +76,7 @@ def test_a_job_whose_connector_leads_elsewhere_by_now_touches_nothing(registered
     assert job(registered, again.body["id"])["status"] == "success"
 
 
-def _lead_elsewhere(world: World) -> None:
+def lead_elsewhere(world: World) -> None:
     path = "/api/bi-connectors/ymca_sheets"
     read = world.call("register", "GET", path)
     changed = world.call("register", "PATCH", path, {"spreadsheet_id": "another"}, If_Match=read.headers["ETag"])

@@ -14,6 +14,7 @@ from tests.campaigns.guards.pages import PAGES, SUPPLY
 from tests.campaigns.guards.secrets import AUDITED, SECRETS
 from tests.campaigns.guards.sql import SQL
 from tests.campaigns.guards.use import USES
+from tests.campaigns.guards.ways import WAYS
 
 GUARDS = (
     *CONTRACT,
@@ -34,4 +35,5 @@ GUARDS = (
     *SQL,
     *BOUNDS,
     *FORMULAS,
+    *WAYS,
 )
