@@ -53,6 +53,20 @@ def test_a_repair_that_fails_is_repeated_later_and_later(broken: World) -> None:
     assert broken.vendor.live == {"people": ROWS}
 
 
+def test_nothing_is_repaired_where_the_connector_leads_by_now(broken: World) -> None:
+    failed = start(broken, connector_name="ymca_powerbi", rows=OTHERS)
+    broken.work()
+    path = "/api/bi-connectors/ymca_powerbi"
+    tag = broken.call("register", "GET", path).headers["ETag"]
+    elsewhere = {"workspace_id": "0e3cbb8f-5ee7-4b1c-a2a5-8b9dd5a4d8a5", "dataset_id": None}
+    assert broken.call("register", "PATCH", path, elsewhere, If_Match=tag).status == 200
+    for _ in range(3):
+        pass_minutes(broken, 40)
+    assert chain(broken, failed) == ["failed", "failed"]
+    last = job(broken, str(job(broken, failed)["repair_job_id"]))
+    assert last["repair_error"]["code"] == "connector_changed"  # type: ignore[index]
+
+
 def test_repairs_end_after_the_sixth(broken: World) -> None:
     broken.vendor.errors = [("begin", TargetError("refused after the delete")) for _ in range(50)]
     failed = start(broken, connector_name="ymca_powerbi", rows=OTHERS)

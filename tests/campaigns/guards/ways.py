@@ -69,6 +69,13 @@ WAYS = (
         "tests/functional/test_mapping.py::test_rejects_are_not_replayed_where_the_connector_leads_by_now",
     ),
     Guard(
+        "a repair goes to the target of its job",
+        "shared/services/job_operations.py",
+        'if repair and key != job["target_key"]:',
+        "if False:",
+        "tests/functional/test_repairs.py::test_nothing_is_repaired_where_the_connector_leads_by_now",
+    ),
+    Guard(
         "a schedule is compared as it would be stored",
         CONFIGURATION,
         '        request = self._schedules.checked(request, found.data["id"])\n',
