@@ -53,6 +53,7 @@ class Erased:
 
 def erase(stores: Stores, operations: JobOperations, person: Person) -> Erased:
     """Search every job of the table that keeps rows, and erase what those with such a row keep. Repeatable."""
+    _note_begun(stores, person)
     found = Erased(silenced=list(silence(stores.documents, person.value)))
     for document in every(stores.documents, "export_jobs"):
         job = document.data
@@ -78,6 +79,14 @@ def erase(stores: Stores, operations: JobOperations, person: Person) -> Erased:
         elif holds:
             found.running.append(job["id"])
     return found
+
+
+def _note_begun(stores: Stores, person: Person) -> None:
+    """Leave an entry, for words are changed in documents that say of no job. It names the column; the value is to be forgotten."""
+    now, note = stores.clock.now(), f"rows of the table {person.table!r} that hold some value in {person.column!r}"
+    stores.documents.transact(
+        lambda tx: audit.record(tx, now, "database.erase_rows", "database", actor="shared.data", note=note)
+    )
 
 
 def _keeps_rows(objects: Objects, job: Mapping[str, Any]) -> bool:

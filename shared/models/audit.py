@@ -10,7 +10,7 @@ import msgspec
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One change or one run's end. `before` and `after` are digests; `outcome` is `done` or how a run ended.
 
-    `note` says in words what a restore of all documents did, null on all other entries.
+    `note` says in words what a command on all documents (restore, erase) does, null on all other entries.
     """
 
     id: str

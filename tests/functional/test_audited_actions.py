@@ -209,6 +209,13 @@ def _(world: World) -> Entry:
     return Entry(of, "success")
 
 
+@drives("database.erase_rows by erasure")
+def _(world: World) -> Entry:
+    """Also where nothing is found."""
+    assert main(["erase", "people", "mail", "rina@example.org"], world.services) == 0
+    return Entry("database", actor="shared.data", request="")
+
+
 @drives("job.erase_rows by erasure")
 def _(world: World) -> Entry:
     """A command on somebody's machine: no request asks for it."""

@@ -57,6 +57,14 @@ def test_jobs_that_keep_the_row_lose_what_they_kept_and_others_nothing(
     assert erase(registered) == 0
 
 
+def test_an_erasure_is_audited_also_where_only_words_change_and_the_value_is_not_kept(registered: World) -> None:
+    registered.fakes.documents.create("notices/one", {"message": "row 7: 'rina@example.org' is no number"})
+    assert main(["erase", "people", "mail", "rina@example.org"], registered.services) == 0
+    (entry,) = registered.call("register", "GET", "/api/bi-connectors/audit?action=database.erase_rows").body["entries"]
+    assert entry["note"] == "rows of the table 'people' that hold some value in 'mail'"
+    assert "rina" not in repr(registered.fakes.documents._documents)
+
+
 @pytest.mark.parametrize("column", ["hrs", "Hours"])
 def test_a_row_that_only_the_rejects_show_is_found_by_its_source_column(registered: World, column: str) -> None:
     contract: dict[str, Any] = {"on_breach": "discard_row"}
