@@ -68,8 +68,9 @@ class Outgoing:
         for entry in (item.strip().lower() for item in self.hosts):
             if host == entry or (entry.startswith(".") and host.endswith(entry)):
                 return host
+        which = "the host of this URL" if self.hides_path else f"the host {host!r}"
         raise TargetError(
-            f"the host {host!r} is not on this deployment's allow-list; an administrator adds it to {self.setting}",
+            f"{which} is not on this deployment's allow-list; an administrator adds it to {self.setting}",
             code="host_not_allowed",
         )
 

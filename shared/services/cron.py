@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from shared.errors import InvalidRequestError
+from shared.redaction import hinted
 
 NAMES = {
     "@hourly": "0 * * * *",
@@ -178,7 +179,7 @@ def _zone(timezone: str) -> ZoneInfo:
         return ZoneInfo(timezone)
     except (KeyError, ValueError, OSError) as exc:
         raise InvalidRequestError(
-            f"there is no time zone {timezone!r}; expected an IANA name such as Europe/Berlin", field="timezone"
+            f"there is no time zone {hinted(timezone)!r}; expected an IANA name such as Europe/Berlin", field="timezone"
         ) from exc
 
 

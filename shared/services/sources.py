@@ -115,7 +115,7 @@ class Sources:
             self._require_queries("BigQuery queries as a source")
         if bigquery.table is not None and TABLE.fullmatch(bigquery.table) is None:
             raise InvalidRequestError(
-                f"{bigquery.table!r} is not a table; expected dataset.table or project.dataset.table",
+                f"{hinted(bigquery.table)!r} is not a table; expected dataset.table or project.dataset.table",
                 field="source.bigquery.table",
             )
 
@@ -141,7 +141,8 @@ class Sources:
                 "the id of a collection group" if firestore.group else "a path such as cities or cities/SF/landmarks"
             )
             raise InvalidRequestError(
-                f"{firestore.collection!r} is no collection; expected {expected}", field="source.firestore.collection"
+                f"{hinted(firestore.collection)!r} is no collection; expected {expected}",
+                field="source.firestore.collection",
             )
         place = self._place(firestore)
         here = (self._settings.project, self._settings.database or DEFAULT_DATABASE)
@@ -155,9 +156,9 @@ class Sources:
         """Return project and database in the one spelling that each has. Raises `InvalidRequestError` if either is no id."""
         project, database = firestore.project or self._settings.project, firestore.database or DEFAULT_DATABASE
         if PROJECT.fullmatch(project) is None:
-            raise InvalidRequestError(f"{project!r} is no id of a project", field="source.firestore.project")
+            raise InvalidRequestError(f"{hinted(project)!r} is no id of a project", field="source.firestore.project")
         if DATABASE.fullmatch(database) is None:
-            raise InvalidRequestError(f"{database!r} is no id of a database", field="source.firestore.database")
+            raise InvalidRequestError(f"{hinted(database)!r} is no id of a database", field="source.firestore.database")
         return project, database
 
     def _collection(
