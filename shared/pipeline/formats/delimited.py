@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 
 _WHAT = "a CSV file"
 _BOM = b"\xef\xbb\xbf"
-_CLOSED_AT_BREAK = re.compile(rb'[\r\n]"[\r\n]*\Z')
 _APOSTROPHE = text_scalar("'")
 _LEAST_PLAIN, _FIRST_LARGE = 1e-3, 1e9
 """Doubles between are written without exponent by Arrow and by Polars alike."""
@@ -116,7 +114,6 @@ def _scan(intake: Intake, options: ReadOptions) -> Scan:
     table = _Table(intake, _Layout(header), options)
     columns = [TextColumn(options) for _ in names]
     meter = Meter(options)
-    last: pa.RecordBatch | None = None
     for batch in table.batches():
         first_row = meter.rows + 1
         meter.take(batch)
@@ -127,9 +124,11 @@ def _scan(intake: Intake, options: ReadOptions) -> Scan:
                 column.observe(values)
         if len(names) < batch.num_columns:
             _refuse_unnamed(batch.columns[-1], first_row, len(header.names))
-        last = batch if batch.num_rows else last
-    if options.quote and not options.escape:
-        _refuse_open_quote(last, table.stream.tail, meter.rows)
+    if table.is_open:
+        message = (
+            f"row {meter.rows}: a quote is open at the end of the file; the file is cut off, or a quote is missing"
+        )
+        raise SourceError(message, code="source_damaged", row=meter.rows)
     kinds = [declared.get(name, column.result()) for name, column in zip(names, columns, strict=True)]
     schema = pa.schema(list(zip(names, kinds, strict=True)))
     direct = [
@@ -181,6 +180,11 @@ class _Table:
         )
         self._convert = _conversion({name: layout.direct.get(name, STRING) for name in self._names}, options)
         self._count = _conversion({self._names[0]: STRING}, options)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a quote is open where the rows end, which pyarrow takes silently."""
+        return self._rows.is_open
 
     def batches(self, skip_rows: int = 0) -> Iterator[pa.RecordBatch]:
         """Yield them block by block, after so many. Raises `SourceError` naming the first row of another width than the header."""
@@ -239,14 +243,6 @@ def _misquoted(row: int) -> SourceError:
         f"row {row}: text follows a closed quote; a quote is missing in this row, or one inside a cell is not doubled"
     )
     return SourceError(message, code="source_damaged", row=row)
-
-
-def _refuse_open_quote(last: pa.RecordBatch | None, tail: bytes, rows: int) -> None:
-    """A quote still open at the end swallows the last line break: pyarrow takes that silently, we do not."""
-    text = last.column(last.num_columns - 1)[-1].as_py() if last is not None else None
-    if text and text[-1] in "\r\n" and not _CLOSED_AT_BREAK.search(tail):
-        message = f"row {rows}: a quote is open at the end of the file; the file is cut off, or a quote is missing"
-        raise SourceError(message, code="source_damaged", row=rows)
 
 
 def _typed(batches: Iterator[pa.RecordBatch], scan: Scan, row: int, drop: int) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,8 @@
-"""JSON Lines: one JSON object a line, UTF-8. Blank lines are skipped."""
+"""JSON Lines: one JSON object a line, UTF-8. Blank lines are skipped.
+
+LF ends a line. CR is white space, as JSON and jsonlines.org have it: before an LF it means nothing, and two objects with only a CR
+between them are no row.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +34,15 @@ def _lines(stream: Utf8Stream) -> Iterator[Chunk]:
         held += len(data) - end
         refuse_long_row(held)
         size = min(size * _GROWTH, _MOST_BYTES)
+    if held:  # a CR stands where the last line break should
+        yield _chunk(b"".join((*rest, b"\n")))
 
 
 def _chunk(text: bytes) -> Chunk:
     """The lines of a text that ends in a line break."""
     if count := count_objects(text):
         return Chunk(text=text, count=count)
-    return Chunk(raw=[line for line in text.splitlines() if line and not line.isspace()])
+    return Chunk(raw=[line for line in text.split(b"\n") if line and not line.isspace()])
 
 
 READER = RowsReader("a JSON Lines file (one object a line)", _lines, (b"<", b"["))

@@ -79,7 +79,7 @@ class Chunk:
     def raw(self) -> list[bytes]:
         """The bytes of each row."""
         if self._raw is None:
-            self._raw = self._text.splitlines()
+            self._raw = self._text.removesuffix(b"\n").split(b"\n")
         return self._raw
 
     @property

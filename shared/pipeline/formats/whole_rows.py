@@ -94,7 +94,7 @@ class Below:
 class Unquoted:
     """Rows without quotes: each line is one."""
 
-    is_cut = False
+    is_cut = is_open = False
 
     def __init__(self, stream: Below) -> None:
         self._stream = stream
@@ -113,6 +113,7 @@ class Closed:
 
     Attributes:
         is_cut: whether the stream ended there; the last row is the damaged one.
+        is_open: whether a quote is open where the stream is now; at its end, which is a line break, that is certain.
         row_end: see `Rows`.
     """
 
@@ -120,7 +121,7 @@ class Closed:
         self._stream, self._quote = stream, quote.encode()
         self._is_edge = np.isin(np.arange(256), list((delimiter + quote + "\r\n").encode()))
         self._before = b"\n"  # what is not judged yet: quotes up to the end of a block, and the byte before them
-        self._is_open = False
+        self.is_open = False
         self.is_cut = False
         self.row_end: int | None = None
 
@@ -150,25 +151,25 @@ class Closed:
         letters = np.frombuffer(text, np.uint8)
         places = np.flatnonzero(letters == self._quote[0])
         before, after = self._is_edge[letters[places - 1]], self._is_edge[letters[places + 1]]
-        is_open = int(self._is_open)
+        is_open = int(self.is_open)
         if (
             before[is_open::2].all() and after[1 - is_open :: 2].all()
         ):  # opening and closing in turn; a doubled one does both
-            self._is_open = bool((is_open + len(places)) % 2)
+            self.is_open = bool((is_open + len(places)) % 2)
             return None, places
         turns: list[int] = []
         last = -1  # of a doubled quote, which ends nothing
         for place, starts, ends in zip(places.tolist(), before.tolist(), after.tolist(), strict=True):
-            if not self._is_open:
+            if not self.is_open:
                 if starts and text[place - 1] != self._quote[0]:
-                    self._is_open = True
+                    self.is_open = True
                     turns.append(place)
             elif place == last:
                 continue
             elif text[place + 1] == self._quote[0]:
                 last = place + 1
             elif ends:
-                self._is_open = False
+                self.is_open = False
                 turns.append(place)
             else:
                 return place + 1, turns
@@ -176,7 +177,7 @@ class Closed:
 
     def _row_end(self, text: bytes, turns: Turns) -> int | None:
         """Where the last row ends in a text, by the quotes in it that open or close a cell."""
-        stop, is_outside = len(text), not self._is_open
+        stop, is_outside = len(text), not self.is_open
         for place in reversed(turns):
             if is_outside and (end := _last_end(text, place + 1, stop)) is not None:
                 return end

@@ -243,6 +243,26 @@ def test_rows_across_block_borders_are_whole() -> None:
         assert found.column("text")[1].as_py() == "]},{" * 28
 
 
+@pytest.mark.parametrize("end", [b"\r", b"\r\r", b"\r \r"])
+def test_the_last_line_is_read_though_its_line_break_is_half(end: bytes) -> None:
+    for first in (b'{"a": 1}\n', b'{"a": 1}\r\n', b"" if end == b"\r" else b'\n{"a": 1}\n'):
+        rows = [1, 2] if first else [2]
+        assert columns(JSONL, first + b'{"a": 2}' + end) == {"a": ("int64", rows)}
+
+
+@pytest.mark.parametrize("data", [b'{"a": 1}\r{"a": 2}\r', b'{"a": 1}\r{"a": 2}\n', b'{"a": 1}\r{"a": 2}'])
+def test_lines_that_end_in_a_carriage_return_alone_are_refused_and_never_left_out(data: bytes) -> None:
+    error = refused(JSONL, data)
+    assert (error.code, error.row) == ("row_invalid", 1)
+
+
+def test_a_carriage_return_inside_of_an_object_is_white_space() -> None:
+    rows = b'{"a":\r1}\n{\r"a": "x"}\n{"a": 3}\r\n'
+    for start in range(3):
+        found = table(JSONL, rows, start_row=start, schema={"a": "string"})
+        assert found.column("a").to_pylist() == ["1", "x", "3"][start:]
+
+
 def test_rows_of_a_request_are_staged_as_they_came() -> None:
     rows = [b'{"a" : 9007199254740993.5,\r\n "b": "\\n"}', '{"a": 12345678901234567890, "é": 1.50}'.encode()]
     lines = '{"a" : 9007199254740993.5,   "b": "\\n"}\n{"a": 12345678901234567890, "é": 1.50}\n'

@@ -95,6 +95,29 @@ def test_rows_are_numbered_through_all_blocks(size: int, monkeypatch: pytest.Mon
         assert (caught.value.code, caught.value.row) == (code, 41)
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 1_000])
+@pytest.mark.parametrize("data", [b'c\nx\n"\n', b'c\nx\n"', b'c\r\nx\r\n"\r\n', b'c,d\n1,"\n"",\n'])
+def test_a_quote_that_is_open_at_the_end_is_never_a_cell(
+    data: bytes, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_rows, "_READ_BYTES", size)
+    with pytest.raises(SourceError, match="a quote is open at the end of the file") as caught:
+        reader(Format.CSV).scan(BytesOpener(data), ReadOptions())
+    assert caught.value.code == "source_damaged"
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1_000])
+@pytest.mark.parametrize("end", ["\n\n\n\n\n", "\r\n\r\n\r\n", "\r\r\r\r\r\r"])
+def test_a_last_cell_that_ends_in_a_line_break_is_closed_whatever_follows(
+    end: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_rows, "_READ_BYTES", size)
+    opener = BytesOpener(f'c,d\n1,"x\r\n"{end}'.encode())
+    scan = reader(Format.CSV).scan(opener, ReadOptions())
+    rows = [row for batch in reader(Format.CSV).batches(opener, scan) for row in batch.to_pylist()]
+    assert rows == [{"c": 1, "d": "x\r\n"}]
+
+
 class Watched(BytesOpener):
     """Bytes that note which threads read them."""
 
