@@ -145,6 +145,14 @@ SECRETS = (
         _CANARIES + "test_what_a_connection_test_found_shows_no_secret",
     ),
     Guard(
+        "a name that Secret Manager does not take is refused in words",
+        "shared/stores/secret_manager.py",
+        "except google.InvalidArgument as exc:  # the name",
+        "except google.Aborted as exc:  # the name",
+        "tests/conformance/stores/test_stores.py::test_a_name_that_secret_manager_does_not_take_is_one_without_credentials_and_is_not_"
+        "repeated",
+    ),
+    Guard(
         "a reference names a pinned version",
         "shared/services/connector_bodies.py",
         "/versions/[1-9][0-9]{0,17}",
