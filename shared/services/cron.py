@@ -78,10 +78,6 @@ class Cron:
                 return
             yield found
 
-    def fires_at(self, moment: datetime) -> bool:
-        """Whether `moment` is one of the times."""
-        return next(self.after(moment - MINUTE), None) == moment
-
     @property
     def times_a_day(self) -> int:
         """How often it fires on a day that it fires on, of 24 hours."""

@@ -14,6 +14,7 @@ from shared.models import SCHEMA, JobStatus, Missed, OccurrenceStatus, Overlap, 
 from shared.ports import CronJob, Document, Transaction
 from shared.services.cron import Cron
 from shared.services.occurrence_plan import Step, occurrence_id, plan
+from shared.services.start_trouble import OVER, Announce, why_missed
 
 LIFETIME = timedelta(days=30)
 FORCED_APART = timedelta(seconds=CronJob.deadline_s + CronJob.backoff_s[1] + 60)
@@ -23,9 +24,6 @@ REFRESH, EXPORT = "refresh", "export"
 MANUAL = "manual"
 ENDED = ("success", "failed", "cancelled", "gone")
 COLLECTION = {REFRESH: "refresh_runs", EXPORT: "export_jobs"}
-
-Announce = Callable[[Transaction, Mapping[str, Any], str, str, datetime], None]
-"""Tells people, in a transaction, that a schedule (its record) now is `failing` or `ok`, and why."""
 
 
 class Verdict(Enum):
@@ -135,7 +133,7 @@ class Attempt:
         if not self.schedule["enabled"] and is_planned:
             return self._left_out("the schedule was paused while it waited") if self.waited else Verdict.HANDLED
         if self.left_out:
-            return self._left_out(self.left_out)
+            return self._left_out(why_missed(self.schedule, self.planned_at, self.left_out))
         return self._among_others(tx)
 
     def _is_behind(self) -> bool:
@@ -189,11 +187,19 @@ class Attempt:
         return verdict
 
     def earlier(self, tx: Transaction, now: datetime) -> str | None:
-        """`Once`: the reads of the transaction that starts the run. Raises `ChangedError` if it is not to start any more."""
+        """`Once`: the reads of the transaction that starts the run. Raises `ChangedError` if it is not to start any more, or not so."""
         self.now = now
-        if self.decide(tx) is not Verdict.START:
+        if self._decide_again(tx) is not Verdict.START:
             raise ChangedError
         return None
+
+    def _decide_again(self, tx: Transaction) -> Verdict:
+        """Decide once more, on the schedule that was decided on. Raises `ChangedError` if people changed it: it may ask for another run."""
+        decided = self.schedule["revision"]
+        verdict = self.decide(tx)
+        if self.schedule["revision"] != decided:
+            raise ChangedError
+        return verdict
 
     def keep(self, tx: Transaction, result: str, now: datetime) -> None:
         """`Once`: the writes of the transaction that starts the run."""
@@ -201,14 +207,14 @@ class Attempt:
         self._overtake(tx)
         active = {"kind": kind, "id": result, "occurrence": self.id}
         run = {"run_kind": kind, "run_id": result, "run_status": RunStatus.PENDING.value}
-        last = {"last_run_at": now, "last_run_id": result}
+        last = {"last_run_at": now, "last_run_id": result, **OVER}
         self._write(
             tx, OccurrenceStatus.STARTED, run, **{**self._end_before(tx), "active": active, "queued": None, **last}
         )
 
     def fail(self, tx: Transaction, error: BIConnectorsError) -> None:
-        """Record that the run cannot be started and that repeating would not help."""
-        if self.decide(tx) is not Verdict.START:
+        """Record that the run cannot be started and that repeating would not help. Raises `ChangedError` as `earlier`."""
+        if self._decide_again(tx) is not Verdict.START:
             return
         told = {"code": error.code, "message": error.message, "retryable": False, "details": {}}
         changes = self._end_before(tx)

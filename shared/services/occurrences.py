@@ -32,6 +32,7 @@ from shared.services.occurrence_attempt import (
 from shared.services.occurrence_plan import occurrence_id, plan
 from shared.services.records import Idempotency, Page, from_record, list_page, require
 from shared.services.refreshes import Refreshes
+from shared.services.start_trouble import note, tell
 from shared.telemetry import log_event
 
 SKEW = timedelta(seconds=5)  # our choice: how far our clock may be behind Cloud Scheduler's
@@ -50,8 +51,8 @@ class Occurrences:
     def fire(self, schedule_id: str, planned: datetime | None) -> list[Occurrence]:
         """See to all that is due of a schedule. For Cloud Scheduler only; `planned` is what its header says.
 
-        A header further ahead than clocks differ is of a run that somebody forced in Cloud Scheduler's console: it starts a run
-        of its own and leaves the coming occurrence alone.
+        A header further ahead than clocks differ is of a run that somebody forced in Cloud Scheduler's console, and so is one that
+        has seconds, which no planned time has: it starts a run of its own and leaves the coming occurrence alone.
 
         Raises:
             VendorUnavailableError: something that will pass; the call is to be repeated.
@@ -60,12 +61,17 @@ class Occurrences:
         if document is None or document.data.get("deleting"):
             return []
         now = self._stores.clock.now()
+        if planned is not None and (planned.second or planned.microsecond):
+            return self._force(schedule_id, f"forced {planned.isoformat()}", planned, planned)
         if planned is not None and planned > now + SKEW:
-            key = f"forced {planned.isoformat()} {new_id(now)}"
-            attempt = self._attempt(schedule_id, key, now, "forced", f"schedule:{schedule_id}")
-            attempt.forced_for = planned
-            return self._settle(attempt)
+            return self._force(schedule_id, f"forced {planned.isoformat()} {new_id(now)}", now, planned)
         return self._start_waiting(document.data) + self._run_due(document.data, max(now, planned or now))
+
+    def _force(self, schedule_id: str, key: str, at: datetime, carried: datetime) -> list[Occurrence]:
+        """Start a run that was forced; `carried` is what the call's header says."""
+        attempt = self._attempt(schedule_id, key, at, "forced", f"schedule:{schedule_id}")
+        attempt.forced_for = carried
+        return self._settle(attempt)
 
     def run_now(self, schedule_id: str, caller: str, idempotency: Idempotency | None) -> Occurrence:
         """Start a run by hand; the schedule's overlap policy holds. A repeated key returns the first occurrence.
@@ -114,9 +120,25 @@ class Occurrences:
         """
         self._close(schedule["id"])
         document = self._stores.documents.get(f"schedules/{schedule['id']}")
-        if document is not None and not document.data.get("deleting"):
+        if document is None or document.data.get("deleting"):
+            return
+        try:
             self._start_waiting(document.data)
             self._run_due(document.data, self._stores.clock.now() - OVERDUE)
+        finally:
+            if document.data.get("start_trouble"):  # after one more try
+                self._tell_trouble(document.path)
+
+    def _tell_trouble(self, path: str) -> None:
+        def work(tx: Transaction) -> None:
+            found = tx.get(path)
+            if found is None or found.data["deleting"]:
+                return
+            changes = tell(tx, self._announce, found.data, self._stores.clock.now())
+            if changes:
+                tx.update(path, changes)
+
+        self._stores.documents.transact(work)
 
     def run_due(self, schedule: Mapping[str, Any]) -> None:
         """See to what is due of a schedule that is about to change; what cannot start now is left to the caller."""
@@ -205,12 +227,22 @@ class Occurrences:
             else:
                 request = msgspec.convert(schedule["export"], ExportRequest)
                 self._exports.start(request, attempt.caller, attempt)
-        except BIConnectorsError as error:
-            if error.retryable or isinstance(error, InternalError):
-                raise
+        except ChangedError:
+            raise
+        except Exception as error:
             cause = error
+            if not isinstance(cause, BIConnectorsError) or cause.retryable or isinstance(cause, InternalError):
+                self._note_trouble(attempt, cause)
+                raise
             self._stores.documents.transact(lambda tx: attempt.fail(tx, cause))
-            log_event("occurrence_failed", severity="ERROR", schedule_id=attempt.schedule_id, code=error.code)
+            log_event("occurrence_failed", severity="ERROR", schedule_id=attempt.schedule_id, code=cause.code)
+
+    def _note_trouble(self, attempt: Attempt, error: Exception) -> None:
+        """Keep it for people, but not where somebody who pressed the button gets it as the answer."""
+        if attempt.trigger == MANUAL and not attempt.waited:
+            return
+        path, slot, now = f"schedules/{attempt.schedule_id}", attempt.planned_at, self._stores.clock.now()
+        self._stores.documents.transact(lambda tx: note(tx, path, slot, error, now))
 
     def _cancel(self, attempt: Attempt, active: Mapping[str, Any]) -> None:
         """Ask to cancel the run that is in the way; one that cannot be cancelled is waited for."""

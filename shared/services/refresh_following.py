@@ -9,7 +9,7 @@ from typing import Any
 
 from shared import audit
 from shared.connectors._base import Connector, RefreshStatus, VendorRefresh
-from shared.errors import BIConnectorsError, ConflictError, NotFoundError, VendorUnavailableError
+from shared.errors import BIConnectorsError, ConflictError, InternalError, NotFoundError, VendorUnavailableError
 from shared.models import RunStatus
 from shared.ports import Document, Stores, Task, Transaction
 from shared.services.connectors import Connectors
@@ -50,6 +50,9 @@ class RefreshFollowing:
 
         `polls` is the task's number. Only the newest task of a run looks, so that repeats and wake-ups never multiply; an older
         one makes sure that the newest exists (its name dedups), in case the process died before enqueueing it.
+
+        Raises:
+            Exception: a fault of ours; the task is to be tried again, and the run ends when it would be given up for another reason.
         """
         run = self._get(run_id).data
         if RunStatus(run["status"]).is_final:
@@ -64,6 +67,9 @@ class RefreshFollowing:
         except BIConnectorsError as error:
             status = RunStatus.CANCELLED if error.code == "refresh_cancelled" else RunStatus.FAILED
             self._save(run, {**ended_as(status, self._stores.clock.now()), **failed_by(error, run)})
+        except Exception as error:
+            self._note_fault(run, error)
+            raise
 
     def open(self, run: Mapping[str, Any]) -> Connector:
         """Return the live connector to what a run refreshes. Raises as `way_of`."""
@@ -145,8 +151,7 @@ class RefreshFollowing:
     def _look_later(self, run: Mapping[str, Any], error: VendorUnavailableError) -> None:
         failed = run["failed_looks"] + 1
         now = self._stores.clock.now()
-        may_run = run.get("vendor_id") is not None and now - run["created_at"] <= limit_of(run)
-        if failed > MAX_FAILED_LOOKS and not may_run:
+        if self._is_given_up(run, failed):
             self._save(run, {**ended_as(RunStatus.FAILED, now), **failed_by(error, run)})
             return
         pause = error.retry_after_s if error.retry_after_s is not None else _pause_s(failed)
@@ -160,6 +165,22 @@ class RefreshFollowing:
         elif run.get("start_called_at") is None and (error.code in NOT_CALLED or not error.is_sent or is_answered):
             fields["start_called_at"] = None  # it was not called, or refused for now
         self._save(run, {**fields, "updated_at": now, "next_look_at": at})
+
+    def _note_fault(self, run: Mapping[str, Any], error: Exception) -> None:
+        """Count a fault of ours as a look that failed; a run that met it at every look ends, for nobody would hear of it else."""
+        failed = run["failed_looks"] + 1
+        if self._is_given_up(run, failed):
+            told = InternalError(
+                f"a fault of ours at each look ({type(error).__name__}); look for its log lines by this run's id"
+            )
+            self._save(run, {**ended_as(RunStatus.FAILED, self._stores.clock.now()), **failed_by(told, run)})
+        else:
+            self._stores.documents.update(f"refresh_runs/{run['id']}", {"failed_looks": failed})
+
+    def _is_given_up(self, run: Mapping[str, Any], failed: int) -> bool:
+        """Whether a run ends for looks that failed, one after the other: one that runs at the vendor is asked to its limit."""
+        may_run = run.get("vendor_id") is not None and self._stores.clock.now() - run["created_at"] <= limit_of(run)
+        return failed > MAX_FAILED_LOOKS and not may_run
 
     def _save(self, run: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
         """Write what a look found, and enqueue the next; not if a later look wrote before. A first vendor id is always kept."""

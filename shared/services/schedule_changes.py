@@ -26,8 +26,10 @@ def put_back(tx: Transaction, found: Document, kept: Mapping[str, Any], now: dat
 
 
 def unmake(tx: Transaction, found: Document, now: datetime) -> None:
-    """Delete a schedule that Cloud Scheduler refused before it ever had a job."""
+    """Delete a schedule that Cloud Scheduler refused before it ever had a job, and its key: repeated, it is refused again."""
     tx.delete(found.path)
+    if kept := found.data.get("made_under"):
+        tx.delete(kept)
     audit.record(tx, now, "schedule.delete", found.path, before=found.data, outcome="taken_back")
 
 

@@ -50,6 +50,7 @@ from shared.services.records import (
 )
 from shared.services.refresh_quota import room_for_schedule
 from shared.services.schedule_changes import asked_by, is_timing, put_back, unmake
+from shared.services.start_trouble import OVER
 from shared.telemetry import log_event
 
 MOST_NEXT = 100
@@ -89,6 +90,7 @@ class Schedules:
             sync="pending",
         )
         state = {"handled_until": now, "revision": 1, "told": 0, "active": None, "queued": None, "deleting": False}
+        state["made_under"] = idempotency.path if idempotency else None
 
         def work(tx: Transaction) -> str:
             earlier = earlier_result(tx, idempotency, now)
@@ -104,17 +106,15 @@ class Schedules:
         try:
             self.tell(stored)
         except InvalidRequestError:
-            self._stores.documents.transact(lambda tx: self._unmake(tx, stored, idempotency))
+            self._stores.documents.transact(lambda tx: self._unmake(tx, stored))
             raise
         return self.get(stored)
 
-    def _unmake(self, tx: Transaction, schedule_id: str, idempotency: Idempotency | None) -> None:
-        """Take back a schedule that Cloud Scheduler refused, and its key: repeated, it is refused again."""
+    def _unmake(self, tx: Transaction, schedule_id: str) -> None:
+        """Take back a schedule that Cloud Scheduler refused, unless it ran before the request was repeated."""
         found = tx.get(f"schedules/{schedule_id}")
         if found is not None and found.data["told"] == 0:
             unmake(tx, found, self._stores.clock.now())
-            if idempotency:
-                tx.delete(idempotency.path)
 
     def get(self, schedule_id: str) -> Document:
         found = require(self._stores.documents, f"schedules/{schedule_id}", f"schedule {schedule_id!r}")
@@ -283,7 +283,7 @@ class Schedules:
                 if found.data["enabled"]:
                     done = "paused" if is_paused else "changed"
                     leave_out(tx, found.data, f"had not started when the schedule was {done}", now)
-                changes["handled_until"] = max(found.data["handled_until"], now)
+                changes |= {"handled_until": max(found.data["handled_until"], now), **OVER}
             changes |= end_watch(tx, found.data, {**found.data, **changes}, now)
             tx.update(found.path, changes)
             after = {**found.data, **changes}

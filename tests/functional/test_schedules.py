@@ -265,6 +265,22 @@ def test_a_schedule_that_cloud_scheduler_refuses_is_refused_again_for_the_same_k
     assert mine == [("schedule.create", "done")] * 2 + [("schedule.delete", "taken_back")] * 2
 
 
+def test_a_refused_schedule_whose_request_died_is_refused_again_for_the_same_key(schedules: World) -> None:
+    def die(job: CronJob) -> None:
+        raise KeyboardInterrupt
+
+    def refuse(job: CronJob) -> None:
+        raise InvalidRequestError("Cloud Scheduler refused the schedule", field="cron_expression")
+
+    schedules.fakes.cron_jobs.__dict__["put"] = die
+    with pytest.raises(KeyboardInterrupt):
+        schedules.call("refresh", "POST", f"{API}/schedules", SCHEDULE, Idempotency_Key="one")
+    schedules.fakes.cron_jobs.__dict__["put"] = refuse
+    schedules.sweep()  # takes the schedule back
+    answer = schedules.call("refresh", "POST", f"{API}/schedules", SCHEDULE, Idempotency_Key="one")
+    assert (answer.status, answer.body.get("field")) == (400, "cron_expression")
+
+
 def test_a_refusal_of_a_repeated_request_takes_no_schedule_back_that_runs(schedules: World) -> None:
     def refuse(job: CronJob) -> None:
         raise InvalidRequestError("Cloud Scheduler refused the schedule", field="cron_expression")
