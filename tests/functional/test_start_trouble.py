@@ -174,3 +174,14 @@ def test_a_call_forced_in_the_console_runs_though_its_header_carries_the_moment_
     schedules.go_to("2026-01-05T13:00:00+00:00")
     assert len(schedules.fire(schedule_id, "2026-01-05T13:00:00Z").body["occurrences"]) == 1
     assert len(jobs(schedules)) == 3
+
+
+def test_a_person_whose_run_by_hand_cannot_start_hears_it_as_the_answer_alone(
+    schedules: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule_id = create(schedules, HOURLY)
+    with monkeypatch.context() as outage:
+        fail_with(outage, schedules, DOWN)
+        assert schedules.call("refresh", "POST", f"{API}/schedules/{schedule_id}:runNow").status == 503
+    minutes(schedules, "12:30", 2)
+    assert notices(schedules) == []
