@@ -22,7 +22,6 @@ from shared.services.occurrence_attempt import (
     ENDED,
     EXPORT,
     MANUAL,
-    Announce,
     Attempt,
     ChangedError,
     Verdict,
@@ -32,7 +31,7 @@ from shared.services.occurrence_attempt import (
 from shared.services.occurrence_plan import occurrence_id, plan
 from shared.services.records import Idempotency, Page, from_record, list_page, require
 from shared.services.refreshes import Refreshes
-from shared.services.start_trouble import note, tell
+from shared.services.start_trouble import Announce, note, tell
 from shared.telemetry import log_event
 
 SKEW = timedelta(seconds=5)  # our choice: how far our clock may be behind Cloud Scheduler's
