@@ -169,7 +169,8 @@ def is_exact_double(text: str) -> bool:
         return False
     if number == 0:
         return exact == 0
-    is_short = abs(number) >= _LEAST_NORMAL and len(exact.normalize().as_tuple().digits) <= 15
+    digits = "".join(map(str, exact.as_tuple().digits)).rstrip("0")  # `normalize` would round to 28
+    is_short = abs(number) >= _LEAST_NORMAL and len(digits) <= 15
     return is_short or Decimal(repr(number)) == exact
 
 

@@ -140,12 +140,23 @@ class Chunk:
         """One value with its numbers as `Literal`: what the file says, before any float."""
         return json.loads(self.raw[index], parse_int=Literal, parse_float=Literal)[name]
 
+    def has_large_integer(self, name: str, values: list[Any]) -> bool:
+        """Whether one of the column's `values` is an integer beyond 64 bits, of which the parser made a double."""
+        return any(
+            type(value) is float and not -_BEYOND_INT64 < value < _BEYOND_INT64 and _is_whole(self.literal(index, name))
+            for index, value in enumerate(values)
+        )
+
     def texts(self, name: str, values: list[Any]) -> list[str | None]:
         """The values as text: strings as they are, numbers as spelled, objects and arrays as compact JSON."""
         return [
             value if value is None or type(value) is str else _text(self, index, name, value)
             for index, value in enumerate(values)
         ]
+
+
+def _is_whole(number: Literal) -> bool:
+    return not set(number) & set(".eE")
 
 
 def _text(chunk: Chunk, index: int, name: str, value: Any) -> str:
@@ -214,7 +225,7 @@ class _Column:
         for index, value in enumerate(values):
             if type(value) is float and not -_BEYOND_INT64 < value < _BEYOND_INT64:
                 exact = chunk.literal(index, self.name)
-                if not set(exact) & set(".eE"):
+                if _is_whole(exact):
                     raise self._beyond(chunk.first_row + index, exact)
 
     def _beyond(self, row: int, value: object) -> SourceError:
@@ -326,7 +337,7 @@ def _record_batch(arrays: list[pa.Array], names: list[str], rows: int) -> pa.Rec
 
 def _array(chunk: Chunk, name: str, kind: pa.DataType, values: list[Any], found: set[type]) -> pa.Array:
     direct = _PYTHON.get(kind)
-    if direct is float and float in found and name in chunk.inexact:
+    if direct is float and float in found and (name in chunk.inexact or chunk.has_large_integer(name, values)):
         direct = None
     try:
         if direct is not None and found <= {direct}:

@@ -28,13 +28,15 @@ _MAX_UNPACKED_BYTES = 1 << 32
 _MAX_SHARED_CHARS = 1 << 27
 _READ_BYTES = 1 << 16
 """Our choices: they bound memory (texts, small parts) and time (the rest streams)."""
-_DATE_FORMAT_IDS = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])
-"""Built-in number formats for dates and times, those of East Asian Excel included: ECMA-376 part 1, 18.8.30."""
-_TIME_FORMAT_IDS = frozenset([*range(18, 22), *range(45, 48)])
+_DATE_FORMAT_IDS = frozenset([*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)])
+"""Built-in number formats for dates and times, those of East Asian Excel included: ECMA-376 part 1, 18.8.30. 46 is [h]:mm:ss."""
+_TIME_FORMAT_IDS = frozenset([*range(18, 22), 45, 47])
 """Those of them that show no day."""
 _QUOTED = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?!(?:h+|m+|s+)\])[^\]]*\]', re.IGNORECASE)
 _ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
 _EPOCH_1904_DAYS = 1462
+_FIRST_DAY, _LEAP_DAY = 2, 61
+"""Of 1900-01-01 and 1900-03-01, days since 1899-12-30: Excel counts a 29 February between them."""
 _DAY, _HOURS = "day", "hours"
 
 
@@ -313,12 +315,25 @@ class _Cells:
         if kind == "b":
             return {"1": True, "0": False, "true": True, "false": False}[text]
         if kind == "d":
-            moment = datetime.fromisoformat(text).replace(tzinfo=None)
-            return Serial((moment - datetime(1899, 12, 30)).total_seconds() / 86_400)  # noqa: DTZ001 - cells have no zone
+            return self._of_iso(text)
         if kind == "e":
             message = f"cell {cell_name(self._row, self._column)} holds the error {text}; correct the formula, or clear the cell"
             raise SourceError(message, code="value_invalid")
         raise ValueError(f"cell type {kind!r}")
+
+    def _of_iso(self, text: str) -> Serial:
+        """A day, a time of day or both, as ISO 8601: ECMA-376 part 1, 18.18.11."""
+        is_time = ":" in text.partition("T")[0] or text.startswith("T")
+        moment = datetime.fromisoformat(f"1899-12-30T{text.removeprefix('T')}" if is_time else text).replace(
+            tzinfo=None
+        )
+        days = (moment - datetime(1899, 12, 30)).total_seconds() / 86_400  # noqa: DTZ001 - cells have no zone
+        if is_time:
+            return Serial(days)
+        if days < _FIRST_DAY:
+            message = f"cell {cell_name(self._row, self._column)} holds {text}; a workbook's days start on 1900-01-01: write it as text"
+            raise SourceError(message, code="value_invalid")
+        return Serial(days - 1 if days < _LEAP_DAY else days)
 
 
 def _number(text: str) -> int | float:

@@ -230,3 +230,30 @@ def test_header_rows_are_counted_joined_or_absent() -> None:
         "column_2": ("double", [2.5, 4.0]),
     }
     assert refused(XLSX, _book(rows), skip_rows=9).code == "columns_invalid"
+
+
+def _iso(rows: list[list[Any]]) -> bytes:
+    return _book(rows, lambda book: setattr(book, "iso_dates", True))
+
+
+def test_days_and_times_as_iso_texts_are_those_days_and_times() -> None:
+    days = [date(1900, 1, 1), date(1900, 2, 28), date(1900, 3, 1), date(9999, 12, 31)]
+    times = [time(10, 30), time(0, 0), time(23, 59, 59), None]
+    found = columns(Format.XLSX, _iso([["day", "time"], *map(list, zip(days, times, strict=True))]))
+    assert found == {"day": ("date", days), "time": ("string", ["10:30:00", "00:00:00", "23:59:59", None])}
+    noon = datetime(1900, 1, 15, 12)
+    assert columns(Format.XLSX, _iso([["at"], [noon]]))["at"] == ("timestamp", [noon])
+
+
+def test_a_day_before_the_first_of_a_workbook_is_refused_with_its_address() -> None:
+    error = refused(Format.XLSX, _iso([["day"], [datetime(1899, 12, 31, 12)]]))
+    assert error.code == "value_invalid"
+    assert "cell A2 holds 1899-12-31T12:00:00" in str(error)
+
+
+def test_the_built_in_format_for_elapsed_time_shows_days_as_its_spelling_does() -> None:
+    def elapsed(book: openpyxl.Workbook) -> None:
+        for cell in ("A2", "A3"):
+            book.active[cell].number_format = "[h]:mm:ss"  # number 46
+
+    assert columns(Format.XLSX, _book([["spent"], [0.5], [1.5]], elapsed))["spent"] == ("double", [0.5, 1.5])
