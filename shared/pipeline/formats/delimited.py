@@ -38,7 +38,7 @@ from shared.pipeline.formats.encoding import UTF16_MARKS, Utf8Stream
 from shared.pipeline.formats.formulas import are_formulas, is_formula, restored, restored_names
 from shared.pipeline.formats.inference import Place, TextColumn, plain_numbers
 from shared.pipeline.formats.intake import BINARY_MAGIC, Meter, exact_batches, opened, refuse
-from shared.pipeline.formats.sink import CountingSink, plain_text
+from shared.pipeline.formats.sink import CountingSink, plain_text, refuse_years
 from shared.pipeline.formats.whole_rows import Below, Closed, Unquoted, whole_rows
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ class CsvWriter:
         header = io.StringIO(newline="")
         csv.writer(header, lineterminator="\r\n").writerow([_defused_name(name) for name in schema.names])
         out.write(header.getvalue().encode())
-        for batch in batches:
+        for batch in refuse_years(batches):
             columns = {name: _text(batch.column(index)) for index, name in enumerate(schema.names)}
             if len(columns) == 1:
                 columns = {

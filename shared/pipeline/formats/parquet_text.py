@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from shared.errors import SourceError, shown
 from shared.pipeline.formats.column_types import STRING
 from shared.pipeline.formats.json_values import arrow_array
-from shared.pipeline.formats.sink import plain_text
+from shared.pipeline.formats.sink import beyond_years, plain_text, year_refused
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
@@ -31,6 +31,8 @@ def as_text(values: pa.Array, column: str, first_row: int) -> pa.Array:
     Binary values stay, for `cast_column` to read as UTF-8. Raises `SourceError` naming the first value that has no such text.
     """
     kind = values.type
+    if (at := beyond_years(values)) is not None:
+        raise year_refused(column, first_row + at)
     if pa.types.is_duration(kind):
         ticks = pc.cast(values, pa.int64()).to_pylist()
         return arrow_array([None if count is None else duration_text(count, kind.unit) for count in ticks], STRING)

@@ -15,6 +15,9 @@ from shared.pipeline.formats.column_types import EMPTY, STRING, text_scalar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_FIRST_DAY, _LAST_DAY, _DAY_S = -719_162, 2_932_896, 86_400
+"""The years 1 to 9999, as days since 1970."""
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _POINT_ZERO, _ZULU = text_scalar(".0"), text_scalar("Z")
 
 
@@ -42,6 +45,7 @@ def plain_text(values: pa.Array) -> pa.Array:
     """Values of any type but `string` as text that reads back as the same type and value.
 
     Doubles keep a point or an exponent; times are ISO 8601 with `T`, six decimals only where there are any, `Z` for UTC.
+    Of what `beyond_years` finds Arrow makes a remark, good for a report alone.
     """
     if pa.types.is_timestamp(values.type):
         return _time_text(values)
@@ -50,6 +54,42 @@ def plain_text(values: pa.Array) -> pa.Array:
         is_whole = pc.match_substring_regex(text, r"^-?[0-9]+$")
         return pc.if_else(is_whole, pc.binary_join_element_wise(text, _POINT_ZERO, EMPTY), text)
     return text
+
+
+def beyond_years(values: pa.Array) -> int | None:
+    """Where the first day or time stands that is outside of the years 1 to 9999; None if there is none."""
+    kind = values.type
+    if pa.types.is_date32(kind):
+        first, last, numbers = _FIRST_DAY, _LAST_DAY, pc.cast(values, pa.int32())
+    elif pa.types.is_timestamp(kind):
+        ticks = _DAY_S * _PER_SECOND[kind.unit]
+        first, last, numbers = _FIRST_DAY * ticks, (_LAST_DAY + 1) * ticks - 1, pc.cast(values, pa.int64())
+    else:
+        return None
+    bounds = pc.min_max(numbers)
+    low, high = bounds["min"].as_py(), bounds["max"].as_py()
+    if low is None or (first <= low and high <= last):
+        return None
+    return next(
+        at for at, number in enumerate(numbers.to_pylist()) if number is not None and not first <= number <= last
+    )
+
+
+def refuse_years(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Pass batches on. Raises `SourceError` at the first day or time outside of the years 1 to 9999, which is no text."""
+    row = 0
+    for batch in batches:
+        for name, values in zip(batch.schema.names, batch.columns, strict=True):
+            if (at := beyond_years(values)) is not None:
+                raise year_refused(name, row + at + 1)
+        row += batch.num_rows
+        yield batch
+
+
+def year_refused(column: str, row: int) -> SourceError:
+    """The refusal of a day or time; `row` counts from one."""
+    message = f"row {row}, column {column!r}: a day or time outside of the years 1 to 9999 cannot be written; correct it, or make it null"
+    return SourceError(message, code="value_invalid", row=row, column=column)
 
 
 def _time_text(values: pa.Array) -> pa.Array:
@@ -89,9 +129,9 @@ def _lettered(times: pa.Array, end: str) -> pa.Array | None:
 
 
 def refuse_non_finite(batches: Iterator[pa.RecordBatch], what: str) -> Iterator[pa.RecordBatch]:
-    """Pass batches on. Raises `SourceError` at the first NaN or infinity, which `what` has no value for."""
+    """Pass batches on. Raises `SourceError` at the first NaN or infinity, which `what` has no value for, and as `refuse_years`."""
     row = 0
-    for batch in batches:
+    for batch in refuse_years(batches):
         for name, values in zip(batch.schema.names, batch.columns, strict=True):
             if pa.types.is_floating(values.type) and pc.all(pc.is_finite(values)).as_py() is False:
                 at = pc.is_finite(values).to_pylist().index(False)

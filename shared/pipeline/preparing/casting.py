@@ -36,7 +36,7 @@ from shared.pipeline.formats.column_types import (
     same_back,
     text_scalar,
 )
-from shared.pipeline.formats.sink import plain_text
+from shared.pipeline.formats.sink import beyond_years, plain_text
 
 WHOLE = r"^[+-]?[0-9]+$"
 PLUS = text_scalar("+")
@@ -125,7 +125,7 @@ def cast(values: pa.Array, kind: pa.DataType) -> Computed:
     if pa.types.is_string(values.type):
         return attempt(lambda texts: _of_text(texts, kind), kind, pc.if_else(pc.equal(values, EMPTY), NO_TEXT, values))
     if kind.equals(STRING):
-        return Computed(as_text(values))
+        return attempt(_exact_text, kind, values)
     kernel = _kernel(values.type, kind)
     return attempt(kernel, kind, values)
 
@@ -141,6 +141,12 @@ def as_text(values: pa.Array) -> pa.Array:
         plain = [None if value is None else format(value, "f") for value in values.to_pylist()]
         return pa.array(plain, STRING)
     return text
+
+
+def _exact_text(values: pa.Array) -> pa.Array:
+    if beyond_years(values) is not None:
+        raise pa.ArrowInvalid("outside the years 1 to 9999")
+    return as_text(values)
 
 
 def _of_text(texts: pa.Array, kind: pa.DataType) -> pa.Array:

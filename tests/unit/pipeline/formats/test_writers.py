@@ -16,8 +16,9 @@ import pytest
 from shared.errors import SourceError
 from shared.pipeline.formats import Format
 from shared.pipeline.formats.column_types import schema_of
+from shared.pipeline.preparing import casting
 from shared.pipeline.sources import rechunk
-from tests.unit.pipeline.formats.rig import columns, table, written
+from tests.unit.pipeline.formats.rig import columns, refused, table, written
 
 _TYPES = {
     "int64": "int64", "double": "double", "bool": "bool", "string": "string", "date": "date", "timestamp": "timestamp",
@@ -228,3 +229,23 @@ def test_no_text_hides_a_formula_in_csv() -> None:
     for text in ("=1", "\uff1d1", "\xa0=1", "\ufeff=1", "'=1"):
         named = pa.table({text: [1]})
         assert table(Format.CSV, written(Format.CSV, named), formula_safe=True).to_pydict() == named.to_pydict()
+
+
+FAR = [pa.array([0, 2**60], pa.timestamp("us")), pa.array([0, -(2**59)], pa.timestamp("us", "UTC")),
+       pa.array([0, 2**22], pa.int32()).cast(pa.date32())]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", FAR, ids=["time", "time_tz", "day"])
+def test_a_year_that_has_no_text_is_refused_and_never_written_as_some(values: pa.Array) -> None:
+    """Arrow writes `<value outTof range: 1152921504606846976>` for it, and Excel has no day after 9999."""
+    source = pa.table({"x": values})
+    for fmt in (Format.CSV, Format.JSON, Format.JSONL, Format.XLSX):
+        with pytest.raises(SourceError, match="row 2, column 'x'") as caught:
+            written(fmt, source)
+        assert caught.value.code == "value_invalid"
+    error = refused(Format.PARQUET, written(Format.PARQUET, source), schema={"x": "string"})
+    assert (error.code, error.row, error.column) == ("value_invalid", 2, "x")
+    found = casting.cast(values, pa.string())
+    assert found.values.null_count == 1
+    assert found.bad is not None
+    assert found.bad.to_pylist() == [False, True]
