@@ -25,8 +25,8 @@ HOST = re.compile(r"(?=.{1,253}\Z)(?=.*[a-z][^.]*\Z)([a-z0-9]([a-z0-9-]{0,61}[a-
 PORTS = frozenset({443, 19999})  # https, and Looker's API on hosts that customers run
 GOOGLE_APIS = tuple(map(ipaddress.ip_network, ("199.36.153.0/24", "2600:2d00:2:1000::/56", "2600:2d00:2:2000::/56")))
 """restricted. and private.googleapis.com, public by form only: cloud.google.com/vpc/docs/configure-private-google-access-hybrid"""
-NOT_YET_KNOWN = tuple(map(ipaddress.ip_network, ("fec0::/10", "3fff::/20")))
-"""Site-local (RFC 3879) and documentation (RFC 9637), which `is_global` takes for public."""
+NOT_YET_KNOWN = tuple(map(ipaddress.ip_network, ("fec0::/10", "3fff::/20", "192.0.0.0/24")))
+"""What `is_global` takes for public: site-local (RFC 3879), documentation (RFC 9637), protocols' own (RFC 6890; before Python 3.11.10)."""
 NAT64, NAT64_LOCAL = ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48")
 MOST_ANSWER_BYTES = 64 * 1024 * 1024  # our choice: above what an API of configuration and status answers
 LONGEST_ANSWER_S = 180.0  # our choice: above what such an API takes to answer
