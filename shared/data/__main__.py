@@ -67,7 +67,7 @@ def _runs_as() -> str:
 def _erase(parsed: argparse.Namespace, own: Services) -> int:
     """Erase, and say of each job what became of it; 1 if rows may be left."""
     person = erasure.Person(parsed.table, parsed.column, parsed.value)
-    found = erasure.erase(own.stores, own.exports.operations, person)
+    found = erasure.erase(own.stores, own.exports.operations, person, _runs_as())
     for name, told in vars(found).items():
         sys.stdout.write(f"{name}: {', '.join(told) or 'none'}\n")
     return 1 if found.running or found.unread else 0

@@ -19,7 +19,7 @@ from shared.errors import SourceError
 from shared.models import JobStatus
 from shared.pipeline.freezing import FrozenSource, frozen_before
 from shared.pipeline.preparing.job import prepared_before
-from shared.ports import Objects, Stores, Transaction
+from shared.ports import Documents, Objects, Stores, Transaction
 from shared.services.job_operations import JobOperations
 
 ROWS_AT_ONCE = 10_000  # our choice: rows in memory at once
@@ -51,9 +51,12 @@ class Erased:
     unread: list[str] = field(default_factory=list)
 
 
-def erase(stores: Stores, operations: JobOperations, person: Person) -> Erased:
-    """Search every job of the table that keeps rows, and erase what those with such a row keep. Repeatable."""
-    _note_begun(stores, person)
+def erase(stores: Stores, operations: JobOperations, person: Person, actor: str) -> Erased:
+    """Search every job of the table that keeps rows, and erase what those with such a row keep. Repeatable.
+
+    `actor` is who erases, for the audit entries; their ids are of the database's time, for this may run on anybody's machine.
+    """
+    _note_begun(stores.documents, person, actor)
     found = Erased(silenced=list(silence(stores.documents, person.value)))
     for document in every(stores.documents, "export_jobs"):
         job = document.data
@@ -62,7 +65,7 @@ def erase(stores: Stores, operations: JobOperations, person: Person) -> Erased:
         if JobStatus(job["status"]).is_final and (words := changed(job, OF_JOBS, person.value)):
             stores.documents.update(document.path, words)
         if job.get("erasing"):  # begun and not ended: what is left may not show any more whose rows they are
-            _forget(stores, operations, job)
+            _forget(stores, operations, job, actor)
             found.erased.append(job["id"])
             continue
         if not _keeps_rows(stores.objects, job):
@@ -74,19 +77,17 @@ def erase(stores: Stores, operations: JobOperations, person: Person) -> Erased:
         if holds is None:
             found.unread.append(job["id"])
         elif holds and JobStatus(job["status"]).is_final:
-            _forget(stores, operations, job)
+            _forget(stores, operations, job, actor)
             found.erased.append(job["id"])
         elif holds:
             found.running.append(job["id"])
     return found
 
 
-def _note_begun(stores: Stores, person: Person) -> None:
+def _note_begun(documents: Documents, person: Person, actor: str) -> None:
     """Leave an entry, for words are changed in documents that say of no job. It names the column; the value is to be forgotten."""
-    now, note = stores.clock.now(), f"rows of the table {person.table!r} that hold some value in {person.column!r}"
-    stores.documents.transact(
-        lambda tx: audit.record(tx, now, "database.erase_rows", "database", actor="shared.data", note=note)
-    )
+    now, note = documents.moment(), f"rows of the table {person.table!r} that hold some value in {person.column!r}"
+    documents.transact(lambda tx: audit.record(tx, now, "database.erase_rows", "database", actor=actor, note=note))
 
 
 def _keeps_rows(objects: Objects, job: Mapping[str, Any]) -> bool:
@@ -130,15 +131,15 @@ def _kept_file(objects: Objects, job: Mapping[str, Any]) -> tuple[str, str] | No
     return (bucket, name) if bucket and objects.stat(bucket, name) is not None else None
 
 
-def _forget(stores: Stores, operations: JobOperations, job: Mapping[str, Any]) -> None:
+def _forget(stores: Stores, operations: JobOperations, job: Mapping[str, Any], actor: str) -> None:
     """Erase all that a job keeps. First the audit entry and what bars the job from starting again, in one transaction; then the rows."""
-    now, path = stores.clock.now(), f"export_jobs/{job['id']}"
+    now, path = stores.documents.moment(), f"export_jobs/{job['id']}"
 
     def work(tx: Transaction) -> None:
         barred = {"frozen_erased": True, "erasing": True, "recheck_at": None, "updated_at": now}
         tx.update(path, barred | _silent(job))
         if not job.get("erasing"):
-            audit.record(tx, now, "job.erase_rows", path, actor="shared.data")
+            audit.record(tx, now, "job.erase_rows", path, actor=actor)
 
     stores.documents.transact(work)
     operations.forget_rows(job)

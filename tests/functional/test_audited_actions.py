@@ -213,7 +213,7 @@ def _(world: World) -> Entry:
 def _(world: World) -> Entry:
     """Also where nothing is found."""
     assert main(["erase", "people", "mail", "rina@example.org"], world.services) == 0
-    return Entry("database", actor="shared.data", request="")
+    return Entry("database", actor=runs_as(), request="")
 
 
 @drives("job.erase_rows by erasure")
@@ -221,7 +221,7 @@ def _(world: World) -> Entry:
     """A command on somebody's machine: no request asks for it."""
     of = done(world)
     assert main(["erase", "people", "mail", "rina@example.org"], world.services) == 0
-    return Entry(of, actor="shared.data", request="")
+    return Entry(of, actor=runs_as(), request="")
 
 
 def runs_as() -> str:
