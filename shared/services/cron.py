@@ -34,6 +34,7 @@ NAMES = {
     "@annually": "0 0 1 1 *",
 }
 PLAIN = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ*,-/")
+LONGEST = 500  # our choice, characters: every minute, hour, day, month and weekday listed one by one are 356
 LONGEST_WAIT = timedelta(days=366 * 9)  # 29 February is at most eight years away (1896 to 1904, 2096 to 2104)
 WEEKDAYS_COME_AGAIN = 28  # years after which the days of the week fall on the same dates
 DAY = timedelta(days=1)
@@ -147,8 +148,10 @@ def five_fields(expression: str) -> str:
     """Return an expression as Cloud Scheduler takes it: five fields with single spaces; `@daily` and the like written out.
 
     Raises:
-        InvalidRequestError: another number of fields, or signs that only some programs know (`L`, `#`, `?`, `5/10`).
+        InvalidRequestError: another number of fields, signs that only some programs know (`L`, `#`, `?`, `5/10`), or too long.
     """
+    if len(expression) > LONGEST:
+        raise _invalid(f"{expression[:40]}…", f"it has more than {LONGEST} characters")
     text = " ".join(NAMES.get(expression.strip().lower(), expression).upper().split())
     fields = text.split(" ")
     if len(fields) != 5:

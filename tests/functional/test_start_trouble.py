@@ -185,3 +185,12 @@ def test_a_person_whose_run_by_hand_cannot_start_hears_it_as_the_answer_alone(
         assert schedules.call("refresh", "POST", f"{API}/schedules/{schedule_id}:runNow").status == 503
     minutes(schedules, "12:30", 2)
     assert notices(schedules) == []
+
+
+def test_an_expression_longer_than_any_that_says_something_is_refused(schedules: World) -> None:
+    """One of 200,000 characters took seconds to read, at every look of every minute."""
+    longest = {**HOURLY, "cron_expression": "0" + ",0" * 250 + " * * * *"}
+    answer = schedules.call("refresh", "POST", f"{API}/schedules", longest)
+    assert (answer.status, answer.body.get("field")) == (400, "cron_expression")
+    every = {**HOURLY, "cron_expression": f"{','.join(map(str, range(60)))} {','.join(map(str, range(24)))} * * *"}
+    assert schedules.call("refresh", "POST", f"{API}/schedules", every).status == 201
