@@ -141,7 +141,8 @@ def _in_xlsx(value: Any, kind: str) -> Any:
     if kind == DOUBLE:
         return value if math.isfinite(value) else REFUSED
     if kind == DECIMAL:
-        return value if len(abs(value).normalize().as_tuple().digits) <= 15 or value == 0 else REFUSED
+        digits = "".join(map(str, value.as_tuple().digits)).rstrip("0")  # `normalize` would round to 28
+        return value if len(digits) <= 15 else REFUSED
     if kind == TEXT:
         return value if len(value) <= 32_767 else REFUSED
     if kind == DATE:
