@@ -120,6 +120,11 @@ variable "settings" {
     condition     = length(setintersection(keys(var.settings), ["ENVIRONMENT", "CLOUD_RUN_CHECKS_CALLERS"])) == 0 && alltrue([for name in keys(var.settings) : !endswith(name, "_EMULATOR_HOST")])
     error_message = "ENVIRONMENT and emulator hosts are for the local cloud only; CLOUD_RUN_CHECKS_CALLERS is set with the invokers."
   }
+
+  validation {
+    condition     = length(setintersection(keys(var.settings), ["BI_ADMINS", "BI_OPERATORS", "BI_VIEWERS", "EXPORTS_BUCKET", "EXPORT_QUEUE", "EXPORT_ROLE", "EXPORT_URL", "EXPORT_WORKER_URL", "FIRESTORE_DATABASE", "FROZEN_BUCKET", "GOOGLE_CLOUD_PROJECT", "LOCATION", "NAME_PREFIX", "NOTICE_QUEUE", "REFRESH_QUEUE", "REFRESH_URL", "REGISTER_URL", "SCHEDULER_SERVICE_ACCOUNT", "TABLES_BUCKET", "TASKS_SERVICE_ACCOUNT", "THREADS", "WAREHOUSE_HOSTS"])) == 0 && !(var.trace_export && contains(keys(var.settings), "TRACE_EXPORT_URL"))
+    error_message = "settings names what the configuration sets itself, and what is said here would be dropped: people, warehouse_hosts, max_workers and trace_export (which sets TRACE_EXPORT_URL) are variables of their own; the other names follow from prefix, project and region."
+  }
 }
 
 variable "max_workers" {

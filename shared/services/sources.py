@@ -11,6 +11,7 @@ from typing import Any
 from shared.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from shared.models import BigQuerySource, ExportFormat, FirestoreSource, Source
 from shared.models import Mapping as RowMapping
+from shared.pipeline.preparing.checks import check_types
 from shared.ports import ObjectInfo, Objects
 from shared.redaction import hinted
 
@@ -53,9 +54,13 @@ class Sources:
         self._frozen_bucket = settings.frozen_bucket
 
     def of_rows(self, rows: Sequence[bytes], job_id: str, columns: Mapping[str, str] | None) -> dict[str, Any]:
-        """Keep the rows of a request as an object of the job. Raises `SourceError` naming a row that has a key twice."""
+        """Keep the rows of a request as an object of the job.
+
+        Raises `SourceError` naming a row that has a key twice, or a declared column whose type does not exist.
+        """
         from shared.pipeline.sources import staged_rows
 
+        check_types(columns, "columns")
         name = f"jobs/{job_id}/source.jsonl"
         content = b"".join(staged_rows(rows))
         info = self._objects.put(self._frozen_bucket, name, content, content_type="application/x-ndjson")
@@ -66,9 +71,11 @@ class Sources:
 
         Raises:
             InvalidRequestError: the source is not of the documented form.
+            SourceError: a declared column's type does not exist.
             NotFoundError: no such file; or no file fits.
         """
         self.check(source)
+        check_types(columns, "columns")
         declared = {**(source.columns or {}), **(columns or {})} or None
         if source.bigquery is not None:
             return self._query(source, source.bigquery, declared)
@@ -84,8 +91,10 @@ class Sources:
 
         Raises:
             InvalidRequestError: it is not.
+            SourceError: a declared column's type does not exist.
             ForbiddenError: it is a query, and no administrator allowed those.
         """
+        check_types(source.columns, "source.columns")
         if source.bigquery is not None:
             self._check_query(source.bigquery)
         elif source.firestore is not None:

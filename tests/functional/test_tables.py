@@ -59,7 +59,7 @@ def test_without_defaults_ours_stand(registered: World) -> None:
     ("defaults", "field"),
     [
         ({"key": ["id"]}, "defaults.key"),
-        ({"target": {"excel": {}}}, "defaults.target.excel"),
+        ({"target": {"excel": {}}}, "defaults.target"),
         ({"target": {"google_sheets": {"sheet": "x"}}}, "defaults.target.google_sheets"),
         ({"max_shrink": 2}, "$.defaults.max_shrink"),
     ],
@@ -120,3 +120,33 @@ def test_a_declared_column_of_a_name_that_no_document_takes_is_refused(registere
     assert "$.source.columns" in answer.body["detail"]  # not the store's refusal of the whole document
     export = {"connector_name": "ymca_sheets", "table_name": "people", "rows": [{"id": 1}], "columns": columns}
     assert registered.call("export", "POST", f"{API}/export", export).status == 400
+
+
+@pytest.mark.parametrize("kind", ["integer", "decimal(39,2)", "decimal(5,6)", ""])
+def test_a_declared_type_that_does_not_exist_is_refused_at_once_and_told_by_column(
+    registered: World, kind: str
+) -> None:
+    assert put(registered).status == 201
+    source, request = {**SOURCE, "columns": {"id": kind}}, {"connector_name": "ymca_sheets", "table_name": "people"}
+    answers = {
+        "source.columns.id": [
+            put(registered, {"source": source}),
+            registered.call("export", "POST", f"{API}/export", {**request, "source": source}),
+        ],
+        "columns.id": [
+            registered.call("export", "POST", f"{API}/export", {**request, "columns": {"id": kind}}),
+            registered.call("export", "POST", f"{API}/export", {**request, "columns": {"id": kind}, "rows": [{"id": 1}]}),
+        ],
+    }
+    for field, found in answers.items():
+        for answer in found:
+            assert (answer.status, answer.body["code"]) == (422, "schema_invalid")
+            assert (answer.body["field"], answer.body["column"]) == (field, "id")
+            assert answer.body["detail"].startswith(f"{field}: ")
+            assert "is no type; use int64, double" in answer.body["detail"]
+
+
+@pytest.mark.parametrize("kind", ["timestamp_tz", "decimal(38,38)"])
+def test_a_declared_type_that_exists_is_taken(registered: World, kind: str) -> None:
+    assert put(registered, {"source": {**SOURCE, "columns": {"id": kind}}}).status == 201
+    started(registered, columns={"name": kind})

@@ -23,6 +23,7 @@ run "what_is_right_is_taken" {
     private_network     = { network = "projects/shared-host/global/networks/main", cidr = "10.8.0.16/28" }
     domain              = "bi.example.co.uk"
     billing_account     = "012345-6789AB-CDEF01"
+    settings            = { BIGQUERY_QUERIES = "true", TRACE_EXPORT_URL = "https://collector.example.org/v1/traces" }
   }
 
   assert {
@@ -98,4 +99,25 @@ run "what_is_too_much_is_refused" {
   }
 
   expect_failures = [var.warehouse_hosts, var.max_workers, var.worker_memory, var.source_buckets, var.rows_retention_days, var.audit_retention_days, var.private_network, var.domain]
+}
+
+run "a_setting_that_would_be_dropped_is_refused" {
+  command = plan
+
+  variables {
+    settings = { BI_OPERATORS = "bob@example.org" }
+  }
+
+  expect_failures = [var.settings]
+}
+
+run "a_second_place_for_spans_is_refused" {
+  command = plan
+
+  variables {
+    trace_export = true
+    settings     = { TRACE_EXPORT_URL = "https://collector.example.org/v1/traces" }
+  }
+
+  expect_failures = [var.settings]
 }

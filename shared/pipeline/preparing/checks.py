@@ -1,15 +1,17 @@
-"""What of a mapping and a contract can be checked when they come, without their rows and without pyarrow."""
+"""What of a mapping, a contract and declared types can be checked when they come, without their rows and without pyarrow."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping as AnyMapping
 
 import msgspec
 
-from shared.errors import MappingError
+from shared.errors import MappingError, SourceError
 from shared.models import Breach, Contract, Drift, MappedColumn, Mapping
 from shared.pipeline.preparing import grammar
+from shared.redaction import hinted
 
 TYPE = re.compile(r"int64|double|bool|string|date|timestamp|timestamp_tz|decimal\(\s*(\d{1,2})\s*,\s*(\d{1,2})\s*\)")
 MAX_ALLOWED = 10_000  # our choice: each is an index entry of the job's record, which Firestore bounds at 40,000
@@ -23,6 +25,14 @@ def check_rules(mapping: Mapping | None, contract: Contract | None) -> None:
         check_mapping(mapping)
     if contract is not None:
         check_contract(contract)
+
+
+def check_types(columns: AnyMapping[str, str] | None, field: str) -> None:
+    """Refuse a declared type that does not exist. Raises `SourceError` naming the column."""
+    for name, kind in (columns or {}).items():
+        if not _is_type(kind):
+            message = f"{field}.{name}: {hinted(kind)!r} is no type; use {TYPES}"
+            raise SourceError(message, code="schema_invalid", field=f"{field}.{name}", column=name)
 
 
 def check_mapping(mapping: Mapping) -> None:
@@ -107,10 +117,13 @@ def _check_value(value: object, field: str, column: str) -> None:
 
 
 def _check_type(name: str, field: str, column: str) -> None:
+    if not _is_type(name):
+        raise MappingError(f"{field}: {hinted(name)!r} is no type; use {TYPES}", field=field, column=column)
+
+
+def _is_type(name: str) -> bool:
     found = TYPE.fullmatch(name)
-    is_decimal = found is not None and found[1] is not None
-    if found is None or (is_decimal and not (1 <= int(found[1]) <= 38 and int(found[2]) <= int(found[1]))):
-        raise MappingError(f"{field}: {name!r} is no type; use {TYPES}", field=field, column=column)
+    return found is not None and (found[1] is None or (1 <= int(found[1]) <= 38 and int(found[2]) <= int(found[1])))
 
 
 def _check_names(names: list[str], field: str) -> None:
