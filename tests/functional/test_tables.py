@@ -135,7 +135,9 @@ def test_a_declared_type_that_does_not_exist_is_refused_at_once_and_told_by_colu
         ],
         "columns.id": [
             registered.call("export", "POST", f"{API}/export", {**request, "columns": {"id": kind}}),
-            registered.call("export", "POST", f"{API}/export", {**request, "columns": {"id": kind}, "rows": [{"id": 1}]}),
+            registered.call(
+                "export", "POST", f"{API}/export", {**request, "columns": {"id": kind}, "rows": [{"id": 1}]}
+            ),
         ],
     }
     for field, found in answers.items():

@@ -66,12 +66,19 @@ def test_no_setting_is_taken_that_the_configuration_sets_itself() -> None:
     terraform = {path.name: path.read_text() for path in (ROOT / "infra" / "terraform").glob("*.tf")}
     ours = {
         name
-        for block in (terraform["functions.tf"].partition("\nlocals {")[2], *re.findall("settings = {.*?}", terraform["locals.tf"]))
+        for block in (
+            terraform["functions.tf"].partition("\nlocals {")[2],
+            *re.findall("settings = {.*?}", terraform["locals.tf"]),
+        )
         for name in re.findall(r"\b([A-Z][A-Z_]+) *= ", block)
     } | {*re.findall(r"\{ ([A-Z][A-Z_]+) = tostring", terraform["functions.tf"])}
     assert ours > {"CLOUD_RUN_CHECKS_CALLERS", "EXPORT_ROLE", "FROZEN_BUCKET", "THREADS", "TRACE_EXPORT_URL"}
     block = TEXT.partition('variable "settings" {\n')[2].partition("\n}\n")[0]
-    refused = {name for names in re.findall(r"keys\(var\.settings\), \[(.*?)\]", block) for name in re.findall(r'"(\w+)"', names)}
+    refused = {
+        name
+        for names in re.findall(r"keys\(var\.settings\), \[(.*?)\]", block)
+        for name in re.findall(r'"(\w+)"', names)
+    }
     assert refused | {"TRACE_EXPORT_URL"} == ours | {"ENVIRONMENT"}
     assert '!(var.trace_export && contains(keys(var.settings), "TRACE_EXPORT_URL"))' in block
 
