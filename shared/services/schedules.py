@@ -31,6 +31,7 @@ from shared.models import (
     ScheduleRequest,
     new_id,
 )
+from shared.pipeline.preparing.checks import check_rules, check_types
 from shared.ports import CronJob, Document, Query, Stores, Transaction
 from shared.services.connector_bodies import require_lines
 from shared.services.connectors import Connectors
@@ -345,6 +346,10 @@ class Schedules:
             )
         if request.options:
             raise InvalidRequestError("options belong to the action refresh", field="options")
+        check_rules(export.mapping, export.contract)
+        check_types(export.columns, "export.columns")
+        if export.source is not None:
+            check_types(export.source.columns, "export.source.columns")
         return msgspec.structs.replace(export, refresh_after=self._connectors.can_refresh(connector))
 
 

@@ -48,6 +48,24 @@ def test_a_schedule_that_cannot_work_is_refused(schedules: World, change: dict[s
     assert schedules.fakes.cron_jobs.jobs == {}
 
 
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"columns": {"id": "integer"}}, "export.columns.id"),
+        ({"source": {"uri": "gs://in/a.csv", "columns": {"id": "integer"}}}, "export.source.columns.id"),
+        ({"mapping": {"columns": [{"name": "id", "type": "integer"}]}}, "mapping.columns.id"),
+        ({"contract": {"columns": {"id": {"type": "integer"}}}}, "contract.columns.id"),
+    ],
+)
+def test_a_schedule_whose_every_export_would_be_refused_is_refused(
+    schedules: World, more: dict[str, Any], field: str
+) -> None:
+    asked = {**SCHEDULE, **HOURLY, "export": {**HOURLY["export"], **more}}
+    answer = schedules.call("refresh", "POST", f"{API}/schedules", asked)
+    assert (answer.status, answer.body["field"], answer.body["column"]) == (422, field, "id")
+    assert schedules.fakes.cron_jobs.jobs == {}
+
+
 def test_more_refreshes_than_the_vendor_allows_are_refused_with_the_reason(schedules: World) -> None:
     answer = schedules.call("refresh", "POST", f"{API}/schedules", {**SCHEDULE, "cron_expression": "@hourly"})
     assert (answer.status, answer.body["code"], answer.body["field"]) == (400, "refresh_quota", "cron_expression")
