@@ -216,6 +216,12 @@ def test_no_entry_holds_a_secret_or_a_digest_of_one(registered: World) -> None:
             assert hashlib.sha256(content.encode()).hexdigest() not in text
 
 
+def test_a_secret_in_a_note_is_removed_first(registered: World) -> None:
+    assert main(["erase", "people", POWER_BI["client_secret"], "x"], registered.services) == 0
+    (entry,) = (one for one in entries(registered) if one["action"] == "database.erase_rows")
+    assert entry["note"] == "rows of the table 'people' that hold some value in '[redacted]'"
+
+
 def test_a_secret_in_what_is_digested_is_removed_first() -> None:
     from shared.audit import digest
     from shared.redaction import remember

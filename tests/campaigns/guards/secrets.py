@@ -56,6 +56,13 @@ SECRETS = (
         _AUDIT + "test_a_secret_in_what_is_digested_is_removed_first",
     ),
     Guard(
+        "a note of the audit log is redacted",
+        "shared/audit.py",
+        "redact(note)",
+        "note",
+        _AUDIT + "test_a_secret_in_a_note_is_removed_first",
+    ),
+    Guard(
         "redaction knows a secret as it is",
         REDACTION,
         "            value,\n            as_form,\n",
