@@ -27,7 +27,7 @@ GOOGLE_APIS = tuple(map(ipaddress.ip_network, ("199.36.153.0/24", "2600:2d00:2:1
 """restricted. and private.googleapis.com, public by form only: cloud.google.com/vpc/docs/configure-private-google-access-hybrid"""
 NOT_YET_KNOWN = tuple(map(ipaddress.ip_network, ("fec0::/10", "3fff::/20", "192.0.0.0/24")))
 """What `is_global` takes for public: site-local (RFC 3879), documentation (RFC 9637), protocols' own (RFC 6890; before Python 3.11.10)."""
-NAT64, NAT64_LOCAL = ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48")
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
 MOST_ANSWER_BYTES = 64 * 1024 * 1024  # our choice: above what an API of configuration and status answers
 LONGEST_ANSWER_S = 180.0  # our choice: above what such an API takes to answer
 
@@ -124,8 +124,6 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
-        if found in NAT64_LOCAL:  # which Python counts as global up to 3.11.9; Teredo's never is
-            return False
     is_told_public = found.is_global and not found.is_multicast and not found.is_reserved
     return is_told_public and not any(found in network for network in (*GOOGLE_APIS, *NOT_YET_KNOWN))
 
