@@ -8,7 +8,9 @@ described in a few bytes beside it, and put back by `restore`. Missing values of
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -115,11 +117,36 @@ def _column(series: pd.Series[Any], name: str) -> tuple[pa.Array, dict[str, Any]
     return _travelling(array, name), described
 
 
+def _require_one_kind(series: pd.Series[Any], name: str) -> None:
+    """Raise `FrameError` where Arrow would change objects without a word: cut a time off, shift a zone, drop digits or a NaN."""
+    values = [value for value in series if isinstance(value, dt.date | Decimal) and value is not pd.NaT]
+    kinds = {_kind(value) for value in values}
+    if len(kinds) > 1:
+        raise FrameError(f"column {name!r} holds {' and '.join(sorted(kinds))}; make them one of these")
+    for value in values:
+        if isinstance(value, Decimal) and not value.is_finite():
+            raise FrameError(f"column {name!r} holds the decimal {value}, which no target takes; make it None")
+        if isinstance(value, pd.Timestamp) and value.nanosecond:
+            raise FrameError(
+                f"column {name!r} holds {value}, which would be rounded to microseconds; round it yourself"
+            )
+
+
+def _kind(value: dt.date | Decimal) -> str:
+    if isinstance(value, Decimal):
+        return "decimals"
+    if not isinstance(value, dt.datetime):
+        return "dates"
+    return "times without a zone" if value.utcoffset() is None else "times with a zone"
+
+
 def _arrow(series: pd.Series[Any], name: str) -> pa.Array:
     is_numpy = not isinstance(series.dtype, pd.api.extensions.ExtensionDtype)
+    if series.dtype == object:
+        _require_one_kind(series, name)
     try:
         found = pa.array(series, from_pandas=is_numpy or None)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as exc:
+    except (pa.ArrowException, OverflowError, UnicodeError) as exc:
         raise FrameError(
             f"column {name!r} ({series.dtype}) holds values of several types, or of none that travels: {exc}"
         ) from exc

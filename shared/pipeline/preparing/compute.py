@@ -52,7 +52,7 @@ class Compiler:
             MappingError: a column is not there, or the types do not fit together.
         """
         if grammar.is_literal(node):
-            return literal_term(grammar.literal(node))
+            return self._literal(node)
         match node:
             case ast.Name(id=name):
                 return self.column(name)
@@ -208,8 +208,24 @@ class Compiler:
                 left = right
         return found[0] if len(found) == 1 else _joined(True, found)
 
+    def _literal(self, node: ast.expr) -> Term:
+        try:
+            return literal_term(grammar.literal(node))
+        except casting.CastRefusedError as exc:
+            raise self.refused(node, f"the number has more than {MAX_DIGITS} digits") from exc
+
+    def in_one_order(self, terms: Sequence[Term], node: ast.AST) -> list[Term]:
+        """As `same_type`, for what is compared by size: a number written beside texts would be taken letter by letter."""
+        found = self.same_type(terms, node)
+        numbers = [term.literal[0] for term in terms if term.literal and type(term.literal[0]) in (int, float)]
+        if numbers and found[0].kind.equals(STRING):
+            why = f"texts are ordered letter by letter: '10' comes before '9'; use cast() on the text, or write '{numbers[0]}'"
+            raise self.refused(node, why)
+        return found
+
     def _ordered(self, op: ast.cmpop, left: Term, right: Term, node: ast.AST) -> Term:
-        left, right = self.same_type([left, right], node)
+        is_equality = isinstance(op, ast.Eq | ast.NotEq)
+        left, right = (self.same_type if is_equality else self.in_one_order)([left, right], node)
         if left.kind.equals(NULL):
             return retyped(left, BOOL)
         kernels = {
@@ -224,7 +240,7 @@ class Compiler:
 
     def _is_in(self, left: ast.expr, options: list[ast.expr], node: ast.AST, *, negated: bool) -> Term:
         term = self.term(left)
-        values = [literal_term(grammar.literal(option)) for option in options]
+        values = [self._literal(option) for option in options]
         if any(value.kind.equals(NULL) for value in values):
             raise self.refused(node, "None is in no list; ask `is None`")
         first, *others = self.same_type([term, *values], node)

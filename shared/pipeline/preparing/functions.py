@@ -198,7 +198,7 @@ def _same_typed(compiler: Compiler, node: ast.Call) -> list[Term]:
 
 def _extreme(kernel: Callable[..., pa.Array]) -> Callable[[Compiler, ast.Call], Term]:
     def build(compiler: Compiler, node: ast.Call) -> Term:
-        terms = _same_typed(compiler, node)
+        terms = compiler.in_one_order([compiler.term(argument) for argument in node.args], node)
         return applied(terms[0].kind, lambda *columns: kernel(*columns, skip_nulls=False), *terms)
 
     return build

@@ -24,6 +24,8 @@ from shared.pipeline.formats.column_types import schema_of
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 MICROS = st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1))
 BIG = st.integers(-(2**63), 2**63 - 1)
+NAIVE = dt.datetime(2024, 7, 1, 5)
+ZONED = NAIVE.replace(tzinfo=dt.timezone(dt.timedelta(hours=2)))
 
 
 def missing(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -166,6 +168,13 @@ def test_zones_that_have_a_name_or_an_offset_come_back(zone: dt.tzinfo) -> None:
         (pd.Series([b"\xff"]), "no target takes"),
         (pd.Series([[1, 2]]), "no target takes"),
         (pd.Series([Decimal("1e40")]), "."),
+        (pd.Series([dt.date(2024, 1, 1), dt.datetime(2024, 1, 1, 5)], dtype=object), "dates and times without a zone"),
+        (pd.Series([NAIVE, ZONED], dtype=object), "times with a zone and times without a zone"),
+        (pd.Series([ZONED, NAIVE], dtype=object), "times with a zone and times without a zone"),
+        (pd.Series([pd.Timestamp("2024-01-01T00:00:00.000000001")], dtype=object), "would be rounded"),
+        (pd.Series([Decimal("NaN"), Decimal(2)], dtype=object), "the decimal NaN"),
+        (pd.Series([2**70, 1], dtype=object), "none that travels"),
+        (pd.Series(["\ud800"], dtype=object), "none that travels"),
     ],
 )
 def test_what_cannot_travel_unchanged_is_refused_naming_the_column(values: pd.Series[Any], why: str) -> None:

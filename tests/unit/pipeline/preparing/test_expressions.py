@@ -221,6 +221,11 @@ def test_what_is_not_in_the_grammar_is_refused(text: str, why: str) -> None:
         ("pad_left(s, 100000, '0')", "from 0 to 1000"),
         ("n in [None]", "ask `is None`"),
         ("coalesce(n, s)", "do not go together"),
+        ("s > 9", "letter by letter"),
+        ("9.5 <= s", "letter by letter"),
+        ("least(s, 5)", "letter by letter"),
+        ("n + " + "9" * 40, "more than 38 digits"),
+        ("d in [" + "9" * 40 + "]", "more than 38 digits"),
     ],
 )
 def test_types_that_do_not_fit_are_refused_before_any_row_is_read(text: str, why: str) -> None:
