@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 KEY = "pandas"
 """The annotation of a job that holds the description."""
+NAT = type(pd.NaT)
 MAX_DESCRIPTION = 20_000
 """Characters; beyond, categories are left out where they have no order: they come back as far as they have rows."""
 
@@ -119,7 +120,7 @@ def _column(series: pd.Series[Any], name: str) -> tuple[pa.Array, dict[str, Any]
 
 def _require_one_kind(series: pd.Series[Any], name: str) -> None:
     """Raise `FrameError` where Arrow would change objects without a word: cut a time off, shift a zone, drop digits or a NaN."""
-    values = [value for value in series if isinstance(value, dt.date | Decimal) and value is not pd.NaT]
+    values = [value for value in series if isinstance(value, dt.date | Decimal) and not isinstance(value, NAT)]
     kinds = {_kind(value) for value in values}
     if len(kinds) > 1:
         raise FrameError(f"column {name!r} holds {' and '.join(sorted(kinds))}; make them one of these")

@@ -65,13 +65,13 @@ def select(database: duckdb.DuckDBPyConnection, text: str) -> pa.RecordBatchRead
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         found = ", ".join(str(one.type).rpartition(".")[2] for one in statements) or "nothing"
         raise RefusedError(f"it is {found}; expected one SELECT over the table source")
-    found = database.sql(statements[0].query)
-    kinds = [str(kind) for kind in found.types]
-    for name, kind in zip(found.columns, kinds, strict=True):
+    result = database.sql(statements[0].query)
+    kinds = [str(kind) for kind in result.types]
+    for name, kind in zip(result.columns, kinds, strict=True):
         if kind in UNFAITHFUL:
             raise RefusedError(f"column {name!r} is {kind}, which would not come out as it is; cast it to varchar")
     huge = [index for index, kind in enumerate(kinds) if kind == "HUGEINT"]  # up to 39 digits, in a decimal of 38
-    reader: pa.RecordBatchReader = found.to_arrow_reader(BATCH_ROWS)
+    reader: pa.RecordBatchReader = result.to_arrow_reader(BATCH_ROWS)
     return pa.RecordBatchReader.from_batches(reader.schema, _checked(reader, huge)) if huge else reader
 
 
