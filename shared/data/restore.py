@@ -1,7 +1,8 @@
 """Documents out of the lines of a backup. The functions do not work on half of them (`services.restoring`).
 
 Who replaces takes audit entries away, those since the backup, so each attempt to restore leaves one of its own, which stays
-whatever becomes of it, and its end another. Their ids are of the database's time: behind all that a seal of the backup covers.
+whatever becomes of it, and its end another. Their ids are of the database's time: behind all that the seals of an older backup
+cover. A backup made elsewhere after an attempt has seals that know nothing of it: `audit:verify` then tells of that entry.
 """
 
 from __future__ import annotations
