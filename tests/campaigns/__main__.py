@@ -68,7 +68,7 @@ def same_flights(report: Report, options: argparse.Namespace) -> None:
 
 
 def generated_requests(report: Report, options: argparse.Namespace) -> None:
-    api.run(report, cases=500 if options.quick else 10_000, seed=options.seed or 0)
+    api.run(report, cases=500 if options.quick else 10_000, seed=options.seed or 0, is_sample=options.quick)
 
 
 def every_table(report: Report, options: argparse.Namespace) -> None:
