@@ -238,11 +238,6 @@ def restored(world: World, *, changed: bool = False) -> int:
 
 
 @drives("database.begin_restore by restore")
-def _(world: World) -> Entry:
-    assert restored(world) == 0
-    return Entry("database", actor=runs_as(), request="")
-
-
 @drives("database.restore by restore")
 def _(world: World) -> Entry:
     assert restored(world) == 0

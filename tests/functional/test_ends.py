@@ -16,19 +16,6 @@ from tests.functional.test_job_operations import do
 NEW = [{"id": 9, "name": "Zoe"}]
 
 
-def work_on(world: World, tasks: int) -> None:
-    """Run so many tasks, each at its time; a fault of ours is tried again, as Cloud Tasks does."""
-    for _ in range(tasks):
-        if not world.fakes.tasks.pending:
-            return
-        task = world.fakes.tasks.pending[0]
-        try:
-            world.work_once()
-        except AssertionError:
-            world.fakes.tasks.pending.append(task)
-            world.fakes.clock.sleep(10)
-
-
 def test_a_fault_of_ours_that_comes_again_while_a_job_is_ended_ends_it_with_its_reason(
     registered: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -38,7 +25,7 @@ def test_a_fault_of_ours_that_comes_again_while_a_job_is_ended_ends_it_with_its_
     monkeypatch.setattr(InMemoryDelivery, "read_back", broken)
     monkeypatch.setattr(InMemoryDelivery, "abandon", broken)
     faulty = start(registered)
-    work_on(registered, 20)
+    registered.work_through(20, pause_s=10)
     ended = job(registered, faulty)
     assert (ended["status"], ended["error"]["code"]) == ("failed", "worker_died")  # type: ignore[index]
     assert "its staging was not removed: a fault of ours while ending the job (KeyError)" in str(ended["error_message"])
@@ -69,11 +56,11 @@ def test_a_publish_that_lands_after_its_job_gave_up_is_a_success(
     monkeypatch.setattr(InMemoryDelivery, "publish", unanswered)
     monkeypatch.setattr(InMemoryDelivery, "abandon", untidied)
     late = start(registered, mode="append", rows=NEW)
-    work_on(registered, 30)
+    registered.work_through(30, pause_s=10)
     assert job(registered, late)["status"] == "running"
     publish(on_its_way[0])
     monkeypatch.setattr(InMemoryDelivery, "publish", publish)
-    work_on(registered, 10)
+    registered.work_through(10, pause_s=10)
     assert job(registered, late)["status"] == "success"
     assert registered.vendor.live["people"] == ROWS + NEW
 

@@ -266,26 +266,13 @@ def test_starting_a_refresh_reads_its_connector_once(registered: World) -> None:
     assert read.count("connectors/ymca_powerbi") == 1
 
 
-def look_on(world: World, looks: int) -> None:
-    """Run so many tasks, each at its time; a fault of ours is tried again, as Cloud Tasks does."""
-    for _ in range(looks):
-        if not world.fakes.tasks.pending:
-            return
-        task = world.fakes.tasks.pending[0]
-        try:
-            world.work_once()
-        except AssertionError:
-            world.fakes.tasks.pending.append(task)
-            world.fakes.clock.sleep(3600)
-
-
 def test_a_fault_of_ours_at_every_look_ends_the_run_at_its_limit_with_its_reason(registered: World) -> None:
     """Else it would run for ever, and its schedule with the overlap policy skip would be silent without a word."""
     registered.vendor.errors = [("poll_refresh", KeyError("requestId"))] * 30
     run = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh").body
-    look_on(registered, 25)
+    registered.work_through(25, pause_s=3600)
     assert registered.call("refresh", "GET", f"{API}/refresh-runs/{run['id']}").body["status"] == "running"
-    look_on(registered, 5)
+    registered.work_through(5, pause_s=3600)
     ended = registered.call("refresh", "GET", f"{API}/refresh-runs/{run['id']}").body
     assert (ended["status"], ended["error"]["code"]) == ("failed", "internal")
     assert ended["error_message"] == (
@@ -297,7 +284,7 @@ def test_a_fault_of_ours_at_every_look_ends_the_run_at_its_limit_with_its_reason
 def test_a_fault_of_ours_at_every_start_gives_the_run_up(registered: World) -> None:
     registered.vendor.errors = [("start_refresh", KeyError("requestId"))] * 30
     run = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh").body
-    look_on(registered, 12)
+    registered.work_through(12, pause_s=3600)
     ended = registered.call("refresh", "GET", f"{API}/refresh-runs/{run['id']}").body
     assert (ended["status"], ended["error"]["code"]) == ("failed", "internal")
     assert registered.vendor.calls.count("start_refresh") <= 9
@@ -307,5 +294,5 @@ def test_a_fault_of_ours_that_passes_leaves_no_trace(registered: World) -> None:
     registered.vendor.errors = [("poll_refresh", KeyError("requestId"))] * 12
     registered.vendor.refreshes = [DONE]
     run = registered.call("refresh", "POST", f"{API}/ymca_powerbi/refresh").body
-    look_on(registered, 14)
+    registered.work_through(14, pause_s=3600)
     assert registered.call("refresh", "GET", f"{API}/refresh-runs/{run['id']}").body["status"] == "success"

@@ -15,9 +15,7 @@ import pyarrow.compute as pc
 from shared.errors import SourceError, shown
 from shared.pipeline.formats.column_types import STRING
 from shared.pipeline.formats.json_values import arrow_array
-from shared.pipeline.formats.sink import beyond_years, plain_text, year_refused
-
-_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+from shared.pipeline.formats.sink import PER_SECOND, beyond_years, plain_text, year_refused
 
 
 def is_nested(kind: pa.DataType) -> bool:
@@ -57,8 +55,8 @@ def _short(texts: pa.Array) -> pa.Array:
 def duration_text(ticks: int, unit: str) -> str:
     """An ISO 8601 duration in seconds, e.g. `PT5400.5S`."""
     sign, ticks = ("-", -ticks) if ticks < 0 else ("", ticks)
-    whole, rest = divmod(ticks, _PER_SECOND[unit])
-    fraction = str(rest).zfill(len(str(_PER_SECOND[unit])) - 1).rstrip("0")
+    whole, rest = divmod(ticks, PER_SECOND[unit])
+    fraction = str(rest).zfill(len(str(PER_SECOND[unit])) - 1).rstrip("0")
     return f"{sign}PT{whole}{'.' if fraction else ''}{fraction}S"
 
 

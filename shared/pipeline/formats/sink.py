@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _FIRST_DAY, _LAST_DAY, _DAY_S = -719_162, 2_932_896, 86_400
 """The years 1 to 9999, as days since 1970."""
-_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _POINT_ZERO, _ZULU = text_scalar(".0"), text_scalar("Z")
 
 
@@ -62,7 +62,7 @@ def beyond_years(values: pa.Array) -> int | None:
     if pa.types.is_date32(kind):
         first, last, numbers = _FIRST_DAY, _LAST_DAY, pc.cast(values, pa.int32())
     elif pa.types.is_timestamp(kind):
-        ticks = _DAY_S * _PER_SECOND[kind.unit]
+        ticks = _DAY_S * PER_SECOND[kind.unit]
         first, last, numbers = _FIRST_DAY * ticks, (_LAST_DAY + 1) * ticks - 1, pc.cast(values, pa.int64())
     else:
         return None

@@ -7,6 +7,7 @@ DuckDB, which may open nothing itself. SQL comes on stdin, the result leaves on 
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sys
 from collections.abc import Iterator
@@ -28,8 +29,9 @@ OPTIONS: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
-UNFAITHFUL = frozenset({"UHUGEINT"})
-"""Types that leave DuckDB through Arrow as other values: 2^128 - 1 as -1."""
+UNFAITHFUL, HUGE = re.compile(r"\bUHUGEINT\b"), re.compile(r"\bHUGEINT\b")
+"""Also within lists and structs. Through Arrow the first leaves DuckDB as another value, 2^128 - 1 as -1; the second becomes a decimal
+of 38 digits and may have 39."""
 
 
 class RefusedError(Exception):
@@ -68,9 +70,9 @@ def select(database: duckdb.DuckDBPyConnection, text: str) -> pa.RecordBatchRead
     result = database.sql(statements[0].query)
     kinds = [str(kind) for kind in result.types]
     for name, kind in zip(result.columns, kinds, strict=True):
-        if kind in UNFAITHFUL:
+        if UNFAITHFUL.search(kind):
             raise RefusedError(f"column {name!r} is {kind}, which would not come out as it is; cast it to varchar")
-    huge = [index for index, kind in enumerate(kinds) if kind == "HUGEINT"]  # up to 39 digits, in a decimal of 38
+    huge = [index for index, kind in enumerate(kinds) if HUGE.search(kind)]
     reader: pa.RecordBatchReader = result.to_arrow_reader(BATCH_ROWS)
     return pa.RecordBatchReader.from_batches(reader.schema, _checked(reader, huge)) if huge else reader
 

@@ -91,6 +91,8 @@ def test_what_is_not_one_select_is_refused(text: str, why: str) -> None:
         ("select 1 as a, 2 as A", "."),
         ("select 170141183460469231731687303715884105727::hugeint as n", "170141183460469231731687303715884105727"),
         ("select 340282366920938463463374607431768211455::uhugeint as n", "'n' is UHUGEINT"),
+        ("select [340282366920938463463374607431768211455::uhugeint] as n", r"'n' is UHUGEINT\[\]"),
+        ("select {'a': 170141183460469231731687303715884105727::hugeint} as n", "does not fit"),
     ],
 )
 def test_a_refusal_names_the_place_and_what_is_wrong(text: str, why: str) -> None:
