@@ -1,6 +1,6 @@
 """What a delivery costs: the worker's peak memory, and checkpoints, verification and publishing over the bare transfer.
 
-Run: `python -m tests.benchmarks.deliver [memory|cost] [--rows N] [--kinds …]`.
+Run: `python -m tests.benchmarks.deliver [--what memory|cost] [--rows N] [--kinds …]`.
 
 Emulators, sandboxes and Postgres run in processes of their own; the shipped worker path (`exports.run` on the shipped adapters and
 connectors) in a fresh process for each figure, box after box as Cloud Tasks would call it. Its clock skips what it sleeps, and
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -173,17 +174,25 @@ def checked(found: dict[str, Any]) -> dict[str, Any]:
     return min(runs[1:] or runs, key=lambda run: float(run["cpu_s"] + warehouse_cpu_s(run)))
 
 
-def main() -> int:
-    """Print what was asked for; return 0 if every target is met."""
+MEASURES = {"memory": memory, "cost": cost}
+
+
+def chosen(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line: what to measure, both without a word, of how many rows, through which kinds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=["memory", "cost"], default=["memory", "cost"])
+    parser.add_argument("--what", nargs="*", default=list(MEASURES), choices=list(MEASURES))
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--kinds", nargs="*", default=list(MOST_COST), choices=list(MOST_COST))
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Print what was asked for; return 0 if every target is met."""
+    options = chosen()
     with running() as cloud:
         for body in cloud.bodies.values():
             cloud.api.register(body)
-        met = [{"memory": memory, "cost": cost}[what](cloud, options.kinds, options.rows) for what in options.what]
+        met = [MEASURES[what](cloud, options.kinds, options.rows) for what in options.what]
     return 0 if all(met) else 1
 
 
