@@ -37,6 +37,7 @@ KEPT = (
     "annotations",
     "before",
     "replay_of",
+    "delivered",
     "rows_of",
 )
 # What finds a job's frozen rows again, for one that starts from them.

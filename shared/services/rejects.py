@@ -163,6 +163,7 @@ def _copy(job: Mapping[str, Any], new: str, caller: str, now: datetime) -> dict[
         "source": {"kind": "rejects", "uri": f"rejects of job {job['id']}", "job_id": job["id"]},
         "frozen_from": job["rejected_rows"],
         "replay_of": job["id"],
+        "delivered": [*job.get("delivered", ()), {name: job[name] for name in ("prepared", "prepared_scan")}],
     }
 
 

@@ -11,7 +11,6 @@ import pytest
 from shared.pipeline.freezing import frozen_before
 from shared.pipeline.preparing import job as preparing
 from tests.functional.conftest import World
-from tests.functional.test_turns import lead_elsewhere
 
 JOBS = "/api/bi-connectors/export-jobs"
 ROWS = [
@@ -186,80 +185,6 @@ def test_a_failed_job_leaves_no_memory_of_its_columns(registered: World) -> None
     assert done(registered, contract={"gone_columns": "freeze"})["drift"] is None
 
 
-def test_rejected_rows_are_replayed_once_their_cause_is_mended(registered: World) -> None:
-    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
-    mended = {"columns": [{"name": "id"}, {"name": "Hours", "expression": "try_cast(hrs, 'decimal(10,2)')"}]}
-    answer = registered.call("export", "POST", f"{JOBS}/{job['id']}:replayRejects", {"mapping": mended})
-    assert answer.status == 202, answer.body
-    assert (answer.body["mode"], answer.body["replay_of"]) == ("append", job["id"])
-    registered.work()
-    replay = job_of(registered, answer.body["id"])
-    assert (replay["status"], replay["record_count"]) == ("success", 1)
-    assert [row["id"] for row in registered.vendor.live["volunteers"]] == [1, 3, 3, 2]
-    again = registered.call("export", "POST", f"{JOBS}/{job['id']}:replayRejects", {"mapping": mended})
-    assert (again.status, again.body["code"]) == (409, "replayed")
-    assert job_of(registered, job["id"])["replay_job_id"] == replay["id"]
-
-
-def test_a_replay_takes_the_tables_present_rules_and_may_fail_and_be_tried_again(registered: World) -> None:
-    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
-    url = f"{JOBS}/{job['id']}:replayRejects"
-    failed = registered.call("export", "POST", url, {"contract": {"on_breach": "freeze"}}).body["id"]
-    registered.work()
-    assert job_of(registered, failed)["status"] == "failed"
-    table = {
-        "source": {"uri": "gs://tables/volunteers.csv"},
-        "mapping": {"columns": [{"name": "id"}, {"name": "Hours", "value": 0, "type": "decimal(10,2)"}]},
-        "contract": {"on_breach": "freeze"},
-    }
-    registered.call("export", "PUT", "/api/bi-connectors/tables/volunteers", table)
-    replay = registered.call("export", "POST", url).body["id"]
-    stale = registered.call("export", "POST", f"{JOBS}/{failed}:retry")
-    assert (stale.status, stale.body["code"]) == (409, "replayed"), "both would deliver the rows"
-    registered.work()
-    assert job_of(registered, replay)["status"] == "success"
-    assert [row["id"] for row in registered.vendor.live["volunteers"]] == [1, 3, 3, 2]
-
-
-def test_a_failed_replay_that_is_retried_cannot_be_replayed_beside_it(registered: World) -> None:
-    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
-    url = f"{JOBS}/{job['id']}:replayRejects"
-    failed = registered.call("export", "POST", url, {"contract": {"on_breach": "freeze"}}).body["id"]
-    registered.work()
-    retry = registered.call("export", "POST", f"{JOBS}/{failed}:retry")
-    assert retry.status == 202
-    refused = registered.call("export", "POST", url)
-    assert (refused.status, refused.body["code"]) == (409, "replayed")
-
-
-def test_rejects_are_not_replayed_where_the_connector_leads_by_now(registered: World) -> None:
-    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
-    lead_elsewhere(registered)
-    refused = registered.call("export", "POST", f"{JOBS}/{job['id']}:replayRejects")
-    assert (refused.status, refused.body["code"]) == (409, "connector_changed")
-
-
-def test_a_replay_after_a_later_publish_must_be_forced(registered: World) -> None:
-    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
-    done(registered, rows=ROWS[:1], mapping=HOURS)
-    url = f"{JOBS}/{job['id']}:replayRejects"
-    refused = registered.call("export", "POST", url)
-    assert (refused.status, refused.body["code"]) == (409, "superseded")
-    mended = {"mapping": {"columns": [{"name": "id"}, {"name": "Hours", "value": 0, "type": "decimal(10,2)"}]}}
-    assert registered.call("export", "POST", f"{url}?force=true", mended).status == 202
-
-
-def test_a_replay_needs_a_job_that_succeeded_and_discarded_rows(registered: World) -> None:
-    clean = done(registered)
-    url = f"{JOBS}/{clean['id']}:replayRejects"
-    assert registered.call("export", "POST", url).body["code"] == "nothing_rejected"
-    failed = done(
-        registered, contract={"on_breach": "discard_row", "columns": {"zip": {"allowed": ["x"]}}}, max_rejects=0
-    )
-    assert registered.call("export", "POST", f"{JOBS}/{failed['id']}:replayRejects").body["code"] == "wrong_state"
-    assert registered.call("export", "POST", f"{JOBS}/nope:replayRejects").status == 404
-
-
 def test_a_republished_job_delivers_the_same_rows_whatever_became_of_the_target(registered: World) -> None:
     done(registered, rows=[{"id": 1}])
     contract = {"new_columns": "discard_value", "on_breach": "discard_row"}
@@ -289,14 +214,6 @@ def test_a_job_that_is_retried_before_it_prepared_anything_looks_at_the_target(r
     again = registered.call("export", "POST", f"{JOBS}/{job['id']}:retry").body["id"]
     registered.work()
     assert job_of(registered, again)["error"]["code"] == "contract_broken"
-
-
-def test_a_replay_is_held_to_what_the_target_has_now(registered: World) -> None:
-    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
-    other = {"mapping": {"columns": [{"name": "id"}]}, "contract": {"gone_columns": "freeze"}}
-    replay = registered.call("export", "POST", f"{JOBS}/{job['id']}:replayRejects", other).body["id"]
-    registered.work()
-    assert job_of(registered, replay)["error"]["code"] == "contract_broken"
 
 
 def test_erasing_a_job_erases_what_was_prepared_and_rejected(registered: World) -> None:
@@ -366,20 +283,6 @@ def test_a_job_is_cancelled_while_it_prepares(registered: World) -> None:
     assert registered.vendor.calls == []
     names = [info.name for info in registered.fakes.objects.list_prefix("frozen", f"jobs/{job['id']}/", 10)]
     assert not [name for name in names if "prepared" in name], "it stopped in the middle of the pass"
-
-
-def test_sql_comes_before_the_columns_and_does_not_run_again_in_a_replay(registered: World) -> None:
-    mapping = {"sql": "select id, count(*) as n from source group by id order by id"}
-    contract = {"on_breach": "discard_row", "columns": {"n": {"maximum": 1}}}
-    job = done(registered, mapping=mapping, contract=contract)
-    assert (job["status"], job["rejected_count"]) == ("success", 1)
-    assert registered.vendor.live["volunteers"] == [{"id": 1, "n": 1}, {"id": 2, "n": 1}]
-    again = registered.call(
-        "export", "POST", f"{JOBS}/{job['id']}:replayRejects", {"contract": {"on_breach": "freeze"}}
-    )
-    registered.work()
-    assert job_of(registered, again.body["id"])["status"] == "success"
-    assert registered.vendor.live["volunteers"][2] == {"id": 3, "n": 2}, "the row that the SQL made, as it was"
 
 
 def test_sql_that_is_none_fails_the_job_with_its_reason(registered: World) -> None:

@@ -33,10 +33,12 @@ def is_asked(job: Mapping[str, Any]) -> bool:
 
 def prepared_before(objects: Objects, job: Mapping[str, Any]) -> FrozenSource | None:
     """Return what an earlier attempt of the job prepared, None if none did."""
-    if not job.get("prepared"):
-        return None
-    info, scan = ObjectInfo(**job["prepared"]), Scan.from_json(json.loads(job["prepared_scan"]))
-    return FrozenSource.single(objects, info, Format.PARQUET, scan, job.get("source_as_of"))
+    return _prepared(objects, job, job.get("source_as_of")) if job.get("prepared") else None
+
+
+def _prepared(objects: Objects, record: Mapping[str, Any], as_of: datetime | None = None) -> FrozenSource:
+    info, scan = ObjectInfo(**record["prepared"]), Scan.from_json(json.loads(record["prepared_scan"]))
+    return FrozenSource.single(objects, info, Format.PARQUET, scan, as_of)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def prepare_job(place: Place, job: Mapping[str, Any], source: FrozenSource) -> F
         before=_before(job),
         max_rejects=job.get("max_rejects"),
         beat=_asking(place),
+        delivered=tuple(_prepared(place.objects, earlier) for earlier in job.get("delivered", ())),
     )
     found = prepare(place.objects, source, plan)
     place.save({"before": job.get("before"), **_fields(found, source)})

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pyarrow as pa
@@ -18,11 +19,8 @@ from shared.pipeline.preparing.contract import Checker, Kept
 from shared.pipeline.preparing.drift import Columns, ContractBrokenError, Policy, columns_of, compare, decide
 from shared.pipeline.preparing.mapping import Mapper
 from shared.pipeline.preparing.rejects import Rejects
-from shared.pipeline.preparing.unique import KeyCheck
+from shared.pipeline.preparing.unique import BATCH_ROWS, KeyCheck
 from shared.ports import ObjectInfo, Objects
-
-BATCH_ROWS = 10_000
-"""Our choice: a batch of 20 columns is a few MB; larger ones are no faster (tests/benchmarks/prepare)."""
 
 Doubled = list[tuple[str, str, pa.Array]]
 
@@ -36,6 +34,7 @@ class Plan:
         before: the columns that the last success on the target delivered; None if there was none.
         max_rejects: more discarded rows or values fail the job; None for any number.
         beat: called after every batch with the rows read so far; may raise to stop.
+        delivered: what the jobs delivered whose rejects these rows are: their keys are those of earlier rows.
     """
 
     bucket: str
@@ -45,6 +44,7 @@ class Plan:
     before: Columns | None
     max_rejects: int | None
     beat: Callable[[int], None]
+    delivered: tuple[FrozenSource, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,8 @@ class _Run:
     def prepare(self, drift: dict[str, Any] | None) -> Prepared:
         with ExitStack() as stack:
             keys = [stack.enter_context(KeyCheck(columns)) for _, columns in self._checker.unique]
+            for check, delivered in product(keys, self._plan.delivered):
+                check.add_delivered(self._checker.schema, delivered)
             prepared = self._pass(drift, [], keys)
             if prepared.source is None:
                 return prepared

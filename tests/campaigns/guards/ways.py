@@ -3,6 +3,7 @@
 from tests.campaigns.guards.guard import Guard
 
 _MOVED, _TURNS = "tests/functional/test_moved_refreshes.py::", "tests/functional/test_turns.py::"
+_REPLAYS = "tests/functional/test_replays.py::"
 _APPLY = "tests/functional/test_apply.py::"
 WAYS_FILE, FOLLOWING = "shared/services/refresh_ways.py", "shared/services/refresh_following.py"
 CONFIGURATION = "shared/services/configuration.py"
@@ -66,7 +67,28 @@ WAYS = (
         "shared/services/rejects.py",
         'if key != job["target_key"]:',
         "if False:",
-        "tests/functional/test_mapping.py::test_rejects_are_not_replayed_where_the_connector_leads_by_now",
+        _REPLAYS + "test_rejects_are_not_replayed_where_the_connector_leads_by_now",
+    ),
+    Guard(
+        "a key that was delivered is doubled in a replay",
+        "shared/pipeline/preparing/prepare.py",
+        "check.add_delivered(self._checker.schema, delivered)",
+        "pass",
+        _REPLAYS + "test_a_key_that_was_delivered_is_doubled_still_when_the_rows_left_out_are_replayed",
+    ),
+    Guard(
+        "a retry of a replay knows the keys that were delivered",
+        "shared/services/job_operations.py",
+        '    "delivered",\n',
+        "",
+        _REPLAYS + "test_a_retry_of_a_failed_replay_keeps_the_delivered_keys_away",
+    ),
+    Guard(
+        "a replay of a replay knows the keys of both",
+        "shared/services/rejects.py",
+        '*job.get("delivered", ()), ',
+        "",
+        _REPLAYS + "test_a_replay_of_a_replay_keeps_away_the_keys_of_both",
     ),
     Guard(
         "a repair goes to the target of its job",
