@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import SourceError
@@ -38,6 +38,7 @@ def blocks(data: bytes, size: int, quote: str = '"') -> list[bytes]:
     return [bytes(block) for block in whole_rows.whole_rows(stream)]
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(
     st.lists(st.lists(CELL, min_size=2, max_size=2), min_size=1),
     st.sampled_from(["\n", "\r\n", "\r"]),
