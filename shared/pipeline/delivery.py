@@ -29,20 +29,34 @@ from shared.models import JobStatus, Phase, Progress
 from shared.pipeline import lease as leases
 from shared.pipeline import manifest
 from shared.pipeline.costs import receipt
-from shared.pipeline.freezing import Freezing, FrozenSource, freeze, frozen_before, frozen_bytes
-from shared.pipeline.guards import check_rows, shrink_reason
+from shared.pipeline.freezing import Freezing, FrozenSource, freeze, frozen_before, frozen_bytes, unread_before
+from shared.pipeline.guards import check_rows, refuse_overtaken, shrink_reason
 from shared.pipeline.heartbeat import beating
 from shared.pipeline.kept_file import keep_file
 from shared.pipeline.lease import Busy, CancelRequestedError, Lease, LostLeaseError, Over
-from shared.pipeline.outcomes import Continue, Finished, Lineage, Outcome, backoff_s, finished, plain_details, told
+from shared.pipeline.outcomes import (
+    Continue,
+    Finished,
+    Lineage,
+    Outcome,
+    backoff_s,
+    finished,
+    plain_details,
+    told,
+    unknown_outcome,
+)
 from shared.pipeline.preparing import job as preparing
 from shared.pipeline.rebuilding import joined, made_of
-from shared.ports import Document, Stores
+from shared.ports import Document, Objects, Stores
 from shared.telemetry import log_event
+
+Find = Callable[[Objects, Mapping[str, Any]], FrozenSource | None]
 
 TIME_BOX = timedelta(minutes=8)  # our choice: under the task's 15-minute deadline, so that a box always ends by itself
 MAX_IDLE_CLAIMS = 6  # our choice: a job that stops its worker six times without one checkpoint is not going to pass
 MAX_WAITS = 7  # our choice: up to 5, 10, … 300 s, on average five minutes of a vendor in trouble without a Retry-After
+UNKNOWN_FOR = timedelta(days=1)
+"""Our choice: how long a job asks a target that gives no answer what became of a publish, before it ends without knowing."""
 OWN_WAITS = frozenset({"quota_wait", "breaker_open", "source_exporting", "connector_changing"})
 """Waits that we ask for ourselves: they say nothing of the vendor's health and do not count towards `MAX_WAITS`."""
 
@@ -115,7 +129,7 @@ class ExportEngine:
         Raises:
             VendorUnavailableError: the vendor cannot be asked now.
         """
-        source = self._delivered(job)
+        source = self._delivered(job, unread_before)
         if source is None:
             return []
         delivery = self._open_connector(job).open_delivery(self._plan(job, source))
@@ -136,7 +150,7 @@ class ExportEngine:
         if trouble := held.job.get("gave_up"):
             return self._end(held, JobStatus.FAILED, trouble["code"], trouble["message"], {"retryable": True})
         ends = self._stores.clock.now() + TIME_BOX
-        self._refuse_overtaken(held)
+        refuse_overtaken(held.job, held.target)
         source = self._joined(held.job, self._prepare(held, self._freeze(held, ends)))
         delivery = self._begin(held, source)
         if delivery is None:
@@ -149,7 +163,7 @@ class ExportEngine:
         verification = manifest.verify(held, delivery)
         self._keep_file(held, source, batch_rows=held.job["chunk_rows"])
         fields = {"phase": Phase.PUBLISH.value, "publishing": True, "verification": verification, "idle_claims": 0}
-        held.save(fields, confirm=self._confirm_target)
+        held.save({**fields, "publish_sent_at": self._stores.clock.now()}, confirm=self._confirm_target)
         return self._publish(held, delivery)
 
     def _freeze(self, held: Lease, ends: datetime) -> FrozenSource:
@@ -181,16 +195,19 @@ class ExportEngine:
         if held.job.get("before") is None:
             held.job["before"] = held.target.get("last_columns") or preparing.NOTHING
 
-    def _delivered(self, job: Mapping[str, Any]) -> FrozenSource | None:
-        """Return the rows that an earlier box delivers of the job, as `_prepare` made them; None if it did not come so far."""
-        find = preparing.prepared_before if preparing.is_asked(job) else frozen_before
-        source = find(self._stores.objects, job)
-        return source and self._joined(job, source)
+    def _delivered(self, job: Mapping[str, Any], frozen: Find) -> FrozenSource | None:
+        """Return what an earlier box delivers of the job, as `_prepare` made it; None if it did not come so far.
 
-    def _joined(self, job: Mapping[str, Any], source: FrozenSource) -> FrozenSource:
+        `frozen` finds what was frozen: `frozen_before`, or `unread_before` where only the target is asked.
+        """
+        find = preparing.prepared_before if preparing.is_asked(job) else frozen
+        source = find(self._stores.objects, job)
+        return source and self._joined(job, source, frozen)
+
+    def _joined(self, job: Mapping[str, Any], source: FrozenSource, frozen: Find = frozen_before) -> FrozenSource:
         """Return a job's rows with those behind them that its repair of a table brings back, too."""
         found = [self._stores.documents.get(f"export_jobs/{job_id}") for job_id in job.get("rows_of") or ()]
-        others = [self._delivered(other.data) for other in found if other]
+        others = [self._delivered(other.data, frozen) for other in found if other]
         if len(others) < len(found) or None in others:
             raise ConflictError("rows that this repair was to bring back were erased; export again", code="rows_erased")
         return joined([source, *(other for other in others if other)])
@@ -211,21 +228,6 @@ class ExportEngine:
         held.save(fields, release=True)
         log_event("job_held", severity="WARNING", job_id=job["id"], reason=reason)
         return True
-
-    def _refuse_overtaken(self, held: Lease) -> None:
-        """Refuse a job that was held and approved, or lifted, when one accepted later has published since, unless that was forced.
-
-        And a repair when anything else has published since it was asked for: what it brings back is no longer the last good state.
-        """
-        job = held.job
-        is_late = job.get("approved") or job.get("lifted")
-        has_newer = held.target.get("last_accepted", 0) > job["accepted"]
-        if job.get("repair"):
-            has_newer = is_late = held.target.get("last_job_id") != job["retry_of"]
-        if is_late and not job.get("forced") and has_newer:
-            raise ConflictError(
-                "a job that was accepted later published to this target in the meantime", code="superseded"
-            )
 
     def _begin(self, held: Lease, source: FrozenSource) -> Delivery | None:
         """Check limits and make staging, once; what `begin` returned is recorded before the first chunk is written.
@@ -364,34 +366,32 @@ class ExportEngine:
         """End the job with its reason, staging removed; unless its publish took effect, of which the target is asked first.
 
         A job whose publish was sent ends only when the target said that it has not taken effect and its staging is gone, without
-        which a request that is still on its way is refused: until then it waits.
+        which a request that is still on its way is refused: until then it waits, for `UNKNOWN_FOR` at most.
         """
-        left = ""
+        left, is_sent, now = "", held.job.get("publishing"), self._stores.clock.now()
         try:
-            if source := self._delivered(held.job):
+            if source := self._delivered(held.job, unread_before):
                 delivery = self._open_connector(held.job).open_delivery(self._plan(held.job, source))
-                if held.job.get("publishing") and delivery.is_published():
+                if is_sent and delivery.is_published():
                     return self._publish(held, delivery)
                 delivery.abandon()
+                if is_sent and delivery.is_published():  # it arrived while its staging was removed
+                    return self._publish(held, delivery)
         except LostLeaseError:
             return Finished()
-        except Exception as error:  # noqa: BLE001 - a fault of ours here must not keep the job from its end, and the target from others
-            unknown = told(held.job, error)
-            if held.job.get("publishing"):
+        except Exception as exc:  # noqa: BLE001 - a fault of ours here must not keep the job from its end, and the target from others
+            unknown = told(held.job, exc)
+            if is_sent and now < held.job.get("publish_sent_at", held.job["started_at"]) + UNKNOWN_FOR:
                 return self._give_back(held, unknown, held.job.get("waits", 0) + 1)
-            if unknown.message.split(" while ")[0] not in reason:
+            if is_sent:
+                code, reason, more = "outcome_unknown", unknown_outcome(reason, unknown.message), {}
+            elif unknown.message.split(" while ")[0] not in reason:
                 left = f" (its staging was not removed: {unknown.message})"
         message = reason + (left if held.job.get("begun") else "")
-        ended = {
-            "status": status.value,
-            "completed_at": self._stores.clock.now(),
-            "waiting": None,
-            "cost": receipt(held.job),
-            "error_message": message,
-            "error": {"code": code, "message": message, "retryable": False, "details": {}, **(more or {})},
-        }
+        error = {"code": code, "message": message, "retryable": False, "details": {}, **(more or {})}
+        ended = {"status": status.value, "completed_at": now, "waiting": None, "cost": receipt(held.job)}
         try:
-            held.save(ended, release=True)
+            held.save({**ended, "error_message": message, "error": error}, release=True)
         except LostLeaseError:
             return Finished()
         return finished(held.job, self._lineage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -57,7 +57,7 @@ class FrozenSource:
     Attributes:
         scan: of the whole: all columns, all rows. A column that a part lacks is null in the part's rows; a time without a zone
             is one in UTC where the whole says so.
-        parts: in order; at least one.
+        parts: in order; none where only the columns and the number of rows are asked for.
         as_of: the moment whose rows these are, where it is known.
         manifest: where the list of many parts is kept; None for one part.
     """
@@ -174,20 +174,28 @@ def freeze(freezing: Freezing) -> FrozenSource:
 
 
 def frozen_before(objects: Objects, job: Mapping[str, Any]) -> FrozenSource | None:
-    """Return what an earlier attempt of the job froze, None if none did."""
-    if not job.get("frozen"):
+    """Return what an earlier attempt of the job froze, None if none did. Raises `SourceError` if the list of its parts is gone."""
+    unread = unread_before(objects, job)
+    if unread is None:
         return None
     frozen = dict(job["frozen"])
     is_many = frozen.pop("parts", None) is not None
     frozen.pop("parts_bytes", None)
-    info, scan = ObjectInfo(**frozen), Scan.from_json(json.loads(job["scan"]))
-    fmt, as_of = Format(job.get("frozen_format") or job["source"]["format"]), job.get("source_as_of")
+    info = ObjectInfo(**frozen)
     if not is_many:
-        return FrozenSource.single(objects, info, fmt, scan, as_of)
+        return replace(unread, parts=(Part(info, unread.scan),))
     with objects.open(info) as handle:
         listed = json.loads(handle.read())
     parts = tuple(Part(ObjectInfo(**item["info"]), Scan.from_json(item["scan"])) for item in listed)
-    return FrozenSource(objects, fmt, scan, parts, as_of, info)
+    return replace(unread, parts=parts, manifest=info)
+
+
+def unread_before(objects: Objects, job: Mapping[str, Any]) -> FrozenSource | None:
+    """As `frozen_before`, as far as the job's record tells: without parts, for who wants columns and number but no rows."""
+    if not job.get("frozen"):
+        return None
+    fmt = Format(job.get("frozen_format") or job["source"]["format"])
+    return FrozenSource(objects, fmt, Scan.from_json(json.loads(job["scan"])), (), job.get("source_as_of"))
 
 
 def frozen_bytes(job: Mapping[str, Any]) -> int:

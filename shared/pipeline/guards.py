@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from shared.connectors._base import Delivery
+from shared.errors import ConflictError
 from shared.pipeline.freezing import FrozenSource
 
 
@@ -34,3 +38,16 @@ def check_rows(delivery: Delivery, source: FrozenSource) -> None:
     rows = delivery.chunk_rows
     for index, table in enumerate(source.tables(0, rows)):
         delivery.fingerprint(table, index * rows)
+
+
+def refuse_overtaken(job: Mapping[str, Any], target: Mapping[str, Any]) -> None:
+    """Refuse a job that was held and approved, or lifted, when one accepted later has published since, unless that was forced.
+
+    And a repair when anything else has published since it was asked for: what it brings back is no longer the last good state.
+    """
+    is_late = job.get("approved") or job.get("lifted")
+    has_newer = target.get("last_accepted", 0) > job["accepted"]
+    if job.get("repair"):
+        has_newer = is_late = target.get("last_job_id") != job["retry_of"]
+    if is_late and not job.get("forced") and has_newer:
+        raise ConflictError("a job that was accepted later published to this target in the meantime", code="superseded")

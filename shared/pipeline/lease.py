@@ -95,10 +95,11 @@ class Lease:
 
         def work(tx: Transaction) -> None:
             found = self._own(tx)
-            if "status" in fields:
-                transitions.check(JobStatus(found.data["status"]), JobStatus(fields["status"]))
-            elif found.data.get("cancel_requested") and not found.data.get("publishing"):
+            status = JobStatus(fields.get("status", found.data["status"]))
+            if found.data.get("cancel_requested") and not found.data.get("publishing") and not status.is_final:
                 raise CancelRequestedError(self.path)
+            if "status" in fields:
+                transitions.check(JobStatus(found.data["status"]), status)
             if confirm:
                 confirm(tx.get(f"connectors/{found.data['connector_name']}"), found.data)
             tx.update(self.path, changes)

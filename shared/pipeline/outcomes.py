@@ -77,6 +77,14 @@ def told(job: Mapping[str, Any], error: Exception) -> BIConnectorsError:
     )
 
 
+def unknown_outcome(reason: str, trouble: str) -> str:
+    """Return the message of a job of which nobody knows whether it published."""
+    return (
+        f"{reason}; its rows were sent, and the target could not be asked for a day whether they are there ({trouble}): look at the "
+        "target before you export again"
+    )
+
+
 def plain_details(error: BIConnectorsError) -> dict[str, Any]:
     """Return the details that a document can hold: row, column, rule and value among them."""
     return {name: value for name, value in error.details.items() if isinstance(value, str | int | float)}

@@ -173,6 +173,9 @@ class JobOperations:
                 raise ConflictError(
                     f"the job is {job['status']}; this is for jobs that ended as {able}", code="wrong_state"
                 )
+            if (job.get("error") or {}).get("code") == "outcome_unknown" and job["mode"] == Mode.APPEND.value:
+                message = "nobody knows whether this job appended its rows, and a retry could append them twice: look at the target"
+                raise ConflictError(f"{message}, and export again if they are not there", code="outcome_unknown")
             if repair and job["mode"] != Mode.REPLACE.value:
                 raise ConflictError(
                     f"what the table held before job {job_id} appended to it cannot be brought back: it is not known, or there were too "

@@ -82,3 +82,95 @@ def test_an_approved_job_is_cancelled_at_once_though_another_is_before_it(regist
 
 def test_a_job_may_wait_for_weeks() -> None:
     assert 0.0 <= backoff_s({"target_key": "t", "turn": 1}, 5_000) <= LONGEST_WAIT_S
+
+
+def unanswered(on_its_way: list[InMemoryDelivery]) -> Any:
+    def publish(delivery: InMemoryDelivery) -> Any:
+        on_its_way.append(delivery)
+        raise VendorUnavailableError("no answer while publishing")
+
+    return publish
+
+
+def test_a_publish_that_lands_while_its_staging_is_removed_is_a_success(
+    registered: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a failure whose retry would append the rows a second time."""
+    on_its_way: list[InMemoryDelivery] = []
+    publish = InMemoryDelivery.publish
+    start(registered)
+    registered.work()
+    monkeypatch.setattr(InMemoryDelivery, "publish", unanswered(on_its_way))
+
+    def lands() -> None:
+        monkeypatch.setattr(InMemoryDelivery, "publish", publish)
+        publish(on_its_way[0])
+
+    registered.vendor.during["abandon"] = lands
+    late = start(registered, mode="append", rows=NEW)
+    registered.work()
+    assert registered.vendor.calls.count("abandon") == 1, "it had given up"
+    assert (job(registered, late)["status"], registered.vendor.live["people"]) == ("success", ROWS + NEW)
+    assert do(registered, late, "retry").status == 409
+
+
+@pytest.mark.parametrize(
+    "trouble", [VendorUnavailableError("no connection"), TargetError("404"), KeyError("sheets")], ids=repr
+)
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_a_job_whose_target_cannot_be_asked_what_became_of_its_publish_ends_after_a_day_and_says_so(
+    registered: World, monkeypatch: pytest.MonkeyPatch, mode: str, trouble: Exception
+) -> None:
+    def gone(_: InMemoryDelivery) -> Any:
+        raise trouble
+
+    lost = start(registered, mode=mode, rows=NEW)
+    monkeypatch.setattr(InMemoryDelivery, "publish", unanswered([]))
+    registered.work_once()
+    for name in ("is_published", "abandon", "preflight"):
+        monkeypatch.setattr(InMemoryDelivery, name, gone)
+    for hours in (0, 1, 18):
+        registered.fakes.clock.sleep(hours * 3600)
+        registered.work_through(15, pause_s=10)
+        assert job(registered, lost)["status"] == "running", "the target may be back soon"
+    registered.fakes.clock.sleep(5 * 3600)
+    registered.work_through(10, pause_s=10)
+    ended = job(registered, lost)
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "outcome_unknown")  # type: ignore[index]
+    assert "look at the target before you export again" in str(ended["error_message"])
+    monkeypatch.undo()
+    following = start(registered)
+    registered.work()
+    assert job(registered, following)["status"] == "success", "the target is free"
+    again = do(registered, lost, "retry")
+    assert again.status == (409 if mode == "append" else 202), "appended rows could be there twice"
+    assert again.body.get("code") == ("outcome_unknown" if mode == "append" else None)
+
+
+@pytest.mark.parametrize("step", ["write", "read_back", "publish"])
+def test_a_job_whose_frozen_files_are_gone_ends_and_leaves_no_staging(registered: World, step: str) -> None:
+    start(registered)
+    registered.work()
+    objects = registered.fakes.objects
+    for number in range(3):
+        objects.put("tables", f"many/{number}.csv", f"id\n{number}\n".encode())
+
+    def lose() -> None:
+        for info in objects.list_prefix("frozen", f"jobs/{cut}/", 100):
+            objects.delete(info.bucket, info.name)
+
+    registered.vendor.errors = [(step, VendorUnavailableError("no answer"))]
+    registered.vendor.during[step] = lose
+    cut = start(registered, rows=None, source={"uri": "gs://tables/many/", "format": "csv"})
+    registered.work()
+    assert (job(registered, cut)["error"]["code"], registered.vendor.staging) == ("source_gone", {})  # type: ignore[index]
+    assert registered.vendor.live["people"] == ROWS
+
+
+def test_a_cancel_counts_though_the_job_is_to_be_held_next(registered: World) -> None:
+    start(registered)
+    registered.work()
+    smaller = start(registered, rows=[])
+    registered.vendor.during["preflight"] = lambda: do(registered, smaller, "cancel")
+    registered.work()
+    assert job(registered, smaller)["status"] == "cancelled"
