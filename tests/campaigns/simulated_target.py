@@ -5,8 +5,9 @@ Each guard is a method of its own, so that a test can hand in a subclass without
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -32,13 +33,26 @@ class Publication:
 
 @dataclass
 class SimulatedVendor:
-    """What the vendor holds. `drops` silently loses the first row of that many writes."""
+    """What the vendor holds. `drops` silently loses the first row of that many writes.
+
+    While it `is_slow` a publish takes effect later: `on_its_way` has those that were sent, until `arrive` is called.
+    """
 
     live: tuple[Row, ...] = ()
     staging: dict[str, list[tuple[int, Row]]] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
     publications: list[Publication] = field(default_factory=list)
     drops: int = 0
+    is_slow: bool = False
+    on_its_way: list[Callable[[], None]] = field(default_factory=list)
+    abandoned: set[str] = field(default_factory=set)
+    """Jobs whose staging was removed without a publish; known to teeth alone."""
+
+    def arrive(self) -> None:
+        """Let what is on its way take effect; what has no staging any more is refused, and nobody hears of that."""
+        while self.on_its_way:
+            with contextlib.suppress(TargetError):
+                self.on_its_way.pop(0)()
 
     def is_whole(self) -> bool:
         """Whether a reader sees a table as some publish left it, and not a part or a mixture."""
@@ -98,6 +112,15 @@ class SimulatedDelivery:
 
     def publish(self) -> Published:
         self.points.reach("vendor.publish:before")
+        if self.vendor.is_slow:
+            self.vendor.on_its_way.append(self.take_effect)
+        else:
+            self.take_effect()
+        self.points.reach("vendor.publish:after")
+        return Published("memory://table")
+
+    def take_effect(self) -> None:
+        """What the vendor does on a publish."""
         if not self.has_token():
             rows = tuple(row for _, row in sorted(self._staged()))
             before = self.vendor.live
@@ -107,8 +130,6 @@ class SimulatedDelivery:
                 Publication(self.plan.job_id, self.plan.mode, before, published(before, self.plan.mode, rows))
             )
             self.drop_staging()
-        self.points.reach("vendor.publish:after")
-        return Published("memory://table")
 
     def has_token(self) -> bool:
         """The guard of a publish: the job's mark, set in the same step as the rows."""

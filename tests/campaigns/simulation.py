@@ -109,11 +109,15 @@ class Mood:
     budget: int
     outage: int
     """Publishes whose reply is lost one after the other; over `MOST_EVENTS` the job may end as failed if it was not published."""
+    is_slow: bool
+    """Whether those take effect only later, or when their job has given them up."""
 
     @classmethod
     def of(cls, rng: random.Random) -> Mood:
         kill, sleep, lose = (rng.choice([0.0, 0.005, 0.02, 0.06]) for _ in range(3))
-        return cls(kill, sleep, lose, budget=rng.randint(1, MOST_EVENTS), outage=rng.choice([0, 0, 0, 0, 9]))
+        outage = rng.choice([0, 0, 0, 0, 9])
+        slow = bool(outage) and rng.random() < 0.5
+        return cls(kill, sleep, lose, budget=rng.randint(1, MOST_EVENTS), outage=outage, is_slow=slow)
 
 
 @dataclass
@@ -167,6 +171,7 @@ class Simulation:
         if not self.vendor.is_whole():
             self.mixed += 1
         self._lose_publish(name)
+        self._arrive(name)
         if self.events >= self.mood.budget:
             return
         draw = self.rng.random()
@@ -185,10 +190,17 @@ class Simulation:
             raise _no_answer(name)
 
     def _lose_publish(self, name: str) -> None:
+        self.vendor.is_slow = self.mood.is_slow and self.mood.outage > 0
         if name == "vendor.publish:after" and self.mood.outage:
-            self.mood = Mood(self.mood.kill, self.mood.sleep, self.mood.lose, self.mood.budget, self.mood.outage - 1)
+            self.mood = replace(self.mood, outage=self.mood.outage - 1)
             self.log.append("the reply of a publish is lost")
             raise _no_answer(name)
+
+    def _arrive(self, name: str) -> None:
+        """Publishes that are on their way arrive at any time, mostly when it is worst: their job has asked, and gives up."""
+        if self.vendor.on_its_way and self.rng.random() < (0.7 if name.startswith("vendor.abandon") else 0.005):
+            self.log.append(f"what was on its way arrives at {name}")
+            self.vendor.arrive()
 
     def _happens(self, what: str, where: str) -> None:
         self.events += 1
@@ -212,6 +224,7 @@ class Simulation:
         while steps < MOST_STEPS and (self.fakes.tasks.pending or self.asleep or self._swept_something()):
             steps += 1
             self._step()
+        self.vendor.arrive()
         self.verdict = judge(self.accepted, self.fakes.documents, self.vendor, mixed=self.mixed)
 
     def _swept_something(self) -> bool:

@@ -226,6 +226,17 @@ class Unasked(SimulatedDelivery):
         return False
 
 
+class UnaskedBehind(SimulatedDelivery):
+    """Answers it with no once the staging was removed, as if nobody asked again."""
+
+    def is_published(self) -> bool:
+        return super().is_published() and self.plan.job_id not in self.vendor.abandoned
+
+    def abandon(self) -> None:
+        self.vendor.abandoned.add(self.plan.job_id)
+        super().abandon()
+
+
 class InParts(SimulatedDelivery):
     """Publishes row by row before the readers' eyes."""
 
@@ -258,6 +269,7 @@ TEETH = (
     Tooth("chunks by position", Collaborators(delivery=Appending)),
     Tooth("verification of a vendor that drops a row", Collaborators(delivery=Unverified, drops=1), shows="lost"),
     Tooth("question whether the publish took effect", Collaborators(delivery=Unasked)),
+    Tooth("the same question behind the staging's end", Collaborators(delivery=UnaskedBehind), shows="stuck"),
     Tooth("one atomic publish", Collaborators(delivery=InParts), shows="mixed"),
     Tooth("turns on a target", Collaborators(hiding("turn")), shows="stuck"),
     Tooth("sweep of jobs that nobody drives", Collaborators(hiding("next_task_at")), shows="stuck"),

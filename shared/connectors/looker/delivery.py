@@ -88,7 +88,8 @@ class PostgresDelivery:
                 staging.lock(connection, self._schema, self._staging)
                 if staging.is_abandoned(connection, self._schema, self._plan.job_id):
                     raise self._staging_gone()
-                if staging.oid(connection, self._schema, self._staging) is None:
+                # In this order: a rival's publish drops the staging and records the job in one commit.
+                if staging.oid(connection, self._schema, self._staging) is None and not self._is_published(connection):
                     staging.forget(connection, self._schema, self._plan.job_id)
                     staging.make_table(connection, self._schema, self._staging, columns)
             staging.sweep(connection, self._schema)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
+import psycopg
 import pyarrow as pa
 import pytest
 
 from shared.connectors._base import DeliveryPlan, Mode
+from shared.connectors.looker import staging
 from shared.errors import TargetError, VerificationError
 from tests.conformance.connectors.looker_support import chunks_of, connector, deliver, numbered, plan_of
 from tests.conformance.sandboxes.looker_support import Cloud, looker_cloud, looker_parts  # noqa: F401
@@ -209,3 +211,23 @@ def test_staging_that_came_after_its_job_was_abandoned_goes_with_the_next_begin(
     assert {
         name for (name,) in cloud.sql("SELECT relname FROM pg_class WHERE relname LIKE '\\_bi\\_stage\\_%'")
     } == running
+
+
+def test_worker_that_slept_while_its_job_was_published_makes_no_staging(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = numbered(3, 1)
+    plan, other = plan_of(rows, "t"), plan_of(rows, "other")
+    lock, rival = staging.lock, connector(cloud)
+
+    def slept(connection: psycopg.Connection, schema: str, name: str) -> None:
+        monkeypatch.setattr(staging, "lock", lock)
+        deliver(rival, plan, rows)
+        lock(connection, schema, name)
+
+    connector(cloud).open_delivery(other).begin()  # the bookkeeping tables
+    monkeypatch.setattr(staging, "lock", slept)
+    connector(cloud).open_delivery(plan).begin()
+    assert cloud.sql("SELECT count(*) FROM bi.t") == [(3,)]
+    left = cloud.sql("SELECT relname FROM pg_class WHERE relname LIKE '\\_bi\\_stage\\_%'")
+    assert left == [(staging.staging_name(other.job_id),)]
