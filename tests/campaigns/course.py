@@ -30,7 +30,6 @@ RIVAL_S = 120.0
 """A rival that neither ends nor waits for a lock of the stopped worker in this time fails the run."""
 OUTWAITED_TASKS = 15
 """Tasks until a stopped worker wakes in any case; a job gives up after half as many waits for a lock."""
-ANY, TIDYING, NONE = "%", "DROP TABLE IF EXISTS %", ""
 LOOK_S = 0.1
 EXPIRED_S = LEASE.total_seconds() + 1
 Signals = Mapping[int, int]
@@ -89,8 +88,8 @@ class Record:
 class Course:
     """Runs jobs on one table. `live` is what the target must hold; every run's source has its own version number.
 
-    A stopped worker that holds a lock is woken because its rival waits for it with a statement like `wakes_for`; if that is not `ANY`
-    the rival's other waits end, it gives up, and the worker wakes while it tidies up (`TIDYING`), or long after (`NONE`).
+    With `outwaits` a stopped worker that holds a lock is not woken because its rival waits for it: the rival's waits end, it gives up,
+    and the worker wakes long after.
     `died` is called with a job's id when a worker of it was killed, `settle` when it has ended and the target is about to be read.
     `happened` counts what became of the last run's script: `killed`, `stopped`, `outslept`, `held up` (`report.EXCEPTED`).
     `passed` has the points of those of its workers that came to their end, a list for each.
@@ -104,7 +103,7 @@ class Course:
     version: int = 0
     place: int = 0
     repaired: int = 0
-    wakes_for: str = ANY
+    outwaits: bool = False
     settle: Callable[[], None] = lambda: None
     died: Callable[[str], None] = lambda job_id: None
     happened: Counter[str] = field(default_factory=Counter)
@@ -153,7 +152,7 @@ class Course:
             return "" if record.told == right else f"the job ended, and its record tells {record.told}, not {right}"
         if refusal is not None and record.status is JobStatus.FAILED and record.code == refusal:
             return ""
-        if self.wakes_for != ANY and record.status is JobStatus.FAILED and record.code == "target_busy":
+        if self.outwaits and record.status is JobStatus.FAILED and record.code == "target_busy":
             return ""
         return f"the job is {record.status} ({record.code}): {record.reason}"
 
@@ -237,9 +236,9 @@ class Course:
 
     def _is_held_up(self, rival: Worker) -> bool:
         """Wait for the rival's end, or until it waits for a lock of the stopped worker; return whether it does."""
-        held_up, end = self.target.is_held_up if self.wakes_for else None, time.monotonic() + RIVAL_S
+        held_up, end = None if self.outwaits else self.target.is_held_up, time.monotonic() + RIVAL_S
         while not rival.wait(LOOK_S if held_up else RIVAL_S):
-            if held_up and held_up(self.wakes_for):
+            if held_up and held_up():
                 return True
             if time.monotonic() > end:
                 break

@@ -15,7 +15,7 @@ from pathlib import Path
 from shared.connectors._base import Mode
 from shared.connectors.looker import warehouse
 from tests.campaigns.blunt import BLUNT
-from tests.campaigns.course import ANY, NONE, TIDYING, Course, Signals, apart, register
+from tests.campaigns.course import Course, Signals, apart, register
 from tests.campaigns.machine import Machine
 from tests.campaigns.reader import Reader
 from tests.campaigns.report import Report, Row
@@ -32,9 +32,9 @@ FIRST_DEATHS = 12
 PAIRS = 1_000
 OUTWAITED_EVERY = 4
 """Points at which a rival is held up are told apart by their number: at one of so many it is left to give up, too."""
-OUTWAITED = {"!": (NONE, 100), "~": (TIDYING, 1_000)}
-"""Behind a point's number in `Spot.what`: the run in which the rival gives up, and the sleeper wakes long after or while the rival
-tidies up; with what the sleeper wakes for, and how long the rival waits for a lock, in milliseconds."""
+OUTWAITED = "!"
+"""Behind a point's number in `Spot.what`: the run in which the rival gives up."""
+LOCK_TIMEOUT_MS = 100
 SIGNALS = {"kill": signal.SIGKILL, "pause": signal.SIGSTOP, "pairs": signal.SIGKILL}
 STRUCK = {"kill": ("killed", 1), "pause": ("stopped", 1), "pairs": ("killed", 2)}
 """What must have happened to the workers of a run that counts."""
@@ -111,17 +111,16 @@ def _one(report: Report, part: str, make: Make, course: Course, plan: Plan) -> R
 def _played(part: str, course: Course, points: Sequence[int], plan: Plan) -> Iterator[tuple[str, Verdict]]:
     """Run jobs whose workers die or stop; yield each verdict with the word that names the run in `Spot.what`."""
     if what := plan.spot.what:
-        with impatient(course, *OUTWAITED[what[-1]]) if what[-1] in OUTWAITED else nullcontext():
-            yield what, course.run(_script(part, *map(int, what.rstrip("!~").split("+"))))
+        with impatient(course) if what.endswith(OUTWAITED) else nullcontext():
+            yield what, course.run(_script(part, *map(int, what.rstrip(OUTWAITED).split("+"))))
     elif part == "pairs":
         yield from _pairs(course, points, plan.pairs)
     else:
         for point in points[:: plan.every]:
             yield str(point), course.run(_script(part, point))
             if course.happened["held up"] and point % OUTWAITED_EVERY == 0:
-                for sign, how in OUTWAITED.items():
-                    with impatient(course, *how):
-                        yield f"{point}{sign}", course.run(_script(part, point))
+                with impatient(course):
+                    yield f"{point}{OUTWAITED}", course.run(_script(part, point))
 
 
 def _pairs(course: Course, points: Sequence[int], wanted: int) -> Iterator[tuple[str, Verdict]]:
@@ -147,15 +146,15 @@ def _pairs(course: Course, points: Sequence[int], wanted: int) -> Iterator[tuple
 
 
 @contextmanager
-def impatient(course: Course, wakes_for: str, lock_timeout_ms: int) -> Iterator[None]:
+def impatient(course: Course) -> Iterator[None]:
     """Let the rivals of a stopped worker give up their waits for its locks, each of them after a moment."""
     session = warehouse._SESSION
-    warehouse._SESSION = session.replace("lock_timeout = '10s'", f"lock_timeout = '{lock_timeout_ms}ms'")
-    course.wakes_for = wakes_for
+    warehouse._SESSION = session.replace("lock_timeout = '10s'", f"lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
+    course.outwaits = True
     try:
         yield
     finally:
-        course.wakes_for, warehouse._SESSION = ANY, session
+        course.outwaits, warehouse._SESSION = False, session
 
 
 def _script(part: str, *points: int) -> Sequence[Signals]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Spot:
     """`POINT=target/mode/what`. An empty part, and one that is left out, stands for all; `what` is the part's own word.
 
-    `what` is a point's number (`kill`, `pause`; `144!` where the rival gives up its wait for a lock, `144~` where the sleeper wakes while
-    that one tidies up), two of them (`pairs`: `7+31`), a rate (`faults`) or a call (`replies`).
+    `what` is a point's number (`kill`, `pause`; `144!` where the rival gives up its wait for a lock), two of them (`pairs`: `7+31`),
+    a rate (`faults`) or a call (`replies`).
     """
 
     target: str = ""

@@ -57,8 +57,7 @@ class Target:
         may_fail: codes with which a job may end under faults beside those that pass with time, and the kind of fault that must have
             struck it then.
         excepted: modes in which readers may see a part and a failed job may leave one; counted apart from the zeros, by name.
-        is_held_up: tells whether somebody waits there, with a statement like that, for a lock of a session whose client is silent; None
-            where there are no locks.
+        is_held_up: tells whether somebody waits there for a lock of a session whose client is silent; None where there are no locks.
     """
 
     kind: str
@@ -71,7 +70,7 @@ class Target:
     knobs: Mapping[str, Any] = field(default_factory=dict)
     refuses: Mapping[Mode, str] = field(default_factory=dict)
     may_fail: Mapping[str, str] = field(default_factory=dict)
-    is_held_up: Callable[[str], bool] | None = None
+    is_held_up: Callable[[], bool] | None = None
 
     @property
     def modes(self) -> list[Mode]:
@@ -80,7 +79,7 @@ class Target:
 
 HELD_UP = """
 SELECT 1 FROM pg_stat_activity waiting JOIN pg_stat_activity holder ON holder.pid = ANY(pg_blocking_pids(waiting.pid))
-WHERE waiting.datname = current_database() AND holder.wait_event_type = 'Client' AND waiting.query LIKE %s LIMIT 1
+WHERE waiting.datname = current_database() AND holder.wait_event_type = 'Client' LIMIT 1
 """
 
 
@@ -99,8 +98,8 @@ def looker(machine: Machine) -> Target:
         except psycopg.errors.UndefinedTable:
             return None
 
-    def is_held_up(statement: str) -> bool:
-        return session().execute(HELD_UP, [statement]).fetchone() is not None
+    def is_held_up() -> bool:
+        return session().execute(HELD_UP).fetchone() is not None
 
     warehouse: dict[str, Any] = {
         "host": at.host,
