@@ -79,6 +79,7 @@ ROWS = """
 | `rejected` | somebody rejected the held job; the target is as it was |
 | `repair_impossible` | a push table stays incomplete: what it held cannot be put together from rows that are kept; export it again |
 | `replayed` | these rejects are replayed by another job already; both would deliver them twice |
+| `retried` | a retry of the job is under way or has delivered its rows; a second one would deliver them twice |
 | `route_not_found` | there is no such path; see /openapi.json |
 | `row_invalid` | a row is not an object, or holds what JSON has no form for |
 | `row_ragged` | a line has another number of cells than the header |

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import math
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -70,9 +69,10 @@ def mount(session: requests.Session, vendor: str) -> requests.Session:
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
-    """Return the seconds that a Retry-After header asks for (number or HTTP date), None if absent or unreadable.
+    """Return the seconds that a Retry-After header asks for (number or HTTP date), None if it is absent, unreadable or asks for none.
 
-    At most `LONGEST_RETRY_AFTER_S`.
+    At most `LONGEST_RETRY_AFTER_S`. No time at all, or one that has passed by our clock, is no leave to come at once: a vendor in
+    trouble is met with our own pauses.
     """
     if not value:
         return None
@@ -81,10 +81,10 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
     except ValueError:
         try:
             at = email.utils.parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
-    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER_S)
+    return min(seconds, LONGEST_RETRY_AFTER_S) if seconds > 0 else None
 
 
 def classify(  # one answer needs all of these to be told apart

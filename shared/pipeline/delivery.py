@@ -147,6 +147,8 @@ class ExportEngine:
                 f"({held.job.get('last_fault') or 'it was killed'}); look for its log lines by this job's id",
                 code="worker_died",
             )
+        if held.job.get("cancel_requested") and not held.job.get("publishing"):
+            raise CancelRequestedError(held.path)
         if trouble := held.job.get("gave_up"):
             return self._end(held, JobStatus.FAILED, trouble["code"], trouble["message"], {"retryable": True})
         ends = self._stores.clock.now() + TIME_BOX

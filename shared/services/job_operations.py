@@ -156,8 +156,9 @@ class JobOperations:
         A repair has not to be approved by anybody.
 
         Raises:
-            ConflictError: the job did not end in one of `after`, or rows were erased; or a repair would go to another target
-                (code `connector_changed`), or it is not known what the table held (`repair_impossible`).
+            ConflictError: the job did not end in one of `after`, or rows were erased; or a retry of it is under way or was a success
+                (code `retried`), or may have been one (`outcome_unknown`); or a repair would go to another target (`connector_changed`),
+                or it is not known what the table held (`repair_impossible`).
             NotFoundError: the job or its connector is gone.
         """
         now = self._stores.clock.now()
@@ -173,9 +174,9 @@ class JobOperations:
                 raise ConflictError(
                     f"the job is {job['status']}; this is for jobs that ended as {able}", code="wrong_state"
                 )
-            if (job.get("error") or {}).get("code") == "outcome_unknown" and job["mode"] == Mode.APPEND.value:
-                message = "nobody knows whether this job appended its rows, and a retry could append them twice: look at the target"
-                raise ConflictError(f"{message}, and export again if they are not there", code="outcome_unknown")
+            is_retry = JobStatus.SUCCESS not in after
+            if is_retry:
+                _refuse_delivered(tx, job)
             if repair and job["mode"] != Mode.REPLACE.value:
                 raise ConflictError(
                     f"what the table held before job {job_id} appended to it cannot be brought back: it is not known, or there were too "
@@ -190,13 +191,15 @@ class JobOperations:
             key = self.target_key(tx, job)
             if repair and key != job["target_key"]:
                 raise ConflictError("the connector leads to another target now", code="connector_changed")
-            origin = replayed(tx, job) if JobStatus.SUCCESS not in after else None
+            origin = replayed(tx, job) if is_retry else None
             number = join_line(tx, key)
             place = {"target_key": key, "accepted": number, "turn": number}
             if repair:
                 place |= {"approved": True, "repair": repair.number, "retry_of": repair.of, "rows_of": behind}
             if origin:
                 tx.update(origin, {"replay_job_id": new})
+            if is_retry:
+                tx.update(_path(job_id), {"retried_by": new})
             record = self._copy(job, new, caller, now)
             tx.create(_path(new), {**record, **place})
             audit.record(tx, now, "job.start", _path(new), after=record, actor=caller)
@@ -256,6 +259,22 @@ class JobOperations:
         if found is None:
             raise NotFoundError(f"export job {job_id!r} does not exist; check the id, or list the jobs")
         return found.data
+
+
+def _refuse_delivered(tx: Transaction, job: Mapping[str, Any]) -> None:
+    """Refuse a retry where the rows are delivered by an earlier one, or may have been appended: they would be there twice."""
+    found: Mapping[str, Any] | None = job
+    while found is not None:
+        if found is not job and found["status"] not in (JobStatus.FAILED.value, JobStatus.CANCELLED.value):
+            message = f"job {found['id']} retries this one already and is {found['status']}"
+            raise ConflictError(message, code="retried", job_id=found["id"])
+        if (found.get("error") or {}).get("code") == "outcome_unknown" and found["mode"] == Mode.APPEND.value:
+            message = f"nobody knows whether job {found['id']} appended these rows, and a retry could append them twice"
+            raise ConflictError(
+                f"{message}: look at the target, and export again if they are not there", code="outcome_unknown"
+            )
+        later = tx.get(_path(found["retried_by"])) if found.get("retried_by") else None
+        found = later.data if later else None
 
 
 def replayed(tx: Transaction, job: Mapping[str, Any]) -> str | None:

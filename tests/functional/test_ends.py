@@ -174,3 +174,38 @@ def test_a_cancel_counts_though_the_job_is_to_be_held_next(registered: World) ->
     registered.vendor.during["preflight"] = lambda: do(registered, smaller, "cancel")
     registered.work()
     assert job(registered, smaller)["status"] == "cancelled"
+
+
+def test_a_job_that_has_given_up_and_waits_is_cancelled(registered: World) -> None:
+    registered.vendor.errors = [("write", VendorUnavailableError("503", retry_after_s=90.0)) for _ in range(8)]
+    tired = start(registered)
+    for _ in range(8):
+        registered.work_once()
+    assert registered.fakes.documents.get(f"export_jobs/{tired}").data["gave_up"]  # type: ignore[union-attr]
+    assert do(registered, tired, "cancel").status == 200
+    registered.work()
+    assert job(registered, tired)["status"] == "cancelled"
+
+
+def refuse(world: World, job_id: str) -> None:
+    answer = do(world, job_id, "retry")
+    assert (answer.status, answer.body["code"]) == (409, "retried"), answer.body
+
+
+def test_the_rows_of_a_failed_job_are_retried_once_however_often_that_is_asked_for(registered: World) -> None:
+    start(registered)
+    registered.work()
+    registered.vendor.errors = [("write", TargetError("no")), ("write", TargetError("no"))]
+    first = start(registered, mode="append", rows=NEW)
+    registered.work()
+    second = do(registered, first, "retry").body["id"]
+    refuse(registered, first)
+    registered.work()
+    assert job(registered, second)["status"] == "failed"
+    third = do(registered, second, "retry").body["id"]
+    refuse(registered, first)
+    registered.work()
+    assert job(registered, third)["status"] == "success"
+    refuse(registered, first)
+    refuse(registered, second)
+    assert registered.vendor.live["people"] == ROWS + NEW

@@ -3,6 +3,7 @@
 from tests.campaigns.guards.guard import Guard
 
 _MOVED, _TURNS = "tests/functional/test_moved_refreshes.py::", "tests/functional/test_turns.py::"
+_ENDS = "tests/functional/test_ends.py::"
 _REPLAYS = "tests/functional/test_replays.py::"
 _APPLY = "tests/functional/test_apply.py::"
 WAYS_FILE, FOLLOWING = "shared/services/refresh_ways.py", "shared/services/refresh_following.py"
@@ -89,6 +90,34 @@ WAYS = (
         '*job.get("delivered", ()), ',
         "",
         _REPLAYS + "test_a_replay_of_a_replay_keeps_away_the_keys_of_both",
+    ),
+    Guard(
+        "a job is retried once",
+        "shared/services/job_operations.py",
+        "                _refuse_delivered(tx, job)\n",
+        "                pass\n",
+        _ENDS + "test_the_rows_of_a_failed_job_are_retried_once_however_often_that_is_asked_for",
+    ),
+    Guard(
+        "a publish that arrives while its staging is removed is a success",
+        "shared/pipeline/delivery.py",
+        "if is_sent and delivery.is_published():  # it arrived",
+        "if False:  # it arrived",
+        _ENDS + "test_a_publish_that_lands_while_its_staging_is_removed_is_a_success",
+    ),
+    Guard(
+        "a cancel counts before a hold",
+        "shared/pipeline/lease.py",
+        " and not status.is_final:",
+        ' and "status" not in fields:',
+        _ENDS + "test_a_cancel_counts_though_the_job_is_to_be_held_next",
+    ),
+    Guard(
+        "what nobody knows the outcome of is not appended again",
+        "shared/services/job_operations.py",
+        '.get("code") == "outcome_unknown" and',
+        '.get("code") == "never" and',
+        _ENDS + "test_a_job_whose_target_cannot_be_asked_what_became_of_its_publish_ends_after_a_day_and_says_so",
     ),
     Guard(
         "a repair goes to the target of its job",

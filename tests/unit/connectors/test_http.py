@@ -32,7 +32,6 @@ def test_refusals_are_told_apart_by_who_can_mend_them() -> None:
 def test_retry_after_is_read_in_both_forms() -> None:
     assert _http.retry_after_s("37", NOW) == 37.0
     assert _http.retry_after_s("Mon, 05 Jan 2026 12:01:30 GMT", NOW) == 90.0
-    assert _http.retry_after_s("Mon, 05 Jan 2026 11:00:00 GMT", NOW) == 0.0
     assert _http.retry_after_s("soon", NOW) is None
     assert _http.retry_after_s(None, NOW) is None
     assert _http.retry_after_s("nan", NOW) is None
@@ -40,6 +39,14 @@ def test_retry_after_is_read_in_both_forms() -> None:
     assert [_http.retry_after_s(value, NOW) for value in ("inf", "1e300", "Mon, 05 Jan 2099 12:00:00 GMT")] == [
         week
     ] * 3
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["0", "-5", "Mon, 05 Jan 2026 11:00:00 GMT", "Mon, 05 Jan 99999999999999999999 00:00:00 GMT", "-inf", "nan"],
+)
+def test_a_retry_after_that_asks_for_no_time_is_no_leave_to_come_at_once(value: str) -> None:
+    assert _http.retry_after_s(value, NOW) is None
 
 
 def test_a_short_retry_after_is_waited_exactly_then_tried_again() -> None:
