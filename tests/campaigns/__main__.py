@@ -131,7 +131,7 @@ def stop(campaign: int, *_: object) -> None:
 
 
 def main() -> int:
-    """Run the parts that were asked for; return 0 if nothing was lost, doubled, stuck or mixed and every tooth bit."""
+    """Run the parts that were asked for; return 0 if each ran, nothing was lost, doubled, stuck or mixed and every tooth bit."""
     parser = argparse.ArgumentParser(prog="make campaign")
     parser.add_argument("--part", default="", help=f"one or more of {', '.join(PARTS)}, with commas; default all")
     parser.add_argument("--quick", action="store_true", help="a sample that ends within five minutes")
@@ -152,6 +152,8 @@ def main() -> int:
     else:
         with report.timed(chosen[0]):
             PARTS[chosen[0]](report, options)
+        is_whole = not options.quick and not options.point and options.seed is None
+        report.require(chosen[0], is_whole=is_whole)
     if options.result:
         options.result.write_text(json.dumps(report.result()))
         return 0

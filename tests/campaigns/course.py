@@ -91,7 +91,8 @@ class Course:
     With `outwaits` a stopped worker that holds a lock is not woken because its rival waits for it: the rival's waits end, it gives up,
     and the worker wakes long after.
     `died` is called with a job's id when a worker of it was killed, `settle` when it has ended and the target is about to be read.
-    `happened` counts what became of the last run's script: `killed`, `stopped`, `outslept`, `held up` (`report.EXCEPTED`).
+    `happened` counts what became of the last run's script: `killed`, `stopped`, `outslept`, `held up` (`report.EXCEPTED`), and `hung`
+    workers, which are no part of it.
     `passed` has the points of those of its workers that came to their end, a list for each.
     """
 
@@ -128,7 +129,7 @@ class Course:
         self.expected.add(published(self.live, mode, source))
         record, notes = self.drive(Wanted(self.target.name, self.table, mode, self.version), list(script))
         self.settle()
-        verdict = Verdict(runs=1, notes=notes)
+        verdict = Verdict.of_workers(notes)
         if problem := self._wrong(record, mode, len(source)):
             verdict.stuck += 1
             verdict.notes.append(problem)
@@ -136,7 +137,8 @@ class Course:
             self.live = published(self.live, mode, source)
         found = self.found()
         if mode in self.target.excepted and differences(self.live, found) != (0, 0):
-            found = self._repaired(found)
+            found = self._repaired(found, faults := list[str]())
+            verdict.add(Verdict.of_workers(faults, runs=0))
         verdict.lost, verdict.duplicated = differences(self.live, found)
         if verdict.lost or verdict.duplicated:
             verdict.notes.append(f"the target lacks {verdict.lost} rows and has {verdict.duplicated} too many")
@@ -159,7 +161,7 @@ class Course:
     def found(self) -> tuple[Row, ...]:
         return tuple(self.target.read(self.table) or ())
 
-    def _repaired(self, found: tuple[Row, ...]) -> tuple[Row, ...]:
+    def _repaired(self, found: tuple[Row, ...], notes: list[str]) -> tuple[Row, ...]:
         """Let the sweeper look one lease later, as it does after a replace that cannot be fenced, and what it started run."""
         self.workshop.machine.clock.sleep(2 * EXPIRED_S)
         self._new_tasks()
@@ -168,7 +170,7 @@ class Course:
             services.sweeper.sweep()
 
         done(self.workshop.spawn(sweep))
-        self._work_off("", self._new_tasks(), [], [])
+        self._work_off("", self._new_tasks(), [], notes)
         again = self.found()
         if differences(self.live, again) == (0, 0):
             self.repaired += sum(differences(self.live, found))
@@ -210,7 +212,7 @@ class Course:
                 self.happened["held up"] += 1
                 self._wake(sleeper, notes)
                 sleeper = None
-            if worker.code is None and not worker.is_stopped and not worker.wait(RIVAL_S):
+            if is_hung := worker.code is None and not worker.is_stopped and not worker.wait(RIVAL_S):
                 notes.append("a worker did not end")
                 worker.kill()
             if worker.is_stopped:
@@ -219,7 +221,7 @@ class Course:
                 clock.sleep(EXPIRED_S)
                 pending.append(task)
             elif worker.code == -signal.SIGKILL:
-                self.happened["killed"] += 1
+                self.happened["hung" if is_hung else "killed"] += 1
                 clock.sleep(EXPIRED_S)
                 self.died(job_id)
                 pending.append(task)
@@ -232,6 +234,9 @@ class Course:
             pending += self._new_tasks()
         if sleeper is not None:
             self._wake(sleeper, notes)
+            pending += self._new_tasks()
+        if pending:
+            notes.append(f"{len(pending)} tasks are left after {MOST_TASKS}")
         return record
 
     def _is_held_up(self, rival: Worker) -> bool:

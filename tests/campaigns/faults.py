@@ -115,8 +115,7 @@ class Patient:
         job_id, source = self._accept(services, self.mode)
         network.draws, network.expiry, network.times_out, network.is_on = rng, rate / 10, bool(seed % 2), True
         self._arm(rng, rate, each_message=seed // 2 % 2 == 1)
-        verdict = Verdict(runs=1, notes=self._work_off(services))
-        verdict.stuck += len(verdict.notes)
+        verdict = Verdict.of_workers(self._work_off(services))
         self._disarm(network, rate, MESSAGES if seed // 2 % 2 else CONNECTIONS)
         job = services.exports.get(job_id).data
         status, error = JobStatus(job["status"]), job.get("error") or {}
@@ -178,6 +177,8 @@ class Patient:
                 notes.append(f"fault of ours: {type(error).__name__}: {error}"[:300])
                 pending.append(later(task, clock.now() + timedelta(seconds=5)))
             pending += self._tasks()
+        if pending:
+            notes.append(f"{len(pending)} tasks are left after {MOST_TASKS}")
         return notes
 
     def _is_caused(self, code: str) -> bool:

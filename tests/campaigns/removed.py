@@ -234,7 +234,9 @@ def _refused(course: Course, status: JobStatus, script: list[Signals], **more: A
     found = course.found()
     lost, duplicated = differences(course.live, found)
     course.live = found
-    return Verdict(1, lost, duplicated, stuck=int(record.status is not status), notes=notes)
+    verdict = Verdict.of_workers(notes)
+    verdict.add(Verdict(0, lost, duplicated, stuck=int(record.status is not status)))
+    return verdict
 
 
 def _wrapped(wrap: Callable[[Any], Any]) -> Callable[[Workshop], Workshop]:

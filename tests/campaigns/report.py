@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -22,6 +22,16 @@ EXCEPTED = {
     "held up": "pauses in which the rival waited for a lock that the sleeper held, and the sleeper woke then",
 }
 """Columns beside the zeros: what a target that cannot be atomic showed, and jobs that rightly failed."""
+FEWEST: Mapping[str, Mapping[str, int]] = {
+    "kill": {"": 500},
+    "pause": {"": 500},
+    "pairs": {"": 1_000},
+    "simulation": {"": 10_000},
+    "faults": dict.fromkeys(("looker", "google_sheets", "power_bi"), 200 * 4),
+}
+"""Runs that a part must come to when all of it is run, by the target; "" for all targets together."""
+TOOTH_ONLY = "removed"
+"""The part that is nothing but teeth."""
 MOST_SHOWN = 30
 WIDTHS = f"{'part':<11} {'target':<16} {'mode':<8}"
 HEADER = WIDTHS + "".join(f" {name:>8}" for name in FIGURES) + " |" + "".join(f" {name:>9}" for name in EXCEPTED)
@@ -65,11 +75,13 @@ class Row:
 
 @dataclass
 class Report:
-    """All of a campaign. `teeth` maps a guard to whether the campaign noticed that it was gone."""
+    """All of a campaign. `teeth` maps a guard to whether the campaign noticed that it was gone; `short` says which parts ran too little."""
 
     rows: list[Row] = field(default_factory=list)
     teeth: dict[str, bool] = field(default_factory=dict)
     others: dict[str, int] = field(default_factory=dict)
+    short: list[str] = field(default_factory=list)
+    counted: int = 0
     failures: int = 0
     taken: list[Verdict] = field(default_factory=list)
     """Of parts that ran in other processes."""
@@ -80,7 +92,7 @@ class Report:
 
     def count(self, part: str, runs: int, *, failures: int) -> None:
         """Add a part that has no targets and modes: how often it tried, and how often that failed."""
-        self.others[part] = failures
+        self.others[part], self.counted = failures, self.counted + runs
         self.say(f"{part:<11} {runs} runs, {failures} failures")
 
     def start(self, part: str) -> None:
@@ -113,12 +125,25 @@ class Report:
         found = "noticed" if self.teeth[guard] else "NOT NOTICED"
         self.say(f"  without {guard}: {found} ({verdict})")
 
+    def require(self, part: str, *, is_whole: bool) -> None:
+        """Note what the part, the only one of this report, ran too little of: at all, or of what all of it must come to."""
+        runs = self.counted + sum(row.verdict.runs for row in self.rows)
+        if not runs and not (part == TOOTH_ONLY and self.teeth):
+            self.short.append(f"{part}: nothing ran that counts")
+        for target, fewest in FEWEST.get(part, {}).items() if is_whole else ():
+            found = sum(row.verdict.runs for row in self.rows if target in ("", row.target))
+            if found < fewest:
+                self.short.append(
+                    f"{part}{target and ' of '}{target}: {found} runs, and all of it are {fewest} at least"
+                )
+
     def result(self) -> dict[str, Any]:
         """Return what another process's report needs of this one: JSON."""
         return {
             "verdicts": [asdict(row.verdict) | {"notes": []} for row in self.rows],
             "teeth": self.teeth,
             "others": self.others,
+            "short": self.short,
         }
 
     def take(self, result: dict[str, Any]) -> None:
@@ -126,6 +151,7 @@ class Report:
         self.taken += [Verdict(**verdict) for verdict in result["verdicts"]]
         self.teeth |= result["teeth"]
         self.others |= result["others"]
+        self.short += result["short"]
 
     def end(self) -> int:
         """Print the last line; return the exit code."""
@@ -134,10 +160,14 @@ class Report:
             total.add(verdict)
         if total.undercut:
             self.say(f"{total.undercut} calls came before the time that a vendor had named in Retry-After")
+        for lack in self.short:
+            self.say(f"FAILED: {lack}")
         bitten = sum(self.teeth.values())
         others = "".join(f" {part}_failures={failures}" for part, failures in sorted(self.others.items()))
+        others += f" short={len(self.short)}" if self.short else ""
         self.say(f"campaign: {total}{others} teeth={bitten}/{len(self.teeth)}")
-        return 0 if total.is_clean and not any(self.others.values()) and bitten == len(self.teeth) else 1
+        is_clean = total.is_clean and not any(self.others.values()) and not self.short
+        return 0 if is_clean and bitten == len(self.teeth) else 1
 
 
 def cpu_s() -> float:

@@ -156,6 +156,7 @@ class Simulation:
         self.reached: Counter[str] = Counter()
         self.log: list[str] = []
         self.next_sweep = self.fakes.clock.now() + SWEEP_EVERY
+        self.faults: list[str] = []
         self.verdict = Verdict()
         self._baton = threading.Semaphore(0)
 
@@ -226,6 +227,7 @@ class Simulation:
             self._step()
         self.vendor.arrive()
         self.verdict = judge(self.accepted, self.fakes.documents, self.vendor, mixed=self.mixed)
+        self.verdict.add(Verdict.of_workers(self.faults, runs=0))
 
     def _swept_something(self) -> bool:
         """Nobody has anything to do: let the next sweeps come, and tell whether they found work; one that failed is no answer."""
@@ -356,13 +358,14 @@ class Simulation:
             if actor.task and self.rng.random() < 0.7:
                 self._again(actor.task, self.rng.choice(REDELIVERED_AFTER_S))
             return
+        if actor.error is not None and not isinstance(actor.error, KilledError | LostCallError | BIConnectorsError):
+            self.faults.append(f"fault of ours, {actor.name}: {actor.error!r}")
+            self.log.append(self.faults[-1])
         if actor.task is None:
             return
         if actor.error is None:
             self.done_tasks.append(actor.task)
         else:
-            if not isinstance(actor.error, KilledError | LostCallError | BIConnectorsError):
-                self.log.append(f"fault of ours: {actor.error!r}")
             self._again(actor.task, RETRY_S)
 
     def _again(self, task: Task, after_s: float) -> None:

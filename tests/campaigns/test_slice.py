@@ -16,7 +16,7 @@ from tests.campaigns.teeth import TEETH
 def test_no_row_is_lost_or_doubled_and_no_job_is_stuck_in_400_histories() -> None:
     total, failing, reached = play_many(range(400))
     assert failing == []
-    assert str(total) == "runs=400 lost=0 duplicated=0 stuck=0 mixed=0 missed=0 doubled=0"
+    assert str(total) == "runs=400 lost=0 duplicated=0 stuck=0 mixed=0 undercut=0 missed=0 doubled=0"
     assert reached["vendor.publish:after"] > 350
     assert reached["tasks.enqueue:after"] > 400
 
@@ -39,4 +39,4 @@ def test_exports_to_a_real_target_survive_a_sample_of_deaths_and_faults() -> Non
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     last = done.stdout.splitlines()[-1]
-    assert re.fullmatch(r"campaign: runs=\d\d lost=0 duplicated=0 stuck=0 mixed=0 .*teeth=3/3", last), last
+    assert re.fullmatch(r"campaign: runs=\d\d lost=0 duplicated=0 stuck=0 mixed=0 undercut=0 .*teeth=3/3", last), last

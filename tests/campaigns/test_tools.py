@@ -13,15 +13,18 @@ import requests
 
 from infra.local.sandboxes.faults import Fault, Faults
 from shared.connectors._base import Mode
-from tests.campaigns.course import apart
+from shared.models import JobStatus
+from tests.campaigns.course import Course, Record, apart
 from tests.campaigns.moods import armed, moods
 from tests.campaigns.network import Network
 from tests.campaigns.reader import Expected
 from tests.campaigns.report import Report, Row
+from tests.campaigns.simulated_target import published
+from tests.campaigns.simulation import Simulation
 from tests.campaigns.spot import Spot, replay
-from tests.campaigns.targets import rows_of
+from tests.campaigns.targets import Target, rows_of
 from tests.campaigns.together import Parts
-from tests.campaigns.verdict import Verdict
+from tests.campaigns.verdict import Verdict, finished
 from tests.fakes.stores import FakeClock
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -171,5 +174,71 @@ def test_parts_side_by_side_end_in_one_line(capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr().out.splitlines()
     assert {"kill", "pause", "states"} <= set(said)
     assert said[-1] == (
-        "campaign: runs=3 lost=2 duplicated=0 stuck=0 mixed=0 missed=0 doubled=0 guards_failures=0 states_failures=1 teeth=1/2"
+        "campaign: runs=3 lost=2 duplicated=0 stuck=0 mixed=0 undercut=0 missed=0 doubled=0 guards_failures=0 states_failures=1 teeth=1/2"
     )
+
+
+@pytest.mark.parametrize(
+    ("notes", "stuck"), [([], 0), (["a worker failed: RuntimeError: x", "a worker did not end"], 2)]
+)
+def test_a_fault_of_a_worker_makes_a_run_unclean_though_the_job_succeeds_and_the_target_is_right(
+    notes: list[str], stuck: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [tuple(row.values()) for row in rows_of(1, Mode.APPEND)]
+    live = published((), Mode.APPEND, rows)
+    target = Target("looker", {}, lambda table: list(live), None, "looker", ())
+    course = Course(None, target, Mode.APPEND, "people")  # type: ignore[arg-type]  # no worker is started
+    record = Record(JobStatus.SUCCESS, told=finished(len(rows)))
+    monkeypatch.setattr(course, "drive", lambda wanted, script: (record, notes))
+    verdict = course.run([])
+    assert (verdict.stuck, verdict.is_clean, verdict.lost) == (stuck, not stuck, 0)
+
+
+def test_a_fault_of_a_worker_makes_a_history_unclean(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = Simulation(0)
+    wake_next, failed = simulation.services.exports._wake_next, list[str]()
+
+    def fails_once(target: str) -> None:
+        wake_next(target)
+        if not failed:
+            failed.append(target)
+            raise RuntimeError("ours")
+
+    monkeypatch.setattr(simulation.services.exports, "_wake_next", fails_once)
+    simulation.run()
+    assert (simulation.verdict.stuck, simulation.verdict.is_clean) == (1, False)
+    assert "RuntimeError('ours')" in simulation.verdict.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("part", "runs", "is_whole", "lack"),
+    [
+        ("kill", {"looker": 0}, False, "kill: nothing ran that counts"),
+        ("kill", {"looker": 1}, False, None),
+        ("kill", {"looker": 300, "power_bi": 199}, True, "kill: 499 runs, and all of it are 500 at least"),
+        ("kill", {"looker": 300, "power_bi": 200}, True, None),
+        ("faults", {"looker": 800, "google_sheets": 799, "power_bi": 800}, True,
+         "faults of google_sheets: 799 runs, and all of it are 800 at least"),
+        ("states", {}, True, "states: nothing ran that counts"),
+    ],
+)  # fmt: skip
+def test_a_part_that_ran_too_little_fails(
+    part: str, runs: dict[str, int], is_whole: bool, lack: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = Report(rows=[Row(part, target, "append", verdict=Verdict(runs=count)) for target, count in runs.items()])
+    one.tooth("a guard", "", is_noticed=True)
+    one.require(part, is_whole=is_whole)
+    whole = Report()
+    whole.take(json.loads(json.dumps(one.result())))
+    assert whole.end() == int(lack is not None)
+    said = capsys.readouterr().out.splitlines()
+    assert (f"FAILED: {lack}" in said, " short=1 " in said[-1]) == (lack is not None, lack is not None)
+
+
+def test_parts_that_are_counted_or_are_teeth_alone_ran() -> None:
+    api, removed = Report(), Report()
+    api.count("api", 500, failures=0)
+    api.require("api", is_whole=False)
+    removed.tooth("a guard", "", is_noticed=True)
+    removed.require("removed", is_whole=False)
+    assert api.short == removed.short == []

@@ -37,8 +37,9 @@ class Accepted:
 
 @dataclass
 class Verdict:
-    """Zeros, or what went wrong. `stuck` counts jobs without an end, with an end that nothing caused, and records that lie;
-    `undercut` calls that a vendor got before the time that its Retry-After had named; `missed` and `doubled` planned times of schedules.
+    """Zeros, or what went wrong. `stuck` counts jobs without an end, with an end that nothing caused, records that lie, and
+    faults of our own workers; `undercut` calls that a vendor got before the time that its Retry-After had named; `missed` and `doubled`
+    planned times of schedules.
     """
 
     runs: int = 0
@@ -50,6 +51,11 @@ class Verdict:
     missed: int = 0
     doubled: int = 0
     notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of_workers(cls, faults: list[str], runs: int = 1) -> Verdict:
+        """Begin the verdict of a run with what went wrong with our own workers: each counts, whatever became of the job."""
+        return cls(runs, stuck=len(faults), notes=faults)
 
     @property
     def is_clean(self) -> bool:
@@ -69,7 +75,7 @@ class Verdict:
         self.notes += other.notes
 
     def __str__(self) -> str:
-        figures = ("runs", "lost", "duplicated", "stuck", "mixed", "missed", "doubled")
+        figures = ("runs", "lost", "duplicated", "stuck", "mixed", "undercut", "missed", "doubled")
         return " ".join(f"{name}={getattr(self, name)}" for name in figures)
 
 
