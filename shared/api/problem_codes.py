@@ -85,6 +85,7 @@ ROWS = """
 | `row_ragged` | a line has another number of cells than the header |
 | `restoring` | this service's documents are being restored from a backup; ask again in a minute |
 | `rows_erased` | the rows that the job froze are not kept any more; export again |
+| `rows_in_use` | another job starts from these rows and has not ended; cancel it, or wait until it has |
 | `run_ended` | the refresh run has ended; there is nothing to cancel |
 | `scheduler_unavailable` | Cloud Scheduler gave no answer; the schedule is kept and told later |
 | `schema_drift` | the columns or types are not those of the target's table |

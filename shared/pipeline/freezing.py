@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from shared.errors import VendorUnavailableError
+from shared.errors import SourceError, VendorUnavailableError
 from shared.pipeline.formats import Format, Scan, reader
 from shared.pipeline.sources import rechunk
 from shared.ports import ObjectInfo, Objects, Stores
@@ -24,6 +24,8 @@ KINDS = {
     "firestore": "shared.pipeline.sources.firestore:freeze",
 }
 """What freezes each kind of source: a function of `Freezing`."""
+GONE = frozenset({"source_changed", "source_gone"})
+"""What is said of an object that is not there any more as it was; nobody changes those of the frozen bucket."""
 
 
 @dataclass(frozen=True)
@@ -162,12 +164,22 @@ def freeze(freezing: Freezing) -> FrozenSource:
     """Bring the job's source into the frozen bucket, on the vendor's side and not through here; repeats find what is there.
 
     Raises:
-        SourceError: the source is gone or changed, or is not what its format asks for.
+        SourceError: the source is gone or changed, or is not what its format asks for; code `rows_erased`: it was rows that this
+            service kept, and keeps no more.
         VendorUnavailableError: the rows are still being made; the same call goes on later.
     """
     earlier = freezing.job.get("frozen_from")
-    if earlier:
-        return _copied(freezing, earlier)
+    try:
+        return _copied(freezing, earlier) if earlier else _frozen(freezing)
+    except SourceError as error:
+        is_ours = earlier or freezing.source.get("bucket") == freezing.bucket
+        if error.code not in GONE or not is_ours:
+            raise
+        message = "the rows that this job was to start from are not kept any more; export again"
+        raise SourceError(message, code="rows_erased") from error
+
+
+def _frozen(freezing: Freezing) -> FrozenSource:
     module, _, name = KINDS[freezing.source.get("kind", "file")].partition(":")
     freeze_kind: Callable[[Freezing], FrozenSource] = getattr(importlib.import_module(module), name)
     return freeze_kind(freezing)

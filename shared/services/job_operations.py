@@ -13,6 +13,7 @@ from shared.models import SCHEMA, JobStatus, Mode, Phase, Progress, new_id
 from shared.pipeline.lease import join_line
 from shared.ports import Document, Query, Stores, Transaction
 from shared.services.connectors import Connectors
+from shared.services.frozen_needs import rows_needed
 from shared.services.lineage import Lineage
 from shared.services.records import Idempotency, earlier_result, keep_result, to_builtins
 
@@ -216,7 +217,7 @@ class JobOperations:
         The audit entry comes first, with the mark that nothing starts from these rows any more: rows never go without either.
 
         Raises:
-            ConflictError: it has not ended.
+            ConflictError: it has not ended; or (code `rows_in_use`) a job that has not ended starts from its rows.
         """
         now = self._stores.clock.now()
 
@@ -228,6 +229,12 @@ class JobOperations:
             audit.record(tx, now, "job.erase", _path(job_id), outcome=job["status"])
             return job
 
+        if job_id in (needed := self.rows_needed()):
+            raise ConflictError(
+                f"job {needed[job_id]} starts from these rows and has not ended; cancel it, or wait until it has",
+                code="rows_in_use",
+                job_id=needed[job_id],
+            )
         job = self._stores.documents.transact(work)
         self.forget_rows(job)
         if job.get("export_uri"):
@@ -236,6 +243,10 @@ class JobOperations:
         for chunk in self._stores.documents.query(Query(f"{_path(job_id)}/chunks")):
             self._stores.documents.delete(chunk.path)
         self._stores.documents.delete(_path(job_id))
+
+    def rows_needed(self) -> dict[str, str]:
+        """Return the jobs whose frozen rows must stay, each with one that has not ended and starts from them."""
+        return rows_needed(self._stores.documents, self._frozen_bucket)
 
     def forget_rows(self, job: Mapping[str, Any]) -> None:
         """Delete all that lies in the job's folder of the frozen bucket; it cannot be retried or republished afterwards."""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.models import JobStatus, RunStatus
-from shared.ports import Query, Stores
+from shared.ports import Document, Query, Stores
 from shared.redaction import redact
 from shared.services.exports import Exports
 from shared.services.reconciler import Reconciler
@@ -74,15 +74,27 @@ class Sweeper:
             return 0
 
     def _forget(self, now: datetime) -> int:
-        """Forget frozen rows that are too old, but not those which a target without atomic replace would be repaired from."""
-        forgotten = 0
-        for kept in (True, FOR_REPAIR):
-            old = (("rows_kept", "==", kept), ("completed_at", "<", now - RETENTION))
-            for item in self._stores.documents.query(Query("export_jobs", old, order_by="completed_at", limit=MOST)):
-                if not self._exports.repairs.need_rows_of(item.data):
-                    self._exports.operations.forget_rows(item.data)
-                    self._stores.documents.update(item.path, {"frozen_erased": True, "rows_kept": False})
-                    forgotten += 1
-                elif kept is True:
-                    self._stores.documents.update(item.path, {"rows_kept": FOR_REPAIR})
-        return forgotten
+        """Forget frozen rows that are too old, but not those which an unfinished job starts from, nor those which a target without
+        atomic replace would be repaired from."""
+        operations, documents = self._exports.operations, self._stores.documents
+        old = [item for kept in (True, FOR_REPAIR) for item in self._too_old(now, kept=kept)]
+        needed = operations.rows_needed() if old else {}
+        going = []
+        for item in old:
+            if item.data["id"] in needed:
+                continue
+            if not self._exports.repairs.need_rows_of(item.data):
+                documents.update(item.path, {"frozen_erased": True})  # from here on nothing starts from them
+                going.append(item)
+            elif item.data["rows_kept"] is True:
+                documents.update(item.path, {"rows_kept": FOR_REPAIR})
+        started = operations.rows_needed() if going else {}  # before the mark
+        gone = [item for item in going if item.data["id"] not in started]
+        for item in gone:
+            operations.forget_rows(item.data)
+            documents.update(item.path, {"rows_kept": False})
+        return len(gone)
+
+    def _too_old(self, now: datetime, *, kept: bool | str) -> list[Document]:
+        where = (("rows_kept", "==", kept), ("completed_at", "<", now - RETENTION))
+        return self._stores.documents.query(Query("export_jobs", where, order_by="completed_at", limit=MOST))

@@ -17,6 +17,7 @@ _JOBS, _APPLY, _SOURCES = (
     "tests/functional/test_apply.py::",
     "tests/functional/test_sources.py::",
 )
+_ROWS, SWEEPER = "tests/functional/test_rows_in_use.py::", "shared/services/sweeper.py"
 _COLLECTION = "tests/functional/test_firestore_source.py::test_what_is_no_collection_or_ours_is_refused"
 _LINK = "tests/functional/test_exports.py::test_a_link_to_the_kept_file_needs_no_identity_and_expires"
 _CONNECTORS, _WRONG = "tests/functional/test_connectors.py::", _APPLY + "test_a_wrong_item_says_what_is_wrong"
@@ -120,5 +121,40 @@ USES = (
         'raise ConflictError("the job has not ended; cancel it first", code="job_running")',
         "pass",
         _JOBS + "test_erase_leaves_nothing_of_a_job",
+    ),
+    Guard(
+        "rows that a job starts from are not erased",
+        OPERATIONS,
+        "if job_id in (needed := self.rows_needed()):",
+        "if False:",
+        _ROWS + "test_a_job_whose_rows_another_starts_from_is_not_erased",
+    ),
+    Guard(
+        "rows that a job starts from are not barred when their time is over",
+        SWEEPER,
+        'if item.data["id"] in needed:',
+        "if False:",
+        _ROWS + "test_rows_that_a_waiting_job_starts_from_outlive_their_time",
+    ),
+    Guard(
+        "rows that a job starts from are not forgotten",
+        SWEEPER,
+        ' if item.data["id"] not in started]',
+        "]",
+        _ROWS + "test_a_job_that_starts_while_rows_are_being_forgotten_keeps_them",
+    ),
+    Guard(
+        "a copy of a copy needs the rows of the first",
+        "shared/services/frozen_needs.py",
+        'origins += [job.get("frozen_from"), job.get("source")]',
+        "pass",
+        _ROWS + "test_rows_that_a_waiting_job_starts_from_outlive_their_time",
+    ),
+    Guard(
+        "rows that are gone are not said to have changed",
+        "shared/pipeline/freezing.py",
+        "if error.code not in GONE or not is_ours:",
+        "if True:",
+        _ROWS + "test_a_job_whose_rows_are_gone_says_so",
     ),
 )
