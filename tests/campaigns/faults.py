@@ -29,6 +29,7 @@ from tests.campaigns.simulated_target import Row as Cells
 from tests.campaigns.simulated_target import differences, published
 from tests.campaigns.spot import ANYWHERE, Spot, replay
 from tests.campaigns.targets import TARGETS, Make, Target, rows_of
+from tests.campaigns.teeth import unrepaired
 from tests.campaigns.verdict import Verdict
 from tests.campaigns.worker import Workshop
 from tests.fakes.stores import InMemoryDocuments, InMemoryObjects
@@ -38,6 +39,7 @@ MOST_TASKS = 400
 CALM_S = 7200.0
 """Between two runs: every token, quota window and pause of a breaker ends, so that a seed does the same wherever it stands."""
 BITTEN_SEEDS = 30
+UNREPAIRED_SEEDS = 3
 HURRY = 20
 """Exports at once: over 80 reads of a spreadsheet, and more writes; Google takes 60 of each a minute."""
 CALLS, CONNECTIONS, MESSAGES = "HTTP calls", "connections to Postgres", "messages to Postgres"
@@ -56,6 +58,7 @@ class Outcome:
     expired: int = 0
     gave_up: int = 0
     parts: int = 0
+    repaired: int = 0
     failing: list[tuple[float, int, list[str]]] = field(default_factory=list)
 
 
@@ -126,15 +129,17 @@ class Patient:
             self.outcome.gave_up += 1
         else:
             verdict.stuck += 1
-        self._judge(services, verdict, is_success=status is JobStatus.SUCCESS)
+        self._judge(services, verdict, job_id, is_success=status is JobStatus.SUCCESS)
         verdict.undercut = len(network.undercut)
         verdict.notes += network.undercut
         network.undercut = []
         return verdict
 
-    def _judge(self, services: Services, verdict: Verdict, *, is_success: bool) -> None:
-        """Compare the target with what it must hold; after a failure where there is no way back, the next replace must mend it."""
-        found = tuple(self.target.read(self.table) or ())
+    def _judge(self, services: Services, verdict: Verdict, job_id: str, *, is_success: bool) -> None:
+        """Compare the target with what it must hold. After a failure where there is no way back a replace must be repaired, and the
+        next replace must mend whatever it was.
+        """
+        found = self._found()
         lost, duplicated = differences(self.live, found)
         if is_success or self.mode not in self.target.excepted:
             verdict.lost, verdict.duplicated = lost, duplicated
@@ -142,9 +147,27 @@ class Patient:
             self.expected.settle(found)
             return
         self.outcome.parts += bool(lost or duplicated)
+        if self.mode is Mode.REPLACE:
+            self._require_repair(services, verdict, job_id)
         if not self._heal(services):
             verdict.stuck += 1
             verdict.notes.append("a replace without faults did not mend the table")
+
+    def _require_repair(self, services: Services, verdict: Verdict, job_id: str) -> None:
+        """Sweep once while nothing is wrong: then the target must hold what it held before the replace that failed."""
+        self._calm(services)
+        services.sweeper.sweep()
+        verdict.add(Verdict.of_workers(self._work_off(services), runs=0))
+        job, (lost, duplicated) = services.exports.get(job_id).data, differences(self.live, self._found())
+        if not lost and not duplicated:
+            self.outcome.repaired += bool(job.get("repair_job_id"))
+            return
+        verdict.stuck += 1
+        says = f"its repair is {job.get('repair_job_id')}, its repair_error {job.get('repair_error')}"
+        verdict.notes.append(f"not repaired: {lost} rows are gone and {duplicated} too many; {says}")
+
+    def _found(self) -> tuple[Cells, ...]:
+        return tuple(self.target.read(self.table) or ())
 
     def _heal(self, services: Services) -> bool:
         """Replace the table while nothing is wrong; return whether it then holds just that."""
@@ -153,7 +176,7 @@ class Patient:
         self._work_off(services)
         self.live = tuple(source)
         self.expected.settle(self.live)
-        return differences(self.live, tuple(self.target.read(self.table) or ())) == (0, 0)
+        return differences(self.live, self._found()) == (0, 0)
 
     def _accept(self, services: Services, mode: Mode) -> tuple[str, list[Cells]]:
         self.version += 1
@@ -276,6 +299,8 @@ def _suffer(report: Report, workshop: Workshop, make: Make, plan: Plan) -> None:
         row.excepted = {"gave up": outcome.gave_up}
         if mode in target.excepted:
             row.excepted["left part (push replace and append)"] = outcome.parts
+        if mode in target.excepted and mode is Mode.REPLACE:
+            row.excepted["repaired"] = outcome.repaired
         for rate, seed, notes in outcome.failing:
             report.failed(replay("faults", target.name, mode.value, rate, seed), notes, [])
         report.add(row)
@@ -300,8 +325,8 @@ def _in_a_process(patient: Patient, runs: Runs) -> Outcome:
 
 
 def in_memory(stores: Callable[[Stores], Stores]) -> Callable[[Stores], Stores]:
-    """Return `stores` with documents and objects that end with the process."""
-    return lambda given: replace(stores(given), documents=InMemoryDocuments(), objects=InMemoryObjects())
+    """Return `stores` around documents and objects that end with the process."""
+    return lambda given: stores(replace(given, documents=InMemoryDocuments(), objects=InMemoryObjects()))
 
 
 class HastyClock:
@@ -325,6 +350,11 @@ def waits_only(sandbox: str, now: datetime) -> list[Mood]:
     return [mood for mood in moods(sandbox, now) if "Retry-After" in mood.get("headers", {})]
 
 
+def unreadable(sandbox: str, now: datetime) -> list[Mood]:
+    """Power BI takes every row and lets nobody read it back: a replace fails that has touched the table."""
+    return [{"vendor": sandbox, "kind": "status", "status": 503, "path": "executeQueries"}]
+
+
 def _bite(report: Report, workshop: Workshop, target: Target, link: FaultyLink | None) -> None:
     """Append without the target's guards, and with a connector in a hurry; the part must notice both."""
     rows = Patient(workshop, target, Mode.APPEND, link, f"faults_{target.name}_bitten")
@@ -336,6 +366,19 @@ def _bite(report: Report, workshop: Workshop, target: Target, link: FaultyLink |
     waits = Patient(hurry, target, Mode.APPEND, None, f"faults_{target.name}_hasty", waits_only)
     total = _until(waits, lambda verdict: verdict.undercut)
     report.tooth(f"patience with {target.name} (faults)", total, is_noticed=total.undercut > 0)
+    if Mode.REPLACE in target.excepted:
+        _leave_unrepaired(report, workshop, target)
+
+
+def _leave_unrepaired(report: Report, workshop: Workshop, target: Target) -> None:
+    """Let replaces fail after they touched the table, with the repairs and where those find nothing to repair from."""
+    kept = Patient(workshop, target, Mode.REPLACE, None, f"faults_{target.name}_repaired", unreadable)
+    bitten = replace(kept, workshop=replace(workshop, stores=unrepaired), table=f"faults_{target.name}_unrepaired")
+    runs = [(1.0, seed) for seed in range(UNREPAIRED_SEEDS)]
+    guarded, without = (_in_a_process(one, runs) for one in (kept, bitten))
+    told = f"{without.verdict}; with it stuck={guarded.verdict.stuck}, {guarded.repaired} repaired"
+    is_noticed = guarded.verdict.is_clean and guarded.repaired > 0 and without.verdict.stuck > 0
+    report.tooth(f"repair of a failed replace of {target.name} (faults)", told, is_noticed=is_noticed)
 
 
 def _until(patient: Patient, figure: Callable[[Verdict], int]) -> Verdict:

@@ -62,5 +62,5 @@ def armed(moods: Sequence[Mood], rate: float) -> list[Mood]:
 
 
 def _in_turn(moods: Sequence[Mood], rate: float) -> list[Mood]:
-    share = rate / len(moods)
+    share = rate / max(len(moods), 1)
     return [{**mood, "probability": share / (1 - number * share)} for number, mood in enumerate(moods)]

@@ -17,6 +17,7 @@ EXCEPTED = {
     "part seen (push replace and append)": "reads of a part of a Power BI push dataset, which has no staging",
     "put back": "rows that a late call took or doubled, and the sweeper mended one lease later",
     "left part (push replace and append)": "jobs of a push dataset that failed and left a part of their rows there",
+    "repaired": "replaces of a push dataset that failed and that a repair undid, so that it held the rows before",
     "gave up": "jobs that ended as failed with the vendor's trouble as their reason",
     "outslept": "pauses in which the job had ended, by a rival or before, when the sleeper woke",
     "held up": "pauses in which the rival waited for a lock that the sleeper held, and the sleeper woke then",

@@ -88,6 +88,11 @@ def unshrinking(stores: Stores) -> Stores:
     return replace(stores, documents=ForgettingDocuments(stores.documents, fields=("last_rows",)))
 
 
+def unrepaired(stores: Stores) -> Stores:
+    """Nobody knows which rows a target could be repaired from."""
+    return replace(stores, documents=ForgettingDocuments(stores.documents, fields=("made_of", "last_job_id")))
+
+
 def uncancellable(stores: Stores) -> Stores:
     """A worker does not see that its job is to be cancelled."""
     alter = lambda found: _with(found, lambda data: {"cancel_requested": False})  # noqa: E731
