@@ -9,6 +9,7 @@ from typing import Any
 from shared.models import JobStatus, RunStatus
 from shared.ports import Document, Query, Stores
 from shared.redaction import redact
+from shared.services import postponing
 from shared.services.exports import Exports
 from shared.services.reconciler import Reconciler
 from shared.services.refreshes import Refreshes
@@ -61,9 +62,20 @@ class Sweeper:
         started = 0
         for item in self._stores.documents.query(Query("export_jobs", ((due, "<", now),), order_by=due, limit=MOST)):
             try:
-                started += see_to(item.data)
+                started += self._see_to_one(now, item, due, see_to)
             except Exception as error:  # noqa: BLE001 - one job's trouble must not keep the sweep from the others
-                log_event("sweep_postponed", severity="WARNING", job_id=item.data["id"], due=due, reason=str(error))
+                reason = redact(str(error))
+                log_event("sweep_postponed", severity="WARNING", job_id=item.data["id"], due=due, reason=reason)
+        return started
+
+    def _see_to_one(self, now: datetime, job: Document, due: str, see_to: Callable[[Mapping[str, Any]], bool]) -> bool:
+        try:
+            started = see_to(job.data)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be due for ever before the others
+            postponing.postpone(self._stores.documents, now, job, due, error)
+            return False
+        if job.data.get(postponing.since(due)):
+            self._stores.documents.update(job.path, {postponing.since(due): None})
         return started
 
     def _reconcile(self) -> int:

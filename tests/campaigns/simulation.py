@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 from shared import connectors as kinds
 from shared.connectors._base import Mode
 from shared.errors import BIConnectorsError, VendorUnavailableError
-from shared.ports import Document, Task, Transaction
+from shared.ports import Document, Query, Task, Transaction
+from shared.services import postponing
 from shared.services.records import Idempotency
 from tests.campaigns.rig import Collaborators, register_target, request, services_on
 from tests.campaigns.simulated_target import Row, SimulatedVendor
@@ -233,9 +234,17 @@ class Simulation:
         """Nobody has anything to do: let the next sweeps come, and tell whether they found work; one that failed is no answer."""
         answers = 0
         while answers < 2 and not (self.fakes.tasks.pending or self.asleep):
-            self.fakes.clock.sleep(SWEEP_EVERY.total_seconds())
+            self.fakes.clock.sleep(self._until_next_try().total_seconds())
             answers += self._sweep().error is None
         return bool(self.fakes.tasks.pending or self.asleep)
+
+    def _until_next_try(self) -> timedelta:
+        """The time to the next sweep, or to the last of those looks and repairs that were in trouble and are put off."""
+        jobs = [item.data for item in self.fakes.documents.query(Query("export_jobs"))]
+        put_off = [
+            job[due] for due in postponing.SAID for job in jobs if job.get(postponing.since(due)) and job.get(due)
+        ]
+        return max([SWEEP_EVERY, *(at - self.fakes.clock.now() + timedelta(seconds=1) for at in put_off)])
 
     def _sweep(self) -> Actor:
         self.next_sweep = self.fakes.clock.now() + SWEEP_EVERY

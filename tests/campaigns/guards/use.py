@@ -18,6 +18,7 @@ _JOBS, _APPLY, _SOURCES = (
     "tests/functional/test_sources.py::",
 )
 _ROWS, SWEEPER = "tests/functional/test_rows_in_use.py::", "shared/services/sweeper.py"
+_LATER, POSTPONING = "tests/functional/test_postponing.py::", "shared/services/postponing.py"
 _COLLECTION = "tests/functional/test_firestore_source.py::test_what_is_no_collection_or_ours_is_refused"
 _LINK = "tests/functional/test_exports.py::test_a_link_to_the_kept_file_needs_no_identity_and_expires"
 _CONNECTORS, _WRONG = "tests/functional/test_connectors.py::", _APPLY + "test_a_wrong_item_says_what_is_wrong"
@@ -156,5 +157,33 @@ USES = (
         "if error.code not in GONE or not is_ours:",
         "if True:",
         _ROWS + "test_a_job_whose_rows_are_gone_says_so",
+    ),
+    Guard(
+        "what cannot be seen to keeps nobody waiting",
+        SWEEPER,
+        "            postponing.postpone(self._stores.documents, now, job, due, error)\n",
+        "",
+        _LATER + "test_those_that_cannot_be_seen_to_keep_nobody_waiting",
+    ),
+    Guard(
+        "what will not pass is given up",
+        POSTPONING,
+        "not passes or ",
+        "",
+        _LATER + "test_a_look_through_a_connector_that_is_gone_is_given_up_at_once",
+    ),
+    Guard(
+        "what does not pass for a week is given up",
+        POSTPONING,
+        " or now - began >= GIVEN_UP_AFTER",
+        "",
+        _LATER + "test_what_may_pass_is_tried_later_and_later_for_a_week",
+    ),
+    Guard(
+        "what was called off is not put off",
+        POSTPONING,
+        " and found.data.get(due) == job.data[due]",
+        "",
+        _LATER + "test_a_look_that_somebody_called_off_meanwhile_stays_called_off",
     ),
 )
