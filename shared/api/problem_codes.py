@@ -58,7 +58,7 @@ ROWS = """
 | `not_json` | send `Content-Type: application/json` |
 | `nothing_rejected` | the job discarded no row, so there is nothing to replay |
 | `other_function` | another function answers this path; `url` is where |
-| `outcome_unknown` | the rows were sent, and for a day the target could not be asked whether they are there; look at it before you export again |
+| `outcome_unknown` | the rows were sent, and for a day the target gave no answer about them; look at it before you export again |
 | `own_collection` | the collection is this service's own and no source |
 | `precondition_failed` | it changed since you read it; read again |
 | `queries_not_allowed` | no administrator allowed SQL that runs in BigQuery |

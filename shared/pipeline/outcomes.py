@@ -80,8 +80,8 @@ def told(job: Mapping[str, Any], error: Exception) -> BIConnectorsError:
 def unknown_outcome(reason: str, trouble: str) -> str:
     """Return the message of a job of which nobody knows whether it published."""
     return (
-        f"{reason}; its rows were sent, and the target could not be asked for a day whether they are there ({trouble}): look at the "
-        "target before you export again"
+        f"{reason}; its rows were sent, and for a day the target gave no answer about them ({trouble}): look at the target before you "
+        "export again"
     )
 
 

@@ -279,13 +279,18 @@ def _refuse_delivered(tx: Transaction, job: Mapping[str, Any]) -> None:
         if found is not job and found["status"] not in (JobStatus.FAILED.value, JobStatus.CANCELLED.value):
             message = f"job {found['id']} retries this one already and is {found['status']}"
             raise ConflictError(message, code="retried", job_id=found["id"])
-        if (found.get("error") or {}).get("code") == "outcome_unknown" and found["mode"] == Mode.APPEND.value:
-            message = f"nobody knows whether job {found['id']} appended these rows, and a retry could append them twice"
-            raise ConflictError(
-                f"{message}: look at the target, and export again if they are not there", code="outcome_unknown"
-            )
+        refuse_appended(found)
         later = tx.get(_path(found["retried_by"])) if found.get("retried_by") else None
         found = later.data if later else None
+
+
+def refuse_appended(job: Mapping[str, Any]) -> None:
+    """Refuse to send the rows of a job again that may have appended them: nobody could find out."""
+    if (job.get("error") or {}).get("code") == "outcome_unknown" and job["mode"] == Mode.APPEND.value:
+        message = f"nobody knows whether job {job['id']} appended these rows, and another job could append them twice"
+        raise ConflictError(
+            f"{message}: look at the target, and export again if they are not there", code="outcome_unknown"
+        )
 
 
 def replayed(tx: Transaction, job: Mapping[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from shared.models import JobStatus, Mode, Reject, RejectPage, ReplayRequest, Ta
 from shared.pipeline.lease import join_line
 from shared.pipeline.preparing.checks import check_rules
 from shared.ports import ObjectInfo, Stores, Transaction
-from shared.services.job_operations import JobOperations, repeated
+from shared.services.job_operations import JobOperations, refuse_appended, repeated
 from shared.services.records import (
     MAX_PAGE_SIZE,
     Idempotency,
@@ -95,7 +95,8 @@ class RejectOperations:
 
         Raises:
             ConflictError: the job did not succeed, discarded no row, keeps none any more, is replayed already (`replayed`), or
-                has been followed by another on its target (`superseded`) and not `force`, or the connector leads elsewhere today.
+                has been followed by another on its target (`superseded`) and not `force`, or the connector leads elsewhere today; or an
+                earlier replay may have appended them (`outcome_unknown`).
         """
         check_rules(request.mapping, request.contract)
         now = self._stores.clock.now()
@@ -144,6 +145,8 @@ def _replayable(tx: Transaction, job_id: str, *, force: bool) -> dict[str, Any]:
     if earlier is not None and earlier.data["status"] not in (JobStatus.FAILED.value, JobStatus.CANCELLED.value):
         message = f"job {job['replay_job_id']} replays these rows already and is {earlier.data['status']}"
         raise ConflictError(message, code="replayed", job_id=job["replay_job_id"])
+    if earlier is not None:
+        refuse_appended(earlier.data)
     target = tx.get(f"targets/{job['target_key']}")
     if target is not None and target.data.get("last_accepted", 0) > job["accepted"] and not force:
         message = (

@@ -16,6 +16,14 @@ from tests.functional.test_job_operations import do
 NEW = [{"id": 9, "name": "Zoe"}]
 
 
+def unanswered(on_its_way: list[InMemoryDelivery]) -> Any:
+    def publish(delivery: InMemoryDelivery) -> Any:
+        on_its_way.append(delivery)
+        raise VendorUnavailableError("no answer while publishing")
+
+    return publish
+
+
 def test_a_fault_of_ours_that_comes_again_while_a_job_is_ended_ends_it_with_its_reason(
     registered: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,16 +52,12 @@ def test_a_publish_that_lands_after_its_job_gave_up_is_a_success(
     on_its_way: list[InMemoryDelivery] = []
     publish = InMemoryDelivery.publish
 
-    def unanswered(delivery: InMemoryDelivery) -> Any:
-        on_its_way.append(delivery)
-        raise VendorUnavailableError("no answer while publishing")
-
     def untidied(_: InMemoryDelivery) -> None:
         raise trouble
 
     start(registered)
     registered.work()
-    monkeypatch.setattr(InMemoryDelivery, "publish", unanswered)
+    monkeypatch.setattr(InMemoryDelivery, "publish", unanswered(on_its_way))
     monkeypatch.setattr(InMemoryDelivery, "abandon", untidied)
     late = start(registered, mode="append", rows=NEW)
     registered.work_through(30, pause_s=10)
@@ -82,14 +86,6 @@ def test_an_approved_job_is_cancelled_at_once_though_another_is_before_it(regist
 
 def test_a_job_may_wait_for_weeks() -> None:
     assert 0.0 <= backoff_s({"target_key": "t", "turn": 1}, 5_000) <= LONGEST_WAIT_S
-
-
-def unanswered(on_its_way: list[InMemoryDelivery]) -> Any:
-    def publish(delivery: InMemoryDelivery) -> Any:
-        on_its_way.append(delivery)
-        raise VendorUnavailableError("no answer while publishing")
-
-    return publish
 
 
 def test_a_publish_that_lands_while_its_staging_is_removed_is_a_success(
@@ -189,7 +185,7 @@ def test_a_job_that_has_given_up_and_waits_is_cancelled(registered: World) -> No
 
 def refuse(world: World, job_id: str) -> None:
     answer = do(world, job_id, "retry")
-    assert (answer.status, answer.body["code"]) == (409, "retried"), answer.body
+    assert (answer.status, answer.body.get("code")) == (409, "retried"), answer.body
 
 
 def test_the_rows_of_a_failed_job_are_retried_once_however_often_that_is_asked_for(registered: World) -> None:

@@ -156,3 +156,13 @@ def test_a_retry_of_a_failed_replay_keeps_the_delivered_keys_away(registered: Wo
     again = registered.call("export", "POST", f"{JOBS}/{failed['id']}:retry").body["id"]
     registered.work()
     assert (job_of(registered, again)["status"], live(registered)) == ("failed", [(1, "Ada"), (2, "Eve")])
+
+
+def test_rows_that_a_replay_may_have_appended_are_not_replayed_again(registered: World) -> None:
+    job = done(registered, mapping=HOURS, contract={"on_breach": "discard_row"})
+    url = f"{JOBS}/{job['id']}:replayRejects"
+    replay = registered.call("export", "POST", url).body["id"]
+    error = {"code": "outcome_unknown", "message": "no answer", "retryable": False, "details": {}}
+    registered.fakes.documents.update(f"export_jobs/{replay}", {"status": "failed", "error": error})
+    refused = registered.call("export", "POST", url)
+    assert (refused.status, refused.body["code"]) == (409, "outcome_unknown")

@@ -26,6 +26,17 @@ def is_kept(world: World, job_id: str) -> bool:
     return bool(world.fakes.objects.list_prefix("frozen", f"jobs/{job_id}/", 1))
 
 
+def waiting_retry(world: World, *, is_frozen: bool) -> tuple[str, str]:
+    """Return a job that did not succeed, before or after it froze its rows, and a retry of it that nobody has worked on."""
+    world.vendor.errors = [("publish", TargetError("no"))] if is_frozen else []
+    origin = start(world)
+    if is_frozen:
+        world.work()
+    else:
+        do(world, origin, "cancel")
+    return origin, do(world, origin, "retry").body["id"]
+
+
 def erase(world: World, job_id: str) -> Any:
     return world.call("export", "DELETE", f"{API}/export-jobs/{job_id}")
 
@@ -94,13 +105,7 @@ def test_a_job_that_starts_while_rows_are_being_forgotten_keeps_them(registered:
 
 @pytest.mark.parametrize("is_frozen", [True, False])
 def test_a_job_whose_rows_another_starts_from_is_not_erased(registered: World, is_frozen: bool) -> None:
-    registered.vendor.errors = [("publish", TargetError("no"))] if is_frozen else []
-    origin = start(registered)
-    if is_frozen:
-        registered.work()
-    else:
-        do(registered, origin, "cancel")
-    again = do(registered, origin, "retry").body["id"]
+    origin, again = waiting_retry(registered, is_frozen=is_frozen)
     refused = erase(registered, origin)
     assert refused.status == 409
     assert (refused.body["code"], refused.body["job_id"]) == ("rows_in_use", again)
@@ -111,13 +116,7 @@ def test_a_job_whose_rows_another_starts_from_is_not_erased(registered: World, i
 
 @pytest.mark.parametrize("is_frozen", [True, False])
 def test_a_job_whose_rows_are_gone_says_so(registered: World, is_frozen: bool) -> None:
-    registered.vendor.errors = [("publish", TargetError("no"))] if is_frozen else []
-    origin = start(registered)
-    if is_frozen:
-        registered.work()
-    else:
-        do(registered, origin, "cancel")
-    again = do(registered, origin, "retry").body["id"]
+    origin, again = waiting_retry(registered, is_frozen=is_frozen)
     registered.services.exports.operations.forget_rows({"id": origin})
     registered.work()
     ended = job(registered, again)

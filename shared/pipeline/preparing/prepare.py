@@ -19,8 +19,11 @@ from shared.pipeline.preparing.contract import Checker, Kept
 from shared.pipeline.preparing.drift import Columns, ContractBrokenError, Policy, columns_of, compare, decide
 from shared.pipeline.preparing.mapping import Mapper
 from shared.pipeline.preparing.rejects import Rejects
-from shared.pipeline.preparing.unique import BATCH_ROWS, KeyCheck
+from shared.pipeline.preparing.unique import KeyCheck
 from shared.ports import ObjectInfo, Objects
+
+BATCH_ROWS = 10_000
+"""Our choice: a batch of 20 columns is a few MB; larger ones are no faster (tests/benchmarks/prepare)."""
 
 Doubled = list[tuple[str, str, pa.Array]]
 
@@ -106,7 +109,8 @@ class _Run:
         with ExitStack() as stack:
             keys = [stack.enter_context(KeyCheck(columns)) for _, columns in self._checker.unique]
             for check, delivered in product(keys, self._plan.delivered):
-                check.add_delivered(self._checker.schema, delivered)
+                if set(check.columns) <= set(delivered.scan.schema.names):
+                    check.add_delivered(self._checker.schema, delivered.tables(0, BATCH_ROWS))
             prepared = self._pass(drift, [], keys)
             if prepared.source is None:
                 return prepared

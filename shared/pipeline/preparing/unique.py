@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shared.pipeline.freezing import FrozenSource
-
 MEMORY = "128MB"  # our choice: beside one batch and one row group, well inside an instance of 512 MB
-BATCH_ROWS = 10_000
-"""Our choice: a batch of 20 columns is a few MB; larger ones are no faster (tests/benchmarks/prepare)."""
 MAX_SPILL = "8GB"  # our choice; about 100 million keys
 
 
@@ -54,18 +51,16 @@ class KeyCheck:
         self._database.unregister("batch")
         self._is_made = True
 
-    def add_delivered(self, schema: pa.Schema, delivered: FrozenSource) -> None:
+    def add_delivered(self, schema: pa.Schema, delivered: Iterable[pa.Table]) -> None:
         """Take the keys of rows that were delivered before all of these, as if they came first: number 0, which is never told.
 
         Called before `add`, with the schema of the batches to come: a key of another type is compared as one of theirs.
         """
-        if not set(self.columns) <= set(delivered.scan.schema.names):
-            return
         none = pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in schema.types], schema=schema)
         self.add(none, pa.nulls(0, pa.int64()))
         kinds = [row[1] for row in self._database.execute("describe keys").fetchall()[1:]]
         keys = ", ".join(f"try_cast(k{index} as {kind})" for index, kind in enumerate(kinds))
-        for table in delivered.tables(0, BATCH_ROWS):
+        for table in delivered:
             held = table.select(self.columns).rename_columns([f"k{index}" for index in range(len(self.columns))])
             self._database.register("delivered", held)
             self._database.execute(f"insert into keys select 0, {keys} from delivered")  # noqa: S608 - names are ours

@@ -61,6 +61,14 @@ class Sleeper:
         return threading.current_thread().name == "sleeper"
 
 
+def appending(world: LinkedWorld) -> tuple[str, Sleeper]:
+    """Return a job that is to append to a table which is there, and the worker that will fall asleep over it."""
+    export(world, OLD, "replace")
+    world.work()
+    late = export(world, NEW, "append")
+    return late, Sleeper(world, late)
+
+
 def box(world: LinkedWorld, job_id: str) -> str:
     """Let the job's rival work for one box, at the time that it asked for; return the job's status."""
     world.services.exports.run(job_id, None)
@@ -89,10 +97,7 @@ def test_a_transaction_that_commits_while_its_staging_is_to_be_dropped_is_a_succ
         warehouse, "_SESSION", warehouse._SESSION.replace("lock_timeout = '10s'", "lock_timeout = '1s'")
     )
     world = LinkedWorld(cloud.server, "looker")
-    export(world, OLD, "replace")
-    world.work()
-    late = export(world, NEW, "append")
-    sleeper = Sleeper(world, late)
+    late, sleeper = appending(world)
     forget, abandon = staging.forget, PostgresDelivery.abandon
 
     def before_commit(connection: Any, schema: str, job_id: str) -> None:
@@ -117,10 +122,7 @@ def test_a_batch_that_arrives_while_its_staging_is_to_be_deleted_is_a_success(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = LinkedWorld(vendors, "google_sheets")
-    export(world, OLD, "replace")
-    world.work()
-    late = export(world, NEW, "append")
-    sleeper = Sleeper(world, late)
+    late, sleeper = appending(world)
     batch_update, abandon = SheetsClient.batch_update, SheetsDelivery.abandon
 
     def on_its_way(client: SheetsClient, requested: Any, doing: str) -> Any:
